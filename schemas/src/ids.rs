@@ -1,0 +1,166 @@
+//! Typed ids: mixing two of them does not compile. Derived ids are HMACs, so a restored database derives them again.
+//! Nothing here draws random numbers.
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use std::fmt;
+use uuid::Uuid;
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident,)*) => { $(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(std::sync::Arc<str>);
+        impl $name {
+            /// Wraps a name that the contract, a journey or a record gave.
+            pub fn new(name: impl Into<std::sync::Arc<str>>) -> Self { Self(name.into()) }
+            /// The name as text.
+            pub fn as_str(&self) -> &str { &self.0 }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(&self.0) }
+        }
+        impl From<&str> for $name { fn from(name: &str) -> Self { Self::new(name) } }
+        impl From<String> for $name { fn from(name: String) -> Self { Self::new(name) } }
+    )* };
+}
+
+names! {
+    /// Business id of what a flow is about (a payout id): key of its records, unique per tenant.
+    AggregateId,
+    /// Name of a journey.
+    JourneyName,
+    /// Full name of an Avro record.
+    RecordName,
+    /// Name of a state of a journey, or `state/branch` for one branch of an `all`.
+    StepName,
+    /// Tenant on whose behalf a flow runs.
+    Tenant,
+    /// Name of a Kafka topic.
+    TopicName,
+}
+
+/// One flow: a journey under way. UUIDv8 of HMAC-SHA-256(tenant key, journey and business id).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FlowId(pub Uuid);
+
+/// One try at a step: the idempotency key and our reference at the vendor. UUIDv8 of HMAC-SHA-256(tenant key, flow, step, group).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AttemptId(pub Uuid);
+
+/// One partition number of all co-partitioned topics with the flows that live there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LaneId(pub u16);
+
+/// Position of a record among all that a lane has published, from 1, without gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LaneSeq(pub i64);
+
+/// What an attempt is for, before it has an id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The flow that asks.
+    pub flow: FlowId,
+    /// The state (and branch) that asks.
+    pub step: StepName,
+    /// Raised each time the step is entered again.
+    pub group: u32,
+}
+
+/// Secret from which a tenant's ids are derived. Never printed.
+#[derive(Clone)]
+pub struct TenantKey(Vec<u8>);
+
+impl TenantKey {
+    /// Takes the secret bytes; 16 bytes or more.
+    pub fn new(secret: impl Into<Vec<u8>>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The id of the flow that a journey runs for a business id.
+    pub fn flow_id(&self, tenant: &Tenant, journey: &JourneyName, aggregate: &AggregateId) -> FlowId {
+        FlowId(self.derive(&["flow", tenant.as_str(), journey.as_str(), aggregate.as_str()]))
+    }
+
+    /// The id of an attempt.
+    pub fn attempt_id(&self, attempt: &Attempt) -> AttemptId {
+        let flow = attempt.flow.0.to_string();
+        AttemptId(self.derive(&["attempt", &flow, attempt.step.as_str(), &attempt.group.to_string()]))
+    }
+
+    fn derive(&self, parts: &[&str]) -> Uuid {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
+            unreachable!("HMAC takes a key of any length (RFC 2104)")
+        };
+        for part in parts {
+            // The length before each part keeps ("ab","c") and ("a","bc") apart.
+            mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        let digest = mac.finalize().into_bytes();
+        let mut bytes = [0_u8; 16];
+        bytes.iter_mut().zip(digest.iter()).for_each(|(to, from)| *to = *from);
+        Uuid::new_v8(bytes)
+    }
+}
+
+impl fmt::Debug for TenantKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TenantKey(masked)")
+    }
+}
+
+impl fmt::Display for FlowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for LaneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl LaneId {
+    /// The partition of every co-partitioned topic that belongs to this lane.
+    pub fn partition(self) -> i32 {
+        i32::from(self.0)
+    }
+}
+
+impl LaneSeq {
+    /// The next position.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_id_is_the_same_for_the_same_payout_and_differs_for_any_other() {
+        let key = TenantKey::new(b"a tenant's secret".to_vec());
+        let id = |tenant: &str, payout: &str| key.flow_id(&tenant.into(), &"payout".into(), &payout.into());
+        assert_eq!(id("acme", "p-1"), id("acme", "p-1"));
+        assert_ne!(id("acme", "p-1"), id("acme", "p-2"));
+        assert_ne!(id("acme", "p-1"), id("other", "p-1"));
+        assert_ne!(id("acmep", "-1"), id("acme", "p-1"), "parts do not run into each other");
+        assert_eq!(id("acme", "p-1").0.get_version_num(), 8);
+    }
+}

@@ -1,0 +1,33 @@
+//! The contract that every service shares: records, topics, ids, money, canonical outcomes and error classes.
+//! It knows no Kafka client, no SQL and no vendor; the build refuses a contract that contradicts itself.
+
+mod capability;
+mod contract;
+mod identifiers;
+mod ids;
+mod json;
+mod money;
+mod partition;
+mod record;
+mod rules;
+mod time;
+
+/// Names of the headers that Signalbox reads and writes.
+pub mod headers;
+/// `topics.yaml`, parsed.
+pub mod topics;
+
+pub use capability::{
+    AmlRequest, Capability, Effect, ErrorClass, FraudRequest, InquireRequest, KycRequest, OutcomeRecord, RecallRequest,
+    SendRequest, shapes,
+};
+pub use contract::{Contract, ContractError};
+pub use identifiers::{account_problems, is_aba, is_bic, is_iban};
+pub use ids::{
+    AggregateId, Attempt, AttemptId, FlowId, JourneyName, LaneId, LaneSeq, RecordName, StepName, Tenant, TenantKey, TopicName,
+};
+pub use money::{Money, MoneyError};
+pub use partition::{home_lane, murmur2};
+pub use record::{DecodeError, EncodeError, RecordSchema, confluent_envelope, split_confluent};
+pub use rules::{faults, full_name};
+pub use time::Micros;

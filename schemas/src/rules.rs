@@ -1,0 +1,134 @@
+//! What makes a contract sound, as pure checks over the schemas (as JSON) and the topics.
+//! The build runs them over the files and refuses on any fault; it does not judge evolution against a registry.
+
+use crate::topics::{Role, Strategy, Topics};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything that is wrong, each as one sentence that says what, where and what to do.
+pub fn faults(schemas: &[Value], topics: &Topics, vendor_words: &[String]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let names: BTreeSet<String> = schemas.iter().map(full_name).collect();
+    faults.extend(unmatched(schemas, &names, topics));
+    faults.extend(topics.topics.iter().flat_map(|(name, topic)| {
+        let mut found = Vec::new();
+        if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte)) {
+            found.push(format!("topic {name}: a name is made of a-z, 0-9, '.' and '-'; rename it"));
+        }
+        if topic.group != "lanes" {
+            found.push(format!("topic {name}: group {} is unknown; use lanes", topic.group));
+        }
+        if topic.schemas.strategy == Strategy::Topic && topic.schemas.value.len() != 1 {
+            found.push(format!("topic {name}: strategy topic holds exactly one record; use topic-record"));
+        }
+        found
+    }));
+    for schema in schemas {
+        check_type(schema, &full_name(schema), &mut faults);
+        faults.extend(vendor_speech(schema, vendor_words));
+    }
+    faults.extend(pii(schemas, topics));
+    faults
+}
+
+/// Namespace and name of a record.
+pub fn full_name(schema: &Value) -> String {
+    let part = |key| schema.get(key).and_then(Value::as_str).unwrap_or_default();
+    if part("namespace").is_empty() { part("name").to_owned() } else { format!("{}.{}", part("namespace"), part("name")) }
+}
+
+/// A topic without its schema, or a schema that no topic and no other schema uses.
+fn unmatched(schemas: &[Value], names: &BTreeSet<String>, topics: &Topics) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut used: BTreeSet<&str> = BTreeSet::new();
+    for (topic, spec) in &topics.topics {
+        if spec.schemas.value.is_empty() && spec.role != Role::Forward {
+            faults.push(format!("topic {topic}: has no schema; name its records under schemas.value"));
+        }
+        for record in &spec.schemas.value {
+            used.insert(record);
+            if !names.contains(record) {
+                faults.push(format!("topic {topic}: schema {record} does not exist; add avro/{record}.avsc"));
+            }
+        }
+    }
+    let texts: BTreeMap<String, String> = schemas.iter().map(|schema| (full_name(schema), schema.to_string())).collect();
+    for name in names {
+        let referenced = texts.iter().any(|(other, text)| other != name && text.contains(&format!("\"{name}\"")));
+        if !used.contains(name.as_str()) && !referenced {
+            faults.push(format!("schema {name}: no topic holds it; add it to a topic in topics.yaml or remove it"));
+        }
+    }
+    faults
+}
+
+/// Every enum needs a default symbol, or adding a symbol breaks readers.
+fn check_type(schema: &Value, at: &str, faults: &mut Vec<String>) {
+    match schema {
+        Value::Object(object) => {
+            if object.get("type").and_then(Value::as_str) == Some("enum") && !object.contains_key("default") {
+                let name = object.get("name").and_then(Value::as_str).unwrap_or_default();
+                faults.push(format!("schema {at}: enum {name} has no default symbol; add \"default\": \"UNKNOWN\""));
+            }
+            object.values().for_each(|inner| check_type(inner, at, faults));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| check_type(inner, at, faults)),
+        _ => {}
+    }
+}
+
+/// Names, symbols and fields that contain a vendor's word.
+fn vendor_speech(schema: &Value, vendor_words: &[String]) -> Vec<String> {
+    let mut spoken = Vec::new();
+    collect_names(schema, &mut spoken);
+    let lower: Vec<String> = spoken.iter().map(|word| word.to_ascii_lowercase()).collect();
+    vendor_words
+        .iter()
+        .filter(|word| {
+            let word = word.to_ascii_lowercase();
+            lower.iter().any(|name| name.split(['_', '.']).any(|part| part == word) || *name == word)
+        })
+        .map(|word| format!("schema {}: speaks the vendor word {word:?}; use a canonical word", full_name(schema)))
+        .collect()
+}
+
+fn collect_names(schema: &Value, names: &mut Vec<String>) {
+    match schema {
+        Value::Object(object) => {
+            for (key, value) in object {
+                match (key.as_str(), value) {
+                    ("name" | "namespace", Value::String(name)) => names.push(name.clone()),
+                    ("symbols", Value::Array(symbols)) => {
+                        names.extend(symbols.iter().filter_map(Value::as_str).map(str::to_owned));
+                    }
+                    _ => collect_names(value, names),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|inner| collect_names(inner, names)),
+        _ => {}
+    }
+}
+
+/// A topic whose records carry personal data must say so, and one that says so must carry some.
+fn pii(schemas: &[Value], topics: &Topics) -> Vec<String> {
+    let by_name: BTreeMap<String, &Value> = schemas.iter().map(|schema| (full_name(schema), schema)).collect();
+    let mut faults = Vec::new();
+    for (topic, spec) in &topics.topics {
+        let carries = spec.schemas.value.iter().any(|name| carries_personal_data(name, &by_name, 0));
+        if spec.role != Role::Forward && carries != spec.pii {
+            faults.push(format!("topic {topic}: pii is {}, but its schemas say {carries}; make them agree", spec.pii));
+        }
+    }
+    faults
+}
+
+fn carries_personal_data(name: &str, schemas: &BTreeMap<String, &Value>, depth: usize) -> bool {
+    let Some(schema) = schemas.get(name) else { return false };
+    let text = schema.to_string();
+    text.contains("\"personal_data\":true")
+        || depth < 8
+            && schemas.keys().any(|other| {
+                other != name && text.contains(&format!("\"{other}\"")) && carries_personal_data(other, schemas, depth + 1)
+            })
+}

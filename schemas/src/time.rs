@@ -1,0 +1,23 @@
+//! Instants as the contract writes them. It reads no clock: whoever decides is told what time it is.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Microseconds since 1970-01-01T00:00:00Z, as Avro's `timestamp-micros`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Micros(pub i64);
+
+impl Micros {
+    /// The instant `wait` later; saturates at the end of time instead of wrapping.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero if it is not after.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}

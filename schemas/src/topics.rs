@@ -1,0 +1,215 @@
+//! `topics.yaml` parsed: the one source of what topics exist, who owns them and what they hold.
+//! It does not talk to a cluster; comparing with one and creating topics is the bus's work.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topics {
+    /// Version of the file format; 1.
+    pub version: u32,
+    /// Partitions of every topic in the group `lanes`; growing it is a planned operation, never a side effect.
+    pub lanes: u16,
+    /// What a topic has where it says nothing of its own.
+    pub defaults: Defaults,
+    /// What every derived dead-letter topic has.
+    pub dlq: DlqDefaults,
+    /// Topics by name.
+    pub topics: BTreeMap<String, Topic>,
+}
+
+/// Replicas and configuration for topics that set none.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Defaults {
+    /// Replication factor.
+    pub replicas: i32,
+    /// Kafka topic configuration.
+    pub config: BTreeMap<String, ConfigValue>,
+}
+
+/// Configuration of derived dead-letter topics.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DlqDefaults {
+    /// Kafka topic configuration.
+    pub config: BTreeMap<String, ConfigValue>,
+}
+
+/// One topic.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topic {
+    /// Team that answers for it, in docs and alerts.
+    pub owner: String,
+    /// What its records are to the engine.
+    pub role: Role,
+    /// Field of the record that is the record's key.
+    pub key: String,
+    /// Co-partition group; `lanes` for every topic the engine reads or writes.
+    pub group: String,
+    /// Which records it holds.
+    pub schemas: TopicSchemas,
+    /// Topic configuration over the defaults.
+    pub config: BTreeMap<String, ConfigValue>,
+    /// True where a dead-letter topic is derived.
+    pub dlq: bool,
+    /// True where records carry personal data.
+    pub pii: bool,
+    /// Services that write it.
+    pub producers: Vec<String>,
+    /// Services that read it.
+    pub consumers: Vec<String>,
+}
+
+/// What records of a topic are to the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Read by lanes: starts a flow or addresses one by its business id.
+    Command,
+    /// Written by lanes, read by adapters.
+    Request,
+    /// Written by adapters, read by lanes.
+    Outcome,
+    /// Written by lanes for other services.
+    Event,
+    /// Written by adapters for reporting.
+    Record,
+    /// Written and read by lanes: records that arrived at another lane than their own.
+    Forward,
+}
+
+/// Records of a topic and how their schemas are registered.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicSchemas {
+    /// Full names of the records.
+    pub value: Vec<String>,
+    /// How the subject is named.
+    pub strategy: Strategy,
+    /// Confluent compatibility level of the subjects.
+    pub compatibility: String,
+}
+
+/// How a subject is named after its topic and record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// `<topic>-value`: one record type.
+    Topic,
+    /// `<topic>-<record>`: several record types share one order.
+    TopicRecord,
+    /// Carries records of other topics as they are; registers nothing.
+    AnyCommand,
+}
+
+/// A configuration value as YAML writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum ConfigValue {
+    /// Numbers, such as retention.ms.
+    Number(i64),
+    /// Switches.
+    Switch(bool),
+    /// Words, such as delete.
+    Text(String),
+}
+
+impl std::fmt::Display for ConfigValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Switch(switch) => write!(f, "{switch}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// The file cannot be read as topics.
+#[derive(Debug, thiserror::Error)]
+#[error("topics.yaml: {0}")]
+pub struct TopicsError(String);
+
+/// A topic as a cluster should have it, dead-letter topics included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedTopic {
+    /// Name.
+    pub name: String,
+    /// Number of partitions.
+    pub partitions: u16,
+    /// Replication factor.
+    pub replicas: i32,
+    /// Configuration, defaults merged in.
+    pub config: BTreeMap<String, String>,
+}
+
+impl Topics {
+    /// Reads the file; unknown keys are errors.
+    pub fn parse(text: &str) -> Result<Self, TopicsError> {
+        serde_saphyr::from_str(text).map_err(|error| TopicsError(error.to_string()))
+    }
+
+    /// Topics of a role, in name order.
+    pub fn of_role(&self, role: Role) -> impl Iterator<Item = (&str, &Topic)> {
+        self.topics.iter().filter(move |(_, topic)| topic.role == role).map(|(name, topic)| (name.as_str(), topic))
+    }
+
+    /// Topics that lanes consume, in name order.
+    pub fn lane_inputs(&self) -> Vec<String> {
+        let reads = |role| matches!(role, Role::Command | Role::Outcome | Role::Forward);
+        self.topics.iter().filter(|(_, topic)| reads(topic.role)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Every topic a cluster should have. `replicas` overrides the file where the cluster is smaller, as on a laptop.
+    pub fn wanted(&self, replicas: Option<i32>) -> Vec<WantedTopic> {
+        let mut wanted = Vec::new();
+        for (name, topic) in &self.topics {
+            wanted.push(self.want(name.clone(), &[&self.defaults.config, &topic.config], replicas));
+            if topic.dlq {
+                wanted.push(self.want(dlq_of(name), &[&self.defaults.config, &self.dlq.config], replicas));
+            }
+        }
+        wanted
+    }
+
+    fn want(&self, name: String, layers: &[&BTreeMap<String, ConfigValue>], replicas: Option<i32>) -> WantedTopic {
+        let replicas = replicas.unwrap_or(self.defaults.replicas);
+        let mut config: BTreeMap<String, String> =
+            layers.iter().flat_map(|layer| layer.iter()).map(|(key, value)| (key.clone(), value.to_string())).collect();
+        // More in-sync replicas than replicas would refuse every write.
+        if let Some(in_sync) = config.get_mut("min.insync.replicas")
+            && in_sync.parse::<i32>().is_ok_and(|wanted| wanted > replicas)
+        {
+            *in_sync = replicas.to_string();
+        }
+        // A dead letter is its source plus the headers that say why it died.
+        if name.ends_with(DLQ_SUFFIX)
+            && let Some(limit) = config.get_mut("max.message.bytes")
+            && let Ok(bytes) = limit.parse::<u64>()
+        {
+            *limit = (bytes + DLQ_HEADROOM_BYTES).to_string();
+        }
+        WantedTopic { name, partitions: self.lanes, replicas, config }
+    }
+}
+
+/// Ending of a dead-letter topic's name.
+pub const DLQ_SUFFIX: &str = ".dlq";
+/// Bytes that a dead letter may be larger than its source's limit.
+pub const DLQ_HEADROOM_BYTES: u64 = 65_536;
+
+/// The dead-letter topic of a topic.
+pub fn dlq_of(topic: &str) -> String {
+    format!("{topic}{DLQ_SUFFIX}")
+}
+
+/// The subject under which a topic's record is registered.
+pub fn subject(topic: &str, schemas: &TopicSchemas, record: &str) -> String {
+    match schemas.strategy {
+        Strategy::Topic => format!("{topic}-value"),
+        Strategy::TopicRecord | Strategy::AnyCommand => format!("{topic}-{record}"),
+    }
+}
