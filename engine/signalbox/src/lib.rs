@@ -1,0 +1,3 @@
+//! What the `signalbox` command is made of.
+
+pub mod local;
