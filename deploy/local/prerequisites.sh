@@ -88,7 +88,7 @@ apt() {
 # The server package starts a cluster of its own unless it is told not to. Ours is private, so it is
 # told for the time of this installation; what was set before is put back.
 install_without_cluster() {
-    apt install --no-install-recommends postgresql-common
+    apt install --no-install-recommends postgresql-common || return 1
     settings=/etc/postgresql-common/createcluster.conf
     before=$(mktemp)
     [ ! -f "$settings" ] || cp -p "$settings" "$before"
@@ -102,7 +102,7 @@ install_without_cluster() {
 
 install_packages() {
     say "installing$packages"
-    apt update
+    apt update || return 1
     look # The lists may know other packages now.
     case $packages in
     *postgresql*) install_without_cluster ;;

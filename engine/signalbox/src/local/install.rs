@@ -44,6 +44,13 @@ pub(crate) struct JavaParts {
 
 /// Finds all parts, getting first what is missing; `cache` is created if needed.
 pub(crate) async fn install(cache: &Path, progress: &Progress) -> Result<Installed, StackError> {
+    // Every child is started through this program, those that install included.
+    if find_program("setpriv").is_none() {
+        let detail = "  setpriv: install the package util-linux (the local stack needs Linux)";
+        return Err(StackError::ProgramsMissing {
+            detail: detail.to_owned(),
+        });
+    }
     if let Some(installed) = find_all(cache) {
         return Ok(installed);
     }
@@ -96,7 +103,6 @@ fn find_all(cache: &Path) -> Option<Installed> {
 /// Java and Postgres, if nothing that a start needs is missing. Maven is needed only until its
 /// work is done.
 fn find_programs(cache: &Path) -> Option<(PathBuf, PathBuf)> {
-    find_program("setpriv")?;
     if !PARTS.iter().all(|part| part.is_complete(cache)) {
         find_program("mvn")?;
     }

@@ -1,0 +1,53 @@
+# Signalbox: the commands of every day. `make` alone lists them.
+#
+# Each target first checks the programs of the machine, which takes a moment when they are there;
+# as root on Debian what is missing is installed, elsewhere it is named.
+
+SHELL := /bin/sh
+# Where rustup puts cargo, for shells that were not told.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CARGO := cargo
+FLOWS ?= 100000
+
+.DEFAULT_GOAL := help
+.PHONY: help prerequisites demo dev test check bench clean
+
+help: ## List these commands
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-7s %s\n' "$$name" "$$text"; done
+
+prerequisites:
+	@sh deploy/local/prerequisites.sh build
+
+demo: prerequisites ## Real payouts on real parts, one engine killed on the way; prints a summary
+	$(CARGO) build --bins
+	$(TARGET)/debug/signalbox demo
+
+dev: prerequisites ## Start the whole system locally and keep it running to play with
+	$(CARGO) build --bins
+	$(TARGET)/debug/signalbox dev
+
+# The tests with real parts start the binary, which lies beside them.
+test: prerequisites ## Run all tests, those with real parts included
+	$(CARGO) build --package signalbox
+	$(CARGO) test --workspace
+
+check: prerequisites ## Formatting, lints, licences and advisories, then all tests
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny check; \
+	else \
+		echo 'make check: SKIPPED licences and advisories; cargo install --locked cargo-deny brings them'; \
+	fi
+	@$(MAKE) --no-print-directory test
+
+bench: prerequisites ## Measure throughput and latency; FLOWS=100000 sets the number of flows
+	$(CARGO) build --release --bins
+	$(TARGET)/release/signalbox bench --flows $(FLOWS) --json
+
+clean: ## Remove everything that was built or downloaded here
+	$(CARGO) clean
+	rm -rf .local
