@@ -1,0 +1,136 @@
+//! A consumer in an ordinary group (classic protocol), for stateless adapters. One thread polls; records wait in a
+//! bounded channel, and while it is full partitions are paused, so that the group's poll interval is kept.
+
+use rdkafka::config::FromClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use signalbox_schemas::TopicName;
+use std::collections::{HashMap, VecDeque};
+use std::sync::mpsc as std_mpsc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+use crate::config::KafkaConfig;
+use crate::error::BusError;
+use crate::kafka::inbound;
+use crate::record::Inbound;
+
+/// Records that may wait for the adapter.
+const WAITING: usize = 2_000;
+/// Commits that may wait for the thread.
+const WAITING_COMMITS: usize = 4_096;
+/// How long a poll waits; commits wait as long.
+const POLL: Duration = Duration::from_millis(10);
+
+struct Commit {
+    topic: TopicName,
+    partition: i32,
+    next_offset: i64,
+}
+
+/// A member of a consumer group.
+pub struct GroupConsumer {
+    records: mpsc::Receiver<Inbound>,
+    commits: std_mpsc::SyncSender<Commit>,
+}
+
+impl GroupConsumer {
+    /// Joins a group. A group that has never committed starts at the beginning of the log.
+    /// `member` makes the membership static: a quick restart causes no rebalance.
+    pub fn subscribe(config: &KafkaConfig, group: &str, member: &str, topics: &[TopicName]) -> Result<Self, BusError> {
+        let mut client = config.consumer(member, group)?;
+        client
+            .set("auto.offset.reset", "earliest")
+            .set("group.instance.id", member)
+            .set("session.timeout.ms", "10000")
+            .set("heartbeat.interval.ms", "1000");
+        let consumer = BaseConsumer::from_config(&client)?;
+        let names: Vec<&str> = topics.iter().map(TopicName::as_str).collect();
+        consumer.subscribe(&names)?;
+        let (deliver, records) = mpsc::channel(WAITING);
+        let (commits, to_commit) = std_mpsc::sync_channel(WAITING_COMMITS);
+        std::thread::Builder::new()
+            .name("kafka-group".to_owned())
+            .spawn(move || run(&consumer, &deliver, &to_commit))
+            .map_err(|error| BusError::Config(format!("no thread for the group consumer: {error}")))?;
+        Ok(Self { records, commits })
+    }
+
+    /// The next record; none when the consumer has stopped.
+    pub async fn next(&mut self) -> Option<Inbound> {
+        self.records.recv().await
+    }
+
+    /// Says that everything below `next_offset` is done. Committed soon, not at once: a repeat is normal.
+    pub fn commit(&self, topic: &TopicName, partition: i32, next_offset: i64) -> Result<(), BusError> {
+        let commit = Commit { topic: topic.clone(), partition, next_offset };
+        self.commits.send(commit).map_err(|_| BusError::Stopped)
+    }
+}
+
+fn run(consumer: &BaseConsumer, deliver: &mpsc::Sender<Inbound>, commits: &std_mpsc::Receiver<Commit>) {
+    let mut names = HashMap::new();
+    let mut held: VecDeque<Inbound> = VecDeque::new();
+    let mut paused = false;
+    loop {
+        if !commit_waiting(consumer, commits) || deliver.is_closed() {
+            return;
+        }
+        match consumer.poll(POLL) {
+            Some(Ok(message)) => held.push_back(inbound(&message, &mut names)),
+            Some(Err(error)) => tracing::debug!(%error, "kafka group poll is disturbed"),
+            None => {}
+        }
+        while let Some(record) = held.pop_front() {
+            match deliver.try_send(record) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(record)) => {
+                    held.push_front(record);
+                    break;
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return,
+            }
+        }
+        if paused == held.is_empty() {
+            paused = set_paused(consumer, !held.is_empty());
+        }
+    }
+}
+
+/// Pauses or resumes everything assigned; says whether it is paused now.
+fn set_paused(consumer: &BaseConsumer, pause: bool) -> bool {
+    let done = consumer.assignment().and_then(|all| if pause { consumer.pause(&all) } else { consumer.resume(&all) });
+    match done {
+        Ok(()) => pause,
+        Err(error) => {
+            tracing::debug!(%error, "partitions could not be paused or resumed");
+            !pause
+        }
+    }
+}
+
+/// Commits the newest position of each partition. False when nobody will ask any more.
+fn commit_waiting(consumer: &BaseConsumer, commits: &std_mpsc::Receiver<Commit>) -> bool {
+    let mut newest: HashMap<(TopicName, i32), i64> = HashMap::new();
+    let alive = loop {
+        match commits.try_recv() {
+            Ok(commit) => {
+                newest.insert((commit.topic, commit.partition), commit.next_offset);
+            }
+            Err(std_mpsc::TryRecvError::Empty) => break true,
+            Err(std_mpsc::TryRecvError::Disconnected) => break false,
+        }
+    };
+    let mut list = TopicPartitionList::new();
+    for ((topic, partition), offset) in &newest {
+        drop(list.add_partition_offset(topic.as_str(), *partition, Offset::Offset(*offset)));
+    }
+    if list.count() > 0 {
+        // The last commit before the end waits for its answer, so that a graceful stop leaves little to repeat.
+        let mode = if alive { CommitMode::Async } else { CommitMode::Sync };
+        if let Err(error) = consumer.commit(&list, mode) {
+            tracing::debug!(%error, "a commit was refused; its records will be repeated");
+        }
+    }
+    alive
+}

@@ -1,0 +1,187 @@
+//! Topics of a cluster compared with the contract, and brought closer to it: creates, widens, configures.
+//! It never deletes and never shrinks.
+
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfig;
+use signalbox_schemas::topics::WantedTopic;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::KafkaConfig;
+use crate::error::BusError;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One difference between a cluster and the contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicChange {
+    /// The topic is missing.
+    Create(WantedTopic),
+    /// The topic has too few partitions. Growing lanes re-maps keys: it is applied only where that was asked for.
+    Widen {
+        /// Topic.
+        topic: String,
+        /// Partitions now.
+        from: u16,
+        /// Partitions wanted.
+        to: u16,
+    },
+    /// The topic has more partitions than wanted; left alone.
+    TooWide {
+        /// Topic.
+        topic: String,
+        /// Partitions now.
+        from: u16,
+        /// Partitions wanted.
+        to: u16,
+    },
+    /// A setting differs.
+    Configure {
+        /// Topic.
+        topic: String,
+        /// Setting.
+        key: String,
+        /// Value now.
+        from: String,
+        /// Value wanted.
+        to: String,
+    },
+}
+
+impl fmt::Display for TopicChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(wanted) => {
+                write!(f, "create    {} ({} partitions, {} replicas)", wanted.name, wanted.partitions, wanted.replicas)
+            }
+            Self::Widen { topic, from, to } => write!(f, "widen     {topic} from {from} to {to} partitions"),
+            Self::TooWide { topic, from, to } => write!(f, "keep      {topic} has {from} partitions, {to} wanted; never shrunk"),
+            Self::Configure { topic, key, from, to } => write!(f, "configure {topic} {key} = {to} (now {from})"),
+        }
+    }
+}
+
+/// Admin connection to a cluster.
+pub struct TopicAdmin {
+    client: AdminClient<DefaultClientContext>,
+}
+
+impl TopicAdmin {
+    /// Connects.
+    pub fn connect(config: &KafkaConfig) -> Result<Self, BusError> {
+        Ok(Self { client: AdminClient::from_config(&config.client("signalbox-topics")?)? })
+    }
+
+    /// What differs, in the order of names. Changes nothing.
+    pub async fn plan(&self, wanted: &[WantedTopic]) -> Result<Vec<TopicChange>, BusError> {
+        let existing = self.partitions()?;
+        let mut changes = Vec::new();
+        for topic in wanted {
+            match existing.get(&topic.name) {
+                None => changes.push(TopicChange::Create(topic.clone())),
+                Some(&from) => {
+                    let (name, to) = (topic.name.clone(), topic.partitions);
+                    match from.cmp(&to) {
+                        std::cmp::Ordering::Less => changes.push(TopicChange::Widen { topic: name, from, to }),
+                        std::cmp::Ordering::Greater => changes.push(TopicChange::TooWide { topic: name, from, to }),
+                        std::cmp::Ordering::Equal => {}
+                    }
+                    changes.extend(self.configuration(topic).await?);
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Carries out changes. Widening needs `grow`, because it moves keys to other lanes.
+    pub async fn apply(&self, changes: &[TopicChange], grow: bool) -> Result<(), BusError> {
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let created: Vec<&WantedTopic> =
+            changes.iter().filter_map(|change| if let TopicChange::Create(topic) = change { Some(topic) } else { None }).collect();
+        let new: Vec<NewTopic<'_>> = created.iter().map(|topic| new_topic(topic)).collect();
+        if !new.is_empty() {
+            succeed(self.client.create_topics(&new, &options).await?)?;
+        }
+        let mut settings: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+        for change in changes {
+            match change {
+                TopicChange::Widen { topic, to, .. } if grow => {
+                    let wider = NewPartitions::new(topic, usize::from(*to));
+                    succeed(self.client.create_partitions(&[wider], &options).await?)?;
+                }
+                TopicChange::Configure { topic, key, to, .. } => {
+                    settings.entry(topic).or_default().insert(key, to);
+                }
+                TopicChange::Create(_) | TopicChange::Widen { .. } | TopicChange::TooWide { .. } => {}
+            }
+        }
+        for (topic, changed) in settings {
+            self.configure(topic, &changed, &options).await?;
+        }
+        Ok(())
+    }
+
+    fn partitions(&self) -> Result<BTreeMap<String, u16>, BusError> {
+        let metadata = self.client.inner().fetch_metadata(None, PATIENCE)?;
+        let count = |topic: &rdkafka::metadata::MetadataTopic| u16::try_from(topic.partitions().len()).unwrap_or(u16::MAX);
+        Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), count(topic))).collect())
+    }
+
+    async fn configuration(&self, topic: &WantedTopic) -> Result<Vec<TopicChange>, BusError> {
+        let now = self.describe(&topic.name).await?;
+        let differs = |(key, to): (&String, &String)| {
+            let from = now.get(key).map(|(value, _)| value.clone()).unwrap_or_default();
+            (from != *to).then(|| TopicChange::Configure { topic: topic.name.clone(), key: key.clone(), from, to: to.clone() })
+        };
+        Ok(topic.config.iter().filter_map(differs).collect())
+    }
+
+    /// Settings with whether each is the topic's own.
+    async fn describe(&self, topic: &str) -> Result<BTreeMap<String, (String, bool)>, BusError> {
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        let described = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
+        let mut settings = BTreeMap::new();
+        for resource in described {
+            let resource = resource.map_err(|code| BusError::Unreachable(format!("{topic}: {code}")))?;
+            for entry in resource.entries {
+                let own = matches!(entry.source, rdkafka::admin::ConfigSource::DynamicTopic);
+                settings.insert(entry.name, (entry.value.unwrap_or_default(), own));
+            }
+        }
+        Ok(settings)
+    }
+
+    /// The request replaces the topic's whole configuration, so what is set already is read and sent again.
+    async fn configure(&self, topic: &str, changed: &BTreeMap<&str, &str>, options: &AdminOptions) -> Result<(), BusError> {
+        let now = self.describe(topic).await?;
+        let mut merged: BTreeMap<&str, &str> =
+            now.iter().filter(|(_, (_, own))| *own).map(|(key, (value, _))| (key.as_str(), value.as_str())).collect();
+        merged.extend(changed.iter());
+        let mut config = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        for (key, value) in merged {
+            config = config.set(key, value);
+        }
+        for outcome in self.client.alter_configs([&config], options).await? {
+            outcome.map_err(|(_, code)| BusError::Config(format!("{topic}: {code}")))?;
+        }
+        Ok(())
+    }
+}
+
+fn new_topic(topic: &WantedTopic) -> NewTopic<'_> {
+    let new = NewTopic::new(&topic.name, i32::from(topic.partitions), TopicReplication::Fixed(topic.replicas));
+    topic.config.iter().fold(new, |new, (key, value)| new.set(key, value))
+}
+
+/// Another process may have created the same topic in between; that is what was wanted.
+fn succeed(results: Vec<rdkafka::admin::TopicResult>) -> Result<(), BusError> {
+    for result in results {
+        match result {
+            Ok(_) | Err((_, rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => return Err(BusError::Config(format!("{topic}: {code}"))),
+        }
+    }
+    Ok(())
+}
