@@ -16,9 +16,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn now(&self) -> Millis {
-        let machine = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let machine = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let machine_ms = i64::try_from(machine.as_millis()).unwrap_or(i64::MAX);
         machine_ms.saturating_add(self.offset_ms.load(Ordering::SeqCst))
     }
@@ -26,9 +24,7 @@ impl Clock {
     /// Moves the clock ahead and returns the whole offset in milliseconds.
     pub(crate) fn advance(&self, by_ms: u32) -> i64 {
         let by_ms = i64::from(by_ms);
-        self.offset_ms
-            .fetch_add(by_ms, Ordering::SeqCst)
-            .saturating_add(by_ms)
+        self.offset_ms.fetch_add(by_ms, Ordering::SeqCst).saturating_add(by_ms)
     }
 
     pub(crate) fn set_offset(&self, offset_ms: i64) {
@@ -38,9 +34,7 @@ impl Clock {
 
 /// ISO 8601 in UTC with whole seconds, as the vendors write their timestamps.
 pub(crate) fn iso(at: Millis) -> String {
-    Timestamp::from_second(at.div_euclid(1_000))
-        .unwrap_or_default()
-        .to_string()
+    Timestamp::from_second(at.div_euclid(1_000)).unwrap_or_default().to_string()
 }
 
 /// The calendar date of an instant in UTC.

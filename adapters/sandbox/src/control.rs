@@ -90,18 +90,12 @@ async fn ledger(Shared(state): Shared<Arc<State>>, Query(page): Query<Page>) -> 
         state.ledger.page(page.since.unwrap_or_default(), limit)
     };
     let now = state.clock.now();
-    let entries: Vec<Entry<'_>> = effects
-        .iter()
-        .map(|effect| entry(&state, effect, now))
-        .collect();
+    let entries: Vec<Entry<'_>> = effects.iter().map(|effect| entry(&state, effect, now)).collect();
     Json(entries).into_response()
 }
 
 fn entry<'a>(state: &State, effect: &'a Effect, now: Millis) -> Entry<'a> {
-    let moment = |(at, step): (Millis, Step)| Moment {
-        status: step.name(),
-        at: iso(at),
-    };
+    let moment = |(at, step): (Millis, Step)| Moment { status: step.name(), at: iso(at) };
     Entry {
         sequence: effect.sequence(),
         vendor: Vendor::Increase,
@@ -115,10 +109,7 @@ fn entry<'a>(state: &State, effect: &'a Effect, now: Millis) -> Entry<'a> {
         beneficiary_name: &effect.order.beneficiary,
         reference: &effect.order.reference,
         created_at: iso(effect.created_at_ms),
-        status_history: course(effect, &state.options, now)
-            .into_iter()
-            .map(moment)
-            .collect(),
+        status_history: course(effect, &state.options, now).into_iter().map(moment).collect(),
         requests_seen: effect.requests_seen,
     }
 }
@@ -130,13 +121,8 @@ async fn summary(Shared(state): Shared<Arc<State>>) -> Json<Value> {
     let mut amount: i64 = 0;
     let mut requests: u64 = 0;
     for start in (0..totals.effects).step_by(SUMMARY_STEP) {
-        for effect in state
-            .ledger
-            .page(start, SUMMARY_STEP.min(totals.effects - start))
-        {
-            let last = course(&effect, &state.options, now)
-                .last()
-                .map(|(_, step)| step.name());
+        for effect in state.ledger.page(start, SUMMARY_STEP.min(totals.effects - start)) {
+            let last = course(&effect, &state.options, now).last().map(|(_, step)| step.name());
             *statuses.entry(last.unwrap_or_default()).or_default() += 1;
             amount = amount.saturating_add(effect.order.amount);
             requests = requests.saturating_add(u64::from(effect.requests_seen));

@@ -49,23 +49,15 @@ pub(crate) struct Faults {
 impl Faults {
     pub(crate) fn of(latency: Latency) -> Self {
         let ms = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-        Self {
-            latency_min_ms: ms(latency.min),
-            latency_max_ms: ms(latency.max),
-            ..Self::default()
-        }
+        Self { latency_min_ms: ms(latency.min), latency_max_ms: ms(latency.max), ..Self::default() }
     }
 
     /// The name of the first field that is out of its range.
     pub(crate) fn invalid(&self) -> Option<&'static str> {
-        [
-            ("unavailable", self.unavailable),
-            ("answer_lost", self.answer_lost),
-            ("hang", self.hang),
-        ]
-        .into_iter()
-        .find(|(_, probability)| !(0.0..=1.0).contains(probability))
-        .map(|(field, _)| field)
+        [("unavailable", self.unavailable), ("answer_lost", self.answer_lost), ("hang", self.hang)]
+            .into_iter()
+            .find(|(_, probability)| !(0.0..=1.0).contains(probability))
+            .map(|(field, _)| field)
     }
 }
 
@@ -85,9 +77,7 @@ pub(crate) struct Chance {
 
 impl Chance {
     pub(crate) fn new(faults: Faults, seed: u64) -> Self {
-        Self {
-            inner: Mutex::new((faults, fastrand::Rng::with_seed(seed))),
-        }
+        Self { inner: Mutex::new((faults, fastrand::Rng::with_seed(seed))) }
     }
 
     pub(crate) fn set(&self, faults: Faults) {
@@ -136,10 +126,7 @@ impl Repeats {
     }
 
     pub(crate) fn reset(&self) {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -207,9 +194,7 @@ fn garble(response: &Response) -> Response {
     }
     let mut garbage = (StatusCode::OK, "{\"id\": \"\u{fffd}\u{fffd}\", \"stat").into_response();
     let json = HeaderValue::from_static("application/json");
-    garbage
-        .headers_mut()
-        .insert(axum::http::header::CONTENT_TYPE, json);
+    garbage.headers_mut().insert(axum::http::header::CONTENT_TYPE, json);
     garbage
 }
 
@@ -220,11 +205,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_draws_the_same_faults() {
-        let faults = Faults {
-            latency_max_ms: 900,
-            unavailable: 0.5,
-            ..Faults::default()
-        };
+        let faults = Faults { latency_max_ms: 900, unavailable: 0.5, ..Faults::default() };
         let (one, other) = (Chance::new(faults.clone(), 7), Chance::new(faults, 7));
         for _ in 0..50 {
             assert_eq!(one.draw(Vendor::Seon), other.draw(Vendor::Seon));
@@ -233,11 +214,8 @@ mod tests {
 
     #[test]
     fn faults_for_one_vendor_leave_the_others_alone() {
-        let faults = Faults {
-            unavailable: 1.0,
-            vendors: vec![Vendor::Onfido],
-            ..Faults::default()
-        };
+        let faults =
+            Faults { unavailable: 1.0, vendors: vec![Vendor::Onfido], ..Faults::default() };
         let chance = Chance::new(faults, 7);
         assert!(chance.draw(Vendor::Onfido).unavailable);
         assert_eq!(chance.draw(Vendor::Increase), Draw::default());
@@ -245,10 +223,7 @@ mod tests {
 
     #[test]
     fn a_probability_above_one_is_named() {
-        let faults = Faults {
-            hang: 1.5,
-            ..Faults::default()
-        };
+        let faults = Faults { hang: 1.5, ..Faults::default() };
         assert_eq!(faults.invalid(), Some("hang"));
     }
 }

@@ -57,29 +57,22 @@ async fn create(
     if let Some(refusal) = unauthorized(&headers) {
         return refusal;
     }
-    let key = headers
-        .get("idempotency-key")
-        .and_then(|key| key.to_str().ok());
+    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
     if key.is_some_and(|key| key.is_empty() || key.len() > KEY_LENGTH_MAX) {
         return invalid("Idempotency-Key", "must be 1 to 200 characters");
     }
     let (order, persona) = match order(kind, key, &body) {
         Ok(read) => read,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into_response(),
     };
     if persona.payout == Payout::BadAccount && kind == ACH {
         return invalid("account_number", "is not a valid account number");
     }
     // Once a key has an effect the persona has played its part: a replay always works.
     let known = key.is_some_and(|key| state.ledger.by_key(key).is_some());
-    let transport = persona
-        .transport
-        .filter(|way| !known || way.outlasts_effect());
+    let transport = persona.transport.filter(|way| !known || way.outlasts_effect());
     let repeat_key = key.unwrap_or(&order.account_number).to_owned();
-    travel(&state, Vendor::Increase, transport, &repeat_key, || {
-        post_order(&state, order)
-    })
-    .await
+    travel(&state, Vendor::Increase, transport, &repeat_key, || post_order(&state, order)).await
 }
 
 fn post_order(state: &State, order: Order) -> Response {
@@ -94,9 +87,7 @@ fn post_order(state: &State, order: Order) -> Response {
         Posted::Created(effect) => Json(as_created(state, &effect)).into_response(),
         Posted::Replayed(effect) => {
             let mut response = Json(as_created(state, &effect)).into_response();
-            response
-                .headers_mut()
-                .insert(REPLAYED, HeaderValue::from_static("true"));
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
             response
         }
         Posted::KeyUsed { transfer_id } => key_used(&transfer_id),
@@ -117,9 +108,7 @@ async fn find(
         return refusal;
     }
     let effect = state.ledger.by_id(kind, &id);
-    effect.map_or_else(not_found, |effect| {
-        Json(as_of_now(&state, &effect)).into_response()
-    })
+    effect.map_or_else(not_found, |effect| Json(as_of_now(&state, &effect)).into_response())
 }
 
 #[derive(Debug, Deserialize)]
@@ -139,19 +128,13 @@ async fn list(
         return refusal;
     }
     let (found, next) = if let Some(key) = &query.idempotency_key {
-        let found = state
-            .ledger
-            .by_key(key)
-            .filter(|effect| effect.order.kind == kind);
+        let found = state.ledger.by_key(key).filter(|effect| effect.order.kind == kind);
         (found.into_iter().collect(), None)
     } else {
         let limit = query.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
         state.ledger.newest(kind, query.cursor, limit)
     };
-    let data: Vec<Value> = found
-        .iter()
-        .map(|effect| as_of_now(&state, effect))
-        .collect();
+    let data: Vec<Value> = found.iter().map(|effect| as_of_now(&state, effect)).collect();
     let next_cursor = next.map(|index| index.to_string());
     Json(json!({ "data": data, "next_cursor": next_cursor })).into_response()
 }
@@ -167,9 +150,7 @@ async fn cancel(
     }
     let now = state.clock.now();
     let pending = |effect: &Effect| {
-        let last = course(effect, &state.options, now)
-            .last()
-            .map(|(_, step)| *step);
+        let last = course(effect, &state.options, now).last().map(|(_, step)| *step);
         last == Some(Step::PendingSubmission)
     };
     match state.ledger.cancel(kind, &id, now, pending) {
@@ -189,49 +170,41 @@ fn as_of_now(state: &State, effect: &Effect) -> Value {
 
 /// The answer to the creation, which a replay repeats whatever has happened since.
 fn as_created(state: &State, effect: &Effect) -> Value {
-    let uncanceled = Effect {
-        canceled_at_ms: None,
-        ..effect.clone()
-    };
+    let uncanceled = Effect { canceled_at_ms: None, ..effect.clone() };
     let mut course = course(&uncanceled, &state.options, effect.created_at_ms);
     course.truncate(1);
     body::transfer(&uncanceled, &course)
 }
 
+/// Why a request cannot become an order.
+enum Refusal {
+    Malformed,
+    Invalid { field: String, message: &'static str },
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Malformed => malformed(),
+            Self::Invalid { field, message } => invalid(&field, message),
+        }
+    }
+}
+
 /// Reads the arguments; those that only the books of the sender see stay in the kept request.
-fn order(
-    kind: TransferKind,
-    key: Option<&str>,
-    bytes: &Bytes,
-) -> Result<(Order, Script), Response> {
-    let malformed = || {
-        let title = "We couldn't parse your request body.";
-        error(
-            StatusCode::BAD_REQUEST,
-            "malformed_request_error",
-            title,
-            None,
-        )
-    };
-    let request = std::str::from_utf8(bytes).map_err(|_| malformed())?;
-    let arguments: Value = serde_json::from_str(request).map_err(|_| malformed())?;
+fn order(kind: TransferKind, key: Option<&str>, bytes: &Bytes) -> Result<(Order, Script), Refusal> {
+    let request = std::str::from_utf8(bytes).map_err(|_| Refusal::Malformed)?;
+    let arguments: Value = serde_json::from_str(request).map_err(|_| Refusal::Malformed)?;
+    let wrong = |field: &str, message| Refusal::Invalid { field: field.to_owned(), message };
     let text = |field: &str| {
-        let value = arguments
-            .get(field)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty());
-        value
-            .map(str::to_owned)
-            .ok_or_else(|| invalid(field, "is required"))
+        let value = arguments.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+        value.map(str::to_owned).ok_or_else(|| wrong(field, "is required"))
     };
-    let amount = arguments
-        .get("amount")
-        .and_then(Value::as_i64)
-        .filter(|amount| *amount > 0);
-    let amount = amount.ok_or_else(|| invalid("amount", "must be a positive integer"))?;
+    let amount = arguments.get("amount").and_then(Value::as_i64).filter(|amount| *amount > 0);
+    let amount = amount.ok_or_else(|| wrong("amount", "must be a positive integer"))?;
     let routing_number = text("routing_number")?;
     if routing_number.len() != 9 || !routing_number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(invalid("routing_number", "is not a valid routing number"));
+        return Err(wrong("routing_number", "is not a valid routing number"));
     }
     let (beneficiary, reference) = match kind {
         TransferKind::AchTransfer => {
@@ -242,10 +215,7 @@ fn order(
         }
         TransferKind::RealTimePaymentsTransfer => {
             text("source_account_number_id")?;
-            (
-                text("creditor_name")?,
-                text("unstructured_remittance_information")?,
-            )
+            (text("creditor_name")?, text("unstructured_remittance_information")?)
         }
     };
     let persona = script(Vendor::Increase, &beneficiary, Some(amount));
@@ -264,12 +234,8 @@ fn order(
 }
 
 fn unauthorized(headers: &HeaderMap) -> Option<Response> {
-    let value = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let token = value
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .unwrap_or_default();
+    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = value.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     let (reason, detail) = if token.is_empty() {
         ("no_header", "No API key was provided.")
     } else if token.contains("invalid") {
@@ -284,6 +250,11 @@ fn unauthorized(headers: &HeaderMap) -> Option<Response> {
         Some(detail),
         ("reason", json!(reason)),
     ))
+}
+
+fn malformed() -> Response {
+    let title = "We couldn't parse your request body.";
+    error(StatusCode::BAD_REQUEST, "malformed_request_error", title, None)
 }
 
 fn invalid(field: &str, message: &str) -> Response {
@@ -319,32 +290,17 @@ fn not_found() -> Response {
 fn no_longer_pending() -> Response {
     let title = "The action you specified can't be performed on the object in its current state.";
     let detail = Some("The transfer is no longer pending.");
-    error(
-        StatusCode::CONFLICT,
-        "invalid_operation_error",
-        title,
-        detail,
-    )
+    error(StatusCode::CONFLICT, "invalid_operation_error", title, detail)
 }
 
 pub(crate) fn unavailable() -> Response {
     let title = "The service is temporarily unavailable.";
-    error(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "internal_server_error",
-        title,
-        None,
-    )
+    error(StatusCode::SERVICE_UNAVAILABLE, "internal_server_error", title, None)
 }
 
 fn broken() -> Response {
     let title = "Something went wrong on our side.";
-    error(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "internal_server_error",
-        title,
-        None,
-    )
+    error(StatusCode::INTERNAL_SERVER_ERROR, "internal_server_error", title, None)
 }
 
 fn error(status: StatusCode, kind: &str, title: &str, detail: Option<&str>) -> Response {

@@ -157,11 +157,7 @@ impl Ledger {
         if let Some(path) = file {
             book.restore(path)?;
         }
-        Ok(Self {
-            book: Mutex::new(book),
-            seed,
-            effects_max,
-        })
+        Ok(Self { book: Mutex::new(book), seed, effects_max })
     }
 
     /// Offset that the clock had when the file was last written.
@@ -171,11 +167,7 @@ impl Ledger {
 
     pub(crate) fn post(&self, order: Order, now: Millis) -> Result<Posted, LedgerError> {
         let mut book = self.lock();
-        let known = order
-            .idempotency_key
-            .as_ref()
-            .and_then(|key| book.by_key.get(key))
-            .copied();
+        let known = order.idempotency_key.as_ref().and_then(|key| book.by_key.get(key)).copied();
         if let Some(index) = known {
             return book.repeat(index, &order);
         }
@@ -232,24 +224,12 @@ impl Ledger {
         }
         book.write(&Line::Canceled { index, at_ms: now })?;
         book.cancel(index, now);
-        Ok(Some((
-            Effect {
-                canceled_at_ms: Some(now),
-                ..found
-            },
-            true,
-        )))
+        Ok(Some((Effect { canceled_at_ms: Some(now), ..found }, true)))
     }
 
     /// Entries from `since` (counted from 0) on, oldest first, at most `limit`.
     pub(crate) fn page(&self, since: usize, limit: usize) -> Vec<Effect> {
-        self.lock()
-            .effects
-            .iter()
-            .skip(since)
-            .take(limit)
-            .cloned()
-            .collect()
+        self.lock().effects.iter().skip(since).take(limit).cloned().collect()
     }
 
     /// Entries of one kind, newest first, from `before` (exclusive) down, and where to go on.
@@ -304,10 +284,7 @@ impl Ledger {
             file.set_len(0)?;
         }
         let file = book.file.take();
-        *book = Book {
-            file,
-            ..Book::default()
-        };
+        *book = Book { file, ..Book::default() };
         Ok(())
     }
 
@@ -327,9 +304,7 @@ impl Book {
         if same_request(&known.order, order) {
             Ok(Posted::Replayed(known))
         } else {
-            Ok(Posted::KeyUsed {
-                transfer_id: known.transfer_id,
-            })
+            Ok(Posted::KeyUsed { transfer_id: known.transfer_id })
         }
     }
 
@@ -339,10 +314,7 @@ impl Book {
             self.by_key.insert(Arc::clone(key), index);
         }
         if !effect.order.reference.is_empty() {
-            let first = *self
-                .by_payment
-                .entry(payment_hash(&effect.order))
-                .or_insert(index);
+            let first = *self.by_payment.entry(payment_hash(&effect.order)).or_insert(index);
             if first != index {
                 self.count_duplicate(first, &effect);
             }
@@ -389,11 +361,7 @@ impl Book {
     }
 
     fn restore(&mut self, path: &Path) -> Result<(), LedgerError> {
-        let file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(path)?;
+        let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
         let mut reader = BufReader::new(&file);
         let mut whole_bytes: u64 = 0;
         let mut text = String::new();
@@ -416,10 +384,7 @@ impl Book {
 
     fn apply(&mut self, line: Line) {
         match line {
-            Line::Effect(effect) => self.enter(Effect {
-                requests_seen: 1,
-                ..effect
-            }),
+            Line::Effect(effect) => self.enter(Effect { requests_seen: 1, ..effect }),
             Line::Seen { index } => self.see(index),
             Line::Canceled { index, at_ms } => self.cancel(index, at_ms),
             Line::Clock { offset_ms } => self.clock_offset_ms = offset_ms,
@@ -449,16 +414,11 @@ fn id_suffix(seed: u64, index: usize) -> String {
 
 fn letter(bits: u64, place: u32) -> char {
     let position = usize::try_from((bits >> (place * 5)) & 31).unwrap_or_default();
-    ID_ALPHABET
-        .get(position)
-        .map_or('a', |byte| char::from(*byte))
+    ID_ALPHABET.get(position).map_or('a', |byte| char::from(*byte))
 }
 
 fn id_index(transfer_id: &str) -> Option<usize> {
-    let letters = transfer_id
-        .len()
-        .checked_sub(7)
-        .and_then(|start| transfer_id.get(start..))?;
+    let letters = transfer_id.len().checked_sub(7).and_then(|start| transfer_id.get(start..))?;
     letters.bytes().rev().try_fold(0_usize, |index, byte| {
         let position = ID_ALPHABET.iter().position(|letter| *letter == byte)?;
         Some((index << 5) | position)
@@ -525,20 +485,14 @@ mod tests {
         let totals = ledger.totals();
         assert_eq!(totals.duplicate_effects, 1);
         let named = totals.duplicates.first().unwrap();
-        assert_eq!(
-            (&named.first_transfer_id, &named.again_transfer_id),
-            (&first, &again)
-        );
+        assert_eq!((&named.first_transfer_id, &named.again_transfer_id), (&first, &again));
     }
 
     #[test]
     fn a_full_book_takes_nothing_more() {
         let ledger = Ledger::open(1, 1, None).unwrap();
         created(ledger.post(order("k1", "{}"), 0).unwrap());
-        assert!(matches!(
-            ledger.post(order("k2", "{}"), 0).unwrap(),
-            Posted::Full
-        ));
+        assert!(matches!(ledger.post(order("k2", "{}"), 0).unwrap(), Posted::Full));
     }
 
     #[test]
@@ -558,9 +512,7 @@ mod tests {
         let before = Ledger::open(1, 10, Some(&path)).unwrap();
         let id = created(before.post(order("k", "{}"), 3).unwrap());
         before.post(order("k", "{}"), 4).unwrap();
-        before
-            .cancel(TransferKind::AchTransfer, &id, 9, |_| true)
-            .unwrap();
+        before.cancel(TransferKind::AchTransfer, &id, 9, |_| true).unwrap();
         drop(before);
         let torn = r#"{"effect":{"transfer_id":"ach_"#;
         let mut bytes = std::fs::read(&path).unwrap();
@@ -571,10 +523,7 @@ mod tests {
         let effect = after.by_id(TransferKind::AchTransfer, &id).unwrap();
         assert_eq!((effect.created_at_ms, effect.requests_seen), (3, 2));
         assert_eq!(effect.canceled_at_ms, Some(9));
-        assert!(matches!(
-            after.post(order("k", "{}"), 5).unwrap(),
-            Posted::Replayed(_)
-        ));
+        assert!(matches!(after.post(order("k", "{}"), 5).unwrap(), Posted::Replayed(_)));
         drop(after);
         assert!(Ledger::open(1, 10, Some(&path)).is_ok());
     }

@@ -88,10 +88,7 @@ struct Run {
 
 impl Checks {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            inner: Mutex::default(),
-            seed,
-        }
+        Self { inner: Mutex::default(), seed }
     }
 
     pub(crate) fn reset(&self) {
@@ -118,10 +115,7 @@ impl Checks {
 
     fn keep_run(&self, run: Run) -> Run {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let run = Run {
-            id: inner.next_id(self.seed),
-            ..run
-        };
+        let run = Run { id: inner.next_id(self.seed), ..run };
         inner.runs.insert(run.id, run.clone());
         inner.runs_by_age.push_back(run.id);
         if inner.runs_by_age.len() > KEPT_MAX
@@ -161,19 +155,12 @@ async fn create_applicant(
     if !authorized(&headers) {
         return unauthorized();
     }
-    let request: ApplicantRequest = match parse(&body) {
-        Ok(request) => request,
-        Err(response) => return response,
+    let Ok(request) = serde_json::from_slice::<ApplicantRequest>(&body) else {
+        return unreadable();
     };
-    let names = (
-        present(request.first_name.as_deref()),
-        present(request.last_name.as_deref()),
-    );
+    let names = (present(request.first_name.as_deref()), present(request.last_name.as_deref()));
     let (Some(first_name), Some(last_name)) = names else {
-        return blank(&[
-            ("first_name", names.0.is_none()),
-            ("last_name", names.1.is_none()),
-        ]);
+        return blank(&[("first_name", names.0.is_none()), ("last_name", names.1.is_none())]);
     };
     let id = state.checks.keep_name(format!("{first_name} {last_name}"));
     let body = json!({
@@ -202,16 +189,12 @@ async fn create_run(
     if !authorized(&headers) {
         return unauthorized();
     }
-    let request: RunRequest = match parse(&body) {
-        Ok(request) => request,
-        Err(response) => return response,
+    let Ok(request) = serde_json::from_slice::<RunRequest>(&body) else {
+        return unreadable();
     };
     let (Some(applicant_id), Some(workflow_id)) = (request.applicant_id, request.workflow_id)
     else {
-        let missing = (
-            request.applicant_id.is_none(),
-            request.workflow_id.is_none(),
-        );
+        let missing = (request.applicant_id.is_none(), request.workflow_id.is_none());
         return blank(&[("applicant_id", missing.0), ("workflow_id", missing.1)]);
     };
     let Some(name) = state.checks.name(applicant_id) else {
@@ -257,7 +240,7 @@ fn settle(state: &State, end: Identity, customer: &str) -> Identity {
         return end;
     }
     let key = format!("soft fail of {customer}");
-    if state.repeats.count(Vendor::Onfido, &key) % 2 == 0 {
+    if state.repeats.count(Vendor::Onfido, &key).is_multiple_of(2) {
         Identity::SoftFail
     } else {
         Identity::Approved
@@ -306,21 +289,13 @@ impl Run {
     fn ending(&self) -> Ending {
         match self.end {
             Identity::Approved => ("approved", Some(("approved", false)), &[]),
-            Identity::SoftFailOnce | Identity::SoftFail => (
-                "declined",
-                Some(("declined", true)),
-                &["document_image_quality"],
-            ),
-            Identity::HardFail => (
-                "declined",
-                Some(("declined", false)),
-                &["document_suspected_fraud"],
-            ),
-            Identity::Review => (
-                "review",
-                Some(("review", false)),
-                &["document_data_comparison"],
-            ),
+            Identity::SoftFailOnce | Identity::SoftFail => {
+                ("declined", Some(("declined", true)), &["document_image_quality"])
+            }
+            Identity::HardFail => {
+                ("declined", Some(("declined", false)), &["document_suspected_fraud"])
+            }
+            Identity::Review => ("review", Some(("review", false)), &["document_data_comparison"]),
             Identity::StepUp => ("awaiting_input", None, &[]),
             Identity::Abandoned => ("abandoned", None, &[]),
             Identity::Error => ("error", None, &[]),
@@ -329,11 +304,7 @@ impl Run {
 }
 
 /// Status, (decision, retry allowed), reasons.
-type Ending = (
-    &'static str,
-    Option<(&'static str, bool)>,
-    &'static [&'static str],
-);
+type Ending = (&'static str, Option<(&'static str, bool)>, &'static [&'static str]);
 
 const PROCESSING: Ending = ("processing", None, &[]);
 
@@ -373,9 +344,7 @@ fn members(given: &Value, fields: &[&str]) -> Value {
 }
 
 fn authorized(headers: &HeaderMap) -> bool {
-    let value = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = value.and_then(|value| value.strip_prefix("Token token="));
     token.is_some_and(|token| !token.is_empty() && !token.contains("invalid"))
 }
@@ -384,15 +353,9 @@ fn present(text: Option<&str>) -> Option<&str> {
     text.map(str::trim).filter(|text| !text.is_empty())
 }
 
-fn parse<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Response> {
-    serde_json::from_slice(body).map_err(|_| {
-        error(
-            StatusCode::BAD_REQUEST,
-            "bad_request",
-            "The request body is not valid.",
-            Map::new(),
-        )
-    })
+fn unreadable() -> Response {
+    let message = "The request body is not valid.";
+    error(StatusCode::BAD_REQUEST, "bad_request", message, Map::new())
 }
 
 fn blank(fields: &[(&str, bool)]) -> Response {
@@ -402,42 +365,22 @@ fn blank(fields: &[(&str, bool)]) -> Response {
         .map(|(field, _)| ((*field).to_owned(), json!(["can't be blank"])))
         .collect();
     let message = "There was a validation error on this request";
-    error(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "validation_error",
-        message,
-        fields,
-    )
+    error(StatusCode::UNPROCESSABLE_ENTITY, "validation_error", message, fields)
 }
 
 fn unauthorized() -> Response {
     let message = "Authorization error: please re-check your credentials";
-    error(
-        StatusCode::UNAUTHORIZED,
-        "authorization_error",
-        message,
-        Map::new(),
-    )
+    error(StatusCode::UNAUTHORIZED, "authorization_error", message, Map::new())
 }
 
 fn not_found() -> Response {
     let message = "Could not find requested resource.";
-    error(
-        StatusCode::NOT_FOUND,
-        "resource_not_found",
-        message,
-        Map::new(),
-    )
+    error(StatusCode::NOT_FOUND, "resource_not_found", message, Map::new())
 }
 
 pub(crate) fn unavailable() -> Response {
     let message = "The service is temporarily unavailable";
-    error(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "service_unavailable",
-        message,
-        Map::new(),
-    )
+    error(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", message, Map::new())
 }
 
 fn error(status: StatusCode, kind: &str, message: &str, fields: Map<String, Value>) -> Response {

@@ -188,15 +188,9 @@ fn first<T: Default + PartialEq>(slot: &mut T, end: T) {
 }
 
 fn by_marker(vendor: Vendor, word: &str) -> Option<&'static Persona> {
-    let plain = TABLE
-        .iter()
-        .find(|row| row.marker.eq_ignore_ascii_case(word));
+    let plain = TABLE.iter().find(|row| row.marker.eq_ignore_ascii_case(word));
     if let Some(persona) = plain {
-        return persona
-            .does
-            .iter()
-            .any(|(at, _)| *at == vendor)
-            .then_some(persona);
+        return persona.does.iter().any(|(at, _)| *at == vendor).then_some(persona);
     }
     let scoped = word.strip_prefix(vendor.scope())?;
     TABLE
@@ -211,12 +205,7 @@ const fn row(
     act: Act,
     does: &'static [(Vendor, &'static str)],
 ) -> Persona {
-    Persona {
-        marker,
-        amount_minor,
-        does,
-        act,
-    }
+    Persona { marker, amount_minor, does, act }
 }
 
 const SLOW: &str = "the answer comes late, after the effect";
@@ -261,23 +250,10 @@ const TABLE: &[Persona] = &[
         "Stepup",
         None,
         Act::Identity(Identity::StepUp),
-        &[(
-            Vendor::Onfido,
-            "awaiting_input: the customer must do something",
-        )],
+        &[(Vendor::Onfido, "awaiting_input: the customer must do something")],
     ),
-    row(
-        "Kycreview",
-        None,
-        Act::Identity(Identity::Review),
-        &[(Vendor::Onfido, "review")],
-    ),
-    row(
-        "Abandoned",
-        None,
-        Act::Identity(Identity::Abandoned),
-        &[(Vendor::Onfido, "abandoned")],
-    ),
+    row("Kycreview", None, Act::Identity(Identity::Review), &[(Vendor::Onfido, "review")]),
+    row("Abandoned", None, Act::Identity(Identity::Abandoned), &[(Vendor::Onfido, "abandoned")]),
     row(
         "Kycerror",
         None,
@@ -288,41 +264,22 @@ const TABLE: &[Persona] = &[
         "Hit",
         None,
         Act::Screening(Screening::Hit),
-        &[(
-            Vendor::Yente,
-            "one candidate with topic sanction, score 0.97, match",
-        )],
+        &[(Vendor::Yente, "one candidate with topic sanction, score 0.97, match")],
     ),
     row(
         "Ambiguous",
         None,
         Act::Screening(Screening::Ambiguous),
-        &[(
-            Vendor::Yente,
-            "one candidate below the threshold, score 0.62, no match",
-        )],
+        &[(Vendor::Yente, "one candidate below the threshold, score 0.62, no match")],
     ),
     row(
         "Pep",
         None,
         Act::Screening(Screening::Pep),
-        &[(
-            Vendor::Yente,
-            "one candidate with topic role.pep, score 0.81, match",
-        )],
+        &[(Vendor::Yente, "one candidate with topic role.pep, score 0.81, match")],
     ),
-    row(
-        "Fraudreview",
-        None,
-        Act::Fraud(Fraud::Review),
-        &[(Vendor::Seon, "REVIEW")],
-    ),
-    row(
-        "Frauddecline",
-        None,
-        Act::Fraud(Fraud::Decline),
-        &[(Vendor::Seon, "DECLINE")],
-    ),
+    row("Fraudreview", None, Act::Fraud(Fraud::Review), &[(Vendor::Seon, "REVIEW")]),
+    row("Frauddecline", None, Act::Fraud(Fraud::Decline), &[(Vendor::Seon, "DECLINE")]),
     row(
         "Rejected",
         Some(990_101),
@@ -384,10 +341,7 @@ const TABLE: &[Persona] = &[
         "Vanish",
         Some(990_113),
         Act::Transport(Transport::Vanish),
-        &[(
-            Vendor::Increase,
-            "the first request of a key hangs without effect; the next works",
-        )],
+        &[(Vendor::Increase, "the first request of a key hangs without effect; the next works")],
     ),
     row(
         "Vanishforever",
@@ -463,24 +417,15 @@ mod tests {
     fn a_marker_acts_only_at_its_vendor() {
         assert_eq!(script(Vendor::Onfido, "Ann Hit", None), Script::default());
         assert_eq!(script(Vendor::Yente, "Bob Lost", None), Script::default());
-        assert_eq!(
-            script(Vendor::Onfido, "Ann Hardfail", None).identity,
-            Identity::HardFail
-        );
+        assert_eq!(script(Vendor::Onfido, "Ann Hardfail", None).identity, Identity::HardFail);
     }
 
     #[test]
     fn a_scope_confines_a_transport_persona_to_one_vendor() {
         let name = "Bob Payoutdown";
-        assert_eq!(
-            script(Vendor::Increase, name, None).transport,
-            Some(Transport::Down)
-        );
+        assert_eq!(script(Vendor::Increase, name, None).transport, Some(Transport::Down));
         assert_eq!(script(Vendor::Yente, name, None).transport, None);
-        assert_eq!(
-            script(Vendor::Seon, "Ann Fraudlost", None).transport,
-            Some(Transport::Lost)
-        );
+        assert_eq!(script(Vendor::Seon, "Ann Fraudlost", None).transport, Some(Transport::Lost));
     }
 
     #[test]
@@ -493,11 +438,7 @@ mod tests {
     fn markers_and_amounts_are_unique() {
         for (index, one) in personas().iter().enumerate() {
             for other in personas().iter().skip(index + 1) {
-                assert!(
-                    !one.marker.eq_ignore_ascii_case(other.marker),
-                    "{}",
-                    one.marker
-                );
+                assert!(!one.marker.eq_ignore_ascii_case(other.marker), "{}", one.marker);
                 assert!(one.amount_minor.is_none() || one.amount_minor != other.amount_minor);
             }
         }

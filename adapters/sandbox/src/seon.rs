@@ -35,10 +35,7 @@ struct FraudRequest {
 }
 
 async fn score(Shared(state): Shared<Arc<State>>, headers: HeaderMap, body: Bytes) -> Response {
-    let key = headers
-        .get("x-api-key")
-        .and_then(|key| key.to_str().ok())
-        .unwrap_or_default();
+    let key = headers.get("x-api-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
     if key.is_empty() {
         return error(StatusCode::UNAUTHORIZED, "2001", "Missing license key.");
     }
@@ -55,12 +52,7 @@ async fn score(Shared(state): Shared<Arc<State>>, headers: HeaderMap, body: Byte
     let persona = script(Vendor::Seon, &name, None);
     let key = request.transaction_id.clone().unwrap_or(name);
     travel(&state, Vendor::Seon, persona.transport, &key, || {
-        Json(verdict(
-            persona.fraud,
-            &key,
-            request.transaction_id.as_deref(),
-        ))
-        .into_response()
+        Json(verdict(persona.fraud, &key, request.transaction_id.as_deref())).into_response()
     })
     .await
 }
@@ -71,40 +63,20 @@ impl FraudRequest {
             return full.clone();
         }
         let parts = [&self.user_firstname, &self.user_lastname];
-        parts
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(" ")
+        parts.into_iter().flatten().cloned().collect::<Vec<_>>().join(" ")
     }
 }
 
 fn verdict(fraud: Fraud, key: &str, transaction_id: Option<&str>) -> Value {
-    let new_customer = rule(
-        "P106",
-        "Customer is new and amount is above the usual",
-        14.0,
-    );
-    let many_payouts = rule(
-        "C201",
-        "Many payouts to the same beneficiary in one day",
-        8.0,
-    );
+    let new_customer = rule("P106", "Customer is new and amount is above the usual", 14.0);
+    let many_payouts = rule("C201", "Many payouts to the same beneficiary in one day", 8.0);
     let seen_in_fraud = rule("C305", "Account details seen in confirmed fraud", 70.0);
     let (state, score, blackbox, rules) = match fraud {
         Fraud::Approve => ("APPROVE", 2.5, 2.25, vec![]),
         Fraud::Review => ("REVIEW", 22.0, 19.8, vec![new_customer, many_payouts]),
-        Fraud::Decline => (
-            "DECLINE",
-            92.0,
-            82.8,
-            vec![new_customer, many_payouts, seen_in_fraud],
-        ),
+        Fraud::Decline => ("DECLINE", 92.0, 82.8, vec![new_customer, many_payouts, seen_in_fraud]),
     };
-    let bits = key
-        .bytes()
-        .fold(0, |bits, byte| scramble(bits, u64::from(byte)));
+    let bits = key.bytes().fold(0, |bits, byte| scramble(bits, u64::from(byte)));
     json!({
         "success": true,
         "error": {},
@@ -134,18 +106,10 @@ fn rule(id: &str, name: &str, score: f64) -> Value {
 }
 
 pub(crate) fn unavailable() -> Response {
-    error(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "2001",
-        "Service unavailable.",
-    )
+    error(StatusCode::SERVICE_UNAVAILABLE, "2001", "Service unavailable.")
 }
 
 fn error(status: StatusCode, code: &str, message: &str) -> Response {
     let error = json!({ "code": code, "message": message });
-    (
-        status,
-        Json(json!({ "success": false, "error": error, "data": {} })),
-    )
-        .into_response()
+    (status, Json(json!({ "success": false, "error": error, "data": {} }))).into_response()
 }

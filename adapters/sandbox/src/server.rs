@@ -111,10 +111,7 @@ impl Sandbox {
 /// [`SandboxError::Listen`] or [`SandboxError::Ledger`].
 pub async fn serve(options: SandboxOptions) -> Result<Sandbox, SandboxError> {
     let wanted = options.listen;
-    let listen = |source| SandboxError::Listen {
-        address: wanted,
-        source,
-    };
+    let listen = |source| SandboxError::Listen { address: wanted, source };
     let listener = TcpListener::bind(wanted).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     let (stop, mut stopping) = watch::channel(false);
@@ -129,11 +126,7 @@ pub async fn serve(options: SandboxOptions) -> Result<Sandbox, SandboxError> {
             .await
     });
     tracing::info!(%address, "sandbox listens");
-    Ok(Sandbox {
-        address,
-        stop,
-        task,
-    })
+    Ok(Sandbox { address, stop, task })
 }
 
 fn routes(state: &Arc<State>) -> Router {
@@ -156,22 +149,14 @@ async fn pass(
     request: Request,
     next: Next,
 ) -> Response {
-    state
-        .calls
-        .count(vendor, operation(request.method(), request.uri().path()));
+    state.calls.count(vendor, operation(request.method(), request.uri().path()));
     let draw = state.chance.draw(vendor);
     // Half the delay lies before the effect and half after it: a caller that gives up may have
     // caused the effect or not.
     state.sleep(draw.latency / 2).await;
     let response = if let Some(hang_for) = draw.hang {
         let by_default = hang_for.is_zero();
-        state
-            .sleep(if by_default {
-                state.options.hang_for
-            } else {
-                hang_for
-            })
-            .await;
+        state.sleep(if by_default { state.options.hang_for } else { hang_for }).await;
         cut()
     } else if draw.unavailable {
         unavailable(vendor)
@@ -187,18 +172,11 @@ async fn pass(
 
 /// Method and path without the vendor's prefix and with identifiers replaced.
 fn operation(method: &Method, path: &str) -> String {
-    let segments: Vec<&str> = path
-        .split('/')
-        .skip(2)
-        .filter(|part| !part.is_empty())
-        .collect();
+    let segments: Vec<&str> = path.split('/').skip(2).filter(|part| !part.is_empty()).collect();
     let path = match segments.as_slice() {
         ["v3.6", resource, _] => format!("v3.6/{resource}/{{id}}"),
         ["match", _] => "match/{dataset}".to_owned(),
-        [
-            transfers @ ("ach_transfers" | "real_time_payments_transfers"),
-            _,
-        ] => {
+        [transfers @ ("ach_transfers" | "real_time_payments_transfers"), _] => {
             format!("{transfers}/{{id}}")
         }
         [transfers, _, "cancel"] => format!("{transfers}/{{id}}/cancel"),
@@ -241,13 +219,7 @@ impl Listener for SwitchedListener {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "connection keeps its delay");
         }
-        (
-            SwitchedStream {
-                stream,
-                switch: Switch::default(),
-            },
-            address,
-        )
+        (SwitchedStream { stream, switch: Switch::default() }, address)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -311,21 +283,12 @@ mod tests {
     #[test]
     fn operations_are_counted_without_identifiers() {
         let cases = [
-            (
-                "/onfido/v3.6/workflow_runs/5d0b",
-                "GET /v3.6/workflow_runs/{id}",
-            ),
+            ("/onfido/v3.6/workflow_runs/5d0b", "GET /v3.6/workflow_runs/{id}"),
             ("/increase/ach_transfers", "GET /ach_transfers"),
             ("/increase/ach_transfers/a1", "GET /ach_transfers/{id}"),
-            (
-                "/increase/ach_transfers/a1/cancel",
-                "GET /ach_transfers/{id}/cancel",
-            ),
+            ("/increase/ach_transfers/a1/cancel", "GET /ach_transfers/{id}/cancel"),
             ("/yente/match/default", "GET /match/{dataset}"),
-            (
-                "/seon/SeonRestService/fraud-api/v2/",
-                "GET /SeonRestService/fraud-api/v2",
-            ),
+            ("/seon/SeonRestService/fraud-api/v2/", "GET /SeonRestService/fraud-api/v2"),
         ];
         for (path, expected) in cases {
             assert_eq!(operation(&Method::GET, path), expected);

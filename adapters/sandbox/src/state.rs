@@ -51,10 +51,8 @@ impl State {
     pub(crate) fn reset(&self) -> Result<(), LedgerError> {
         self.ledger.reset()?;
         self.clock.set_offset(0);
-        self.chance.set(Faults {
-            seed: Some(self.options.seed),
-            ..Faults::of(self.options.latency)
-        });
+        self.chance
+            .set(Faults { seed: Some(self.options.seed), ..Faults::of(self.options.latency) });
         self.repeats.reset();
         self.calls.reset();
         self.checks.reset();
@@ -83,24 +81,14 @@ pub(crate) struct Calls {
 impl Calls {
     pub(crate) fn count(&self, vendor: Vendor, operation: String) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts
-            .entry(vendor)
-            .or_default()
-            .entry(operation)
-            .or_default() += 1;
+        *counts.entry(vendor).or_default().entry(operation).or_default() += 1;
     }
 
     pub(crate) fn all(&self) -> BTreeMap<Vendor, BTreeMap<String, u64>> {
-        self.counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn reset(&self) {
-        self.counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

@@ -25,13 +25,7 @@ const THRESHOLD: f64 = 0.7;
 const LIMIT: usize = 5;
 
 const DATASETS: [&str; 3] = ["default", "sanctions", "peps"];
-const SCHEMATA: [&str; 5] = [
-    "Person",
-    "Company",
-    "Organization",
-    "LegalEntity",
-    "PublicBody",
-];
+const SCHEMATA: [&str; 5] = ["Person", "Company", "Organization", "LegalEntity", "PublicBody"];
 
 pub(crate) fn routes() -> Router<Arc<State>> {
     Router::new().route("/yente/match/{dataset}", post(matches))
@@ -67,10 +61,7 @@ async fn matches(
         return error(StatusCode::UNAUTHORIZED, json!("Invalid API key."));
     }
     if !DATASETS.contains(&dataset.as_str()) {
-        return error(
-            StatusCode::NOT_FOUND,
-            json!(format!("No such dataset: {dataset}")),
-        );
+        return error(StatusCode::NOT_FOUND, json!(format!("No such dataset: {dataset}")));
     }
     let request: MatchRequest = match serde_json::from_slice(&body) {
         Ok(request) => request,
@@ -84,10 +75,7 @@ async fn matches(
     let names: Vec<String> = request.queries.values().map(Example::name).collect();
     let names = names.join(" ");
     let transport = script(Vendor::Yente, &names, None).transport;
-    travel(&state, Vendor::Yente, transport, &names, || {
-        answer(&request, &settings)
-    })
-    .await
+    travel(&state, Vendor::Yente, transport, &names, || answer(&request, &settings)).await
 }
 
 fn answer(request: &MatchRequest, settings: &Settings) -> Response {
@@ -102,11 +90,8 @@ fn answer(request: &MatchRequest, settings: &Settings) -> Response {
             "query": { "id": query.id, "schema": query.schema, "properties": query.properties },
         })
     };
-    let responses: BTreeMap<&str, Value> = request
-        .queries
-        .iter()
-        .map(|(key, query)| (key.as_str(), response(query)))
-        .collect();
+    let responses: BTreeMap<&str, Value> =
+        request.queries.iter().map(|(key, query)| (key.as_str(), response(query))).collect();
     Json(json!({ "responses": responses, "limit": limit })).into_response()
 }
 
@@ -130,22 +115,17 @@ const AMBIGUOUS: Listed = Listed {
     topics: &["role.pep", "poi"],
     datasets: &["wd_peps"],
 };
-const PEP: Listed = Listed {
-    id: "NK-sandboxPep01",
-    score: 0.81,
-    topics: &["role.pep"],
-    datasets: &["wd_peps"],
-};
+const PEP: Listed =
+    Listed { id: "NK-sandboxPep01", score: 0.81, topics: &["role.pep"], datasets: &["wd_peps"] };
 
 impl Example {
     /// All names given for the party; every value may be a text or a list of texts.
     fn name(&self) -> String {
         let texts = |value: &Value| match value {
             Value::String(text) => vec![text.clone()],
-            Value::Array(all) => all
-                .iter()
-                .filter_map(|one| one.as_str().map(str::to_owned))
-                .collect(),
+            Value::Array(all) => {
+                all.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
         };
         let of = |property: &str| self.properties.get(property).map(texts).unwrap_or_default();
@@ -167,12 +147,7 @@ impl Example {
     }
 
     fn scored(&self, listed: &Listed, name: &str, threshold: f64) -> Value {
-        let Listed {
-            id,
-            score,
-            topics,
-            datasets,
-        } = listed;
+        let Listed { id, score, topics, datasets } = listed;
         json!({
             "id": id,
             "caption": name,
@@ -205,9 +180,7 @@ fn known(schema: &str) -> bool {
 
 /// A self-hosted yente asks for no key; a key that says it is invalid is refused.
 fn refused(headers: &HeaderMap) -> bool {
-    let value = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     value.is_some_and(|value| value.contains("invalid"))
 }
 

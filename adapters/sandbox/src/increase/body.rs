@@ -13,11 +13,7 @@ const ACCOUNT_ID: &str = "account_in71c4amph0vgo2qllky";
 
 pub(super) fn transfer(effect: &Effect, course: &[(Millis, Step)]) -> Value {
     let request = serde_json::from_str(&effect.order.request).unwrap_or(Value::Null);
-    let view = View {
-        effect,
-        course,
-        request,
-    };
+    let view = View { effect, course, request };
     match effect.order.kind {
         TransferKind::AchTransfer => view.ach(),
         TransferKind::RealTimePaymentsTransfer => view.real_time(),
@@ -125,16 +121,11 @@ impl View<'_> {
     }
 
     fn cancellation(&self) -> Value {
-        self.when(
-            Step::Canceled,
-            |at| json!({ "canceled_at": iso(at), "canceled_by": null }),
-        )
+        self.when(Step::Canceled, |at| json!({ "canceled_at": iso(at), "canceled_by": null }))
     }
 
     fn ach_submission(&self, at: Millis) -> Value {
-        let expected = iso(at
-            .saturating_mul(2)
-            .saturating_sub(self.effect.created_at_ms));
+        let expected = iso(at.saturating_mul(2).saturating_sub(self.effect.created_at_ms));
         json!({
             "administrative_returns_expected_by": iso(at.saturating_add(TWO_DAYS_MS)),
             "effective_date": iso_date(at),
@@ -191,28 +182,17 @@ impl View<'_> {
     }
 
     fn given_or(&self, field: &str, default: &str) -> Value {
-        self.request
-            .get(field)
-            .cloned()
-            .unwrap_or_else(|| json!(default))
+        self.request.get(field).cloned().unwrap_or_else(|| json!(default))
     }
 
     fn nested(&self, object: &str, field: &str) -> Value {
         let object = self.request.get(object);
-        object
-            .and_then(|object| object.get(field))
-            .cloned()
-            .unwrap_or(Value::Null)
+        object.and_then(|object| object.get(field)).cloned().unwrap_or(Value::Null)
     }
 
     /// Identifier of another object of the vendor that belongs to this transfer.
     fn related(&self, kind: &str) -> Value {
-        let suffix = self
-            .effect
-            .transfer_id
-            .rsplit('_')
-            .next()
-            .unwrap_or_default();
+        let suffix = self.effect.transfer_id.rsplit('_').next().unwrap_or_default();
         json!(format!("{kind}_{suffix}"))
     }
 

@@ -62,11 +62,9 @@ pub(crate) fn course(
         (TransferKind::AchTransfer, Payout::Settles | Payout::BadAccount) => {
             vec![(submitted, Step::Submitted), (settled, Step::Settled)]
         }
-        (TransferKind::AchTransfer, Payout::Returned) => vec![
-            (submitted, Step::Submitted),
-            (settled, Step::Settled),
-            (returned, Step::Returned),
-        ],
+        (TransferKind::AchTransfer, Payout::Returned) => {
+            vec![(submitted, Step::Submitted), (settled, Step::Settled), (returned, Step::Returned)]
+        }
         (TransferKind::AchTransfer, Payout::Blocked) => {
             vec![(submitted, Step::Submitted), (settled, Step::Returned)]
         }
@@ -126,9 +124,7 @@ mod tests {
             return_after: Duration::from_secs(20),
             ..SandboxOptions::default()
         };
-        course(effect, &options, now)
-            .last()
-            .map_or("none", |(_, step)| step.name())
+        course(effect, &options, now).last().map_or("none", |(_, step)| step.name())
     }
 
     #[test]
@@ -137,41 +133,13 @@ mod tests {
         let rejected = "rejected";
         let cases = [
             (ACH, Payout::Settles, [pending, submitted, settled, settled]),
-            (
-                ACH,
-                Payout::Returned,
-                [pending, submitted, settled, "returned"],
-            ),
-            (
-                ACH,
-                Payout::Blocked,
-                [pending, submitted, "returned", "returned"],
-            ),
-            (
-                ACH,
-                Payout::Rejected,
-                [pending, rejected, rejected, rejected],
-            ),
-            (
-                RTP,
-                Payout::Settles,
-                [pending, submitted, "complete", "complete"],
-            ),
-            (
-                RTP,
-                Payout::Returned,
-                [pending, submitted, "complete", "complete"],
-            ),
-            (
-                RTP,
-                Payout::Blocked,
-                [pending, submitted, rejected, rejected],
-            ),
-            (
-                RTP,
-                Payout::BadAccount,
-                [pending, submitted, rejected, rejected],
-            ),
+            (ACH, Payout::Returned, [pending, submitted, settled, "returned"]),
+            (ACH, Payout::Blocked, [pending, submitted, "returned", "returned"]),
+            (ACH, Payout::Rejected, [pending, rejected, rejected, rejected]),
+            (RTP, Payout::Settles, [pending, submitted, "complete", "complete"]),
+            (RTP, Payout::Returned, [pending, submitted, "complete", "complete"]),
+            (RTP, Payout::Blocked, [pending, submitted, rejected, rejected]),
+            (RTP, Payout::BadAccount, [pending, submitted, rejected, rejected]),
         ];
         for (kind, payout, expected) in cases {
             let effect = transfer(kind, payout);
@@ -182,10 +150,7 @@ mod tests {
 
     #[test]
     fn a_canceled_transfer_goes_no_further() {
-        let canceled = Effect {
-            canceled_at_ms: Some(7),
-            ..transfer(ACH, Payout::Settles)
-        };
+        let canceled = Effect { canceled_at_ms: Some(7), ..transfer(ACH, Payout::Settles) };
         let steps = course(&canceled, &SandboxOptions::default(), i64::MAX);
         assert_eq!(steps, [(0, Step::PendingSubmission), (7, Step::Canceled)]);
     }
