@@ -17,6 +17,7 @@ mod server;
 mod state;
 mod yente;
 
+pub use ledger::LedgerError;
 pub use options::{Latency, SandboxOptions};
 pub use personas::{Persona, Vendor, personas};
 pub use server::{Sandbox, SandboxError, serve};

@@ -293,3 +293,14 @@ fn compare(live: &Value, recorded: &Value, at: &str) {
         }
     }
 }
+
+#[test]
+fn the_documentation_lists_every_persona_with_its_amount() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sandbox.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    for persona in signalbox_sandbox::personas() {
+        let amount = persona.amount_minor.map(|amount| amount.to_string()).unwrap_or_default();
+        let row = format!("| `{}` | {amount}", persona.marker);
+        assert!(text.contains(row.trim_end()), "{row}");
+    }
+}
