@@ -1,0 +1,145 @@
+//! Attempts as adapters see them: permits before sending, results after. Engines plan and abandon attempts in their own
+//! transactions; nothing here decides whether to send.
+
+use serde_json::Value;
+use signalbox_schemas::{AttemptId, Micros};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use std::time::Duration;
+
+use crate::error::StoreError;
+use crate::rows::{AttemptRow, Disposition};
+use crate::tables;
+
+/// What an adapter is about to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PermitRequest {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Vendor to which it goes.
+    pub vendor: String,
+    /// The exact bytes; a resend uses these.
+    pub request: Vec<u8>,
+}
+
+/// The answer to a permit request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Permit {
+    /// It is yours: send once.
+    Granted {
+        /// Database time of the permit.
+        first_sent_at: Micros,
+    },
+    /// It was taken before: it may have been sent. The row tells vendor, sends and bytes.
+    Sending(Box<AttemptRow>),
+    /// Its result is known: publish it again.
+    Answered(Box<AttemptRow>),
+    /// The lane gave it up: drop it.
+    Abandoned,
+    /// No such attempt, as after a restore: do not send, page.
+    Missing,
+    /// The vendor's gate is closed or write effects are held: answer `unavailable`.
+    GateClosed,
+}
+
+/// A result to be kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredResult {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The outcome record as JSON; its `outcome` decides whether a later one may replace it.
+    pub result: Value,
+}
+
+/// Attempts, with two implementations: Postgres and a twin in memory.
+pub trait AttemptStore: Send + Sync {
+    /// Takes permits for many attempts at once, in one transaction that is durable when this returns. Answers are in
+    /// the order of the requests.
+    fn take_permits(&self, requests: &[PermitRequest]) -> impl Future<Output = Result<Vec<Permit>, StoreError>> + Send;
+
+    /// Raises `sends` from the expected value before a resend. False: somebody else resends; do not.
+    fn raise_sends(&self, attempt: AttemptId, expected: u32) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Keeps results; see `StoredResult`.
+    fn store_results(&self, results: &[StoredResult]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Attempts by id; missing ones are left out.
+    fn find(&self, attempts: &[AttemptId]) -> impl Future<Output = Result<Vec<AttemptRow>, StoreError>> + Send;
+
+    /// Makes vendors' gates known; existing gates stay as they are.
+    fn ensure_gates(&self, vendors: &[String]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Database time.
+    fn now(&self) -> impl Future<Output = Result<Micros, StoreError>> + Send;
+}
+
+/// Attempts in Postgres. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct PgAttempts {
+    pool: PgPool,
+}
+
+impl PgAttempts {
+    /// Connects lazily with up to `connections` connections.
+    pub fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_lazy(url)?;
+        Ok(Self { pool })
+    }
+}
+
+impl AttemptStore for PgAttempts {
+    async fn take_permits(&self, requests: &[PermitRequest]) -> Result<Vec<Permit>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        // A single statement is its own transaction: durable when it returns.
+        let granted = tables::attempt::take_permits(&mut connection, requests).await?;
+        let time_of = |id: AttemptId| granted.iter().find(|(granted, _)| *granted == id).map(|(_, at)| *at);
+        let refused: Vec<AttemptId> =
+            requests.iter().map(|request| request.attempt).filter(|id| time_of(*id).is_none()).collect();
+        let rows = if refused.is_empty() { Vec::new() } else { tables::attempt::find(&mut connection, &refused).await? };
+        let open = if refused.is_empty() { None } else { Some(tables::attempt::open_gates(&mut connection).await?) };
+        let answer = |request: &PermitRequest| match time_of(request.attempt) {
+            Some(first_sent_at) => Permit::Granted { first_sent_at },
+            None => {
+                let row = rows.iter().find(|row| row.plan.id == request.attempt).cloned();
+                let closed = open.as_ref().is_some_and(|open| !open.contains(&request.vendor));
+                refusal(row, closed)
+            }
+        };
+        Ok(requests.iter().map(answer).collect())
+    }
+
+    async fn raise_sends(&self, attempt: AttemptId, expected: u32) -> Result<bool, StoreError> {
+        tables::attempt::raise_sends(&mut *self.pool.acquire().await?, attempt, expected).await
+    }
+
+    async fn store_results(&self, results: &[StoredResult]) -> Result<(), StoreError> {
+        tables::attempt::store_results(&mut *self.pool.acquire().await?, results).await
+    }
+
+    async fn find(&self, attempts: &[AttemptId]) -> Result<Vec<AttemptRow>, StoreError> {
+        tables::attempt::find(&mut *self.pool.acquire().await?, attempts).await
+    }
+
+    async fn ensure_gates(&self, vendors: &[String]) -> Result<(), StoreError> {
+        tables::attempt::ensure_gates(&mut *self.pool.acquire().await?, vendors).await
+    }
+
+    async fn now(&self) -> Result<Micros, StoreError> {
+        tables::now(&mut *self.pool.acquire().await?).await
+    }
+}
+
+/// Why a permit was not granted, from the row as it is.
+pub(crate) fn refusal(row: Option<AttemptRow>, gate_closed: bool) -> Permit {
+    match row {
+        None => Permit::Missing,
+        Some(row) if row.disposition == Disposition::Abandoned => Permit::Abandoned,
+        Some(row) if row.result.is_some() => Permit::Answered(Box::new(row)),
+        Some(row) if row.disposition == Disposition::Sending => Permit::Sending(Box::new(row)),
+        // Still planned and not granted: the gate; or another adapter is at it right now, which a retry will tell.
+        Some(_) if gate_closed => Permit::GateClosed,
+        Some(row) => Permit::Sending(Box::new(row)),
+    }
+}

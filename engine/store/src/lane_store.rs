@@ -1,0 +1,191 @@
+//! What a worker needs of the store, as one trait with two implementations: Postgres and a twin in memory.
+
+use signalbox_schemas::{AttemptId, FlowId, LaneId, Micros};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::error::StoreError;
+use crate::journal::JournalRow;
+use crate::rows::{
+    CommandRow, FlowWrite, InputRow, LaneFence, LaneMove, LoadedFlow, NewAttempt, OutputRow, PeerRow, TimerRow,
+};
+
+/// Which cluster and which database this installation is: a change of either must be noticed before anything is done.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Installation {
+    /// Kafka's cluster id, as first seen.
+    pub kafka_cluster: Option<String>,
+    /// Postgres' system identifier, as first seen.
+    pub system_identifier: Option<String>,
+    /// Postgres' timeline, as first seen.
+    pub timeline: Option<String>,
+    /// Identifier of the server that answers now.
+    pub current_system_identifier: String,
+    /// Timeline of the server that answers now.
+    pub current_timeline: String,
+}
+
+/// A lane that this worker owns now, with everything stored about its position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedLane {
+    /// Epoch and revision for later fences.
+    pub fence: LaneFence,
+    /// Last sequence given out.
+    pub out_seq: i64,
+    /// Everything up to it is acknowledged.
+    pub pub_seq: i64,
+    /// Journal rows up to it need not be published again.
+    pub pub_journal_seq: i64,
+    /// Last journal row.
+    pub journal_seq: i64,
+    /// Hash of the last journal row.
+    pub journal_head: Vec<u8>,
+    /// Inputs read so far.
+    pub inputs: Vec<InputRow>,
+    /// Outputs written so far.
+    pub outputs: Vec<OutputRow>,
+    /// Forwards taken so far.
+    pub peers: Vec<PeerRow>,
+}
+
+/// How the lanes are shared among the workers that are alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerShare {
+    /// Workers with a fresh heartbeat, this one included.
+    pub workers: usize,
+    /// Lanes there are.
+    pub lanes: usize,
+    /// Database time now.
+    pub now: Micros,
+}
+
+/// What a tick wants that others may have taken already: decided in the transaction, before anything is written.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Contest {
+    /// Commands to be accepted.
+    pub commands: Vec<CommandRow>,
+    /// Planned attempts to be abandoned.
+    pub abandons: Vec<AttemptId>,
+}
+
+/// What of it was lost.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Losers {
+    /// The commands that hold the keys instead (content left out).
+    pub commands: Vec<CommandRow>,
+    /// Attempts that may already be sent.
+    pub sending: BTreeSet<AttemptId>,
+}
+
+/// Everything that a tick writes, one net row per key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TickWrite {
+    /// Inputs moved: the new row, compared on the old `next_offset`.
+    pub inputs: Vec<(i64, InputRow)>,
+    /// Outputs moved.
+    pub outputs: Vec<OutputRow>,
+    /// Forwards taken.
+    pub peers: Vec<PeerRow>,
+    /// Flows.
+    pub flows: Vec<FlowWrite>,
+    /// Attempts planned.
+    pub attempts: Vec<NewAttempt>,
+    /// Timers set; a timer of the same name is replaced.
+    pub timers_set: Vec<TimerRow>,
+    /// Timers forgotten.
+    pub timers_cleared: Vec<(FlowId, String)>,
+    /// Journal rows, sealed.
+    pub journal: Vec<JournalRow>,
+    /// Lane rows, last.
+    pub lanes: Vec<LaneMove>,
+}
+
+/// How a commit ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Commit {
+    /// Everything is durable. Database time after it.
+    Done {
+        /// Database time.
+        now: Micros,
+    },
+    /// Nothing was written: these lanes belong to somebody else now. Forget everything about them.
+    Fenced(Vec<LaneId>),
+}
+
+/// The store as a worker sees it.
+pub trait LaneStore: Send {
+    /// Which installation this is, and which server answers.
+    fn installation(&mut self) -> impl Future<Output = Result<Installation, StoreError>> + Send;
+
+    /// Remembers the installation where nothing is remembered yet.
+    fn remember_installation(&mut self, kafka_cluster: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Says that the worker is alive, and learns how many share the lanes.
+    fn heartbeat(&mut self, worker: &str, alive_for: Duration) -> impl Future<Output = Result<WorkerShare, StoreError>> + Send;
+
+    /// Says that the worker is gone, so that others take its share at once.
+    fn leave(&mut self, worker: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Makes sure that journal partitions exist ahead of today.
+    fn ensure_journal(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Takes up to `at_most` lanes that nobody holds: raises their epoch. Ends the sessions that hold an expired lane's
+    /// row for longer than its lease.
+    fn claim(
+        &mut self,
+        worker: &str,
+        at_most: usize,
+        lease: Duration,
+    ) -> impl Future<Output = Result<Vec<ClaimedLane>, StoreError>> + Send;
+
+    /// Prolongs leases; returns the lanes that are lost and database time. Does not move `rev`.
+    fn renew(
+        &mut self,
+        fences: &[LaneFence],
+        lease: Duration,
+    ) -> impl Future<Output = Result<(Vec<LaneId>, Micros), StoreError>> + Send;
+
+    /// Gives lanes back. Lanes that are lost already are no error.
+    fn release(&mut self, fences: &[LaneFence]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Marks a lane as stopped with a reason and gives it back: nobody claims it until an operator clears it.
+    fn stop_lane(&mut self, fence: LaneFence, reason: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Flows by id, with the commands that started them.
+    fn load_flows(&mut self, ids: &[FlowId]) -> impl Future<Output = Result<Vec<LoadedFlow>, StoreError>> + Send;
+
+    /// Timers of lanes that are due, earliest first.
+    fn due_timers(
+        &mut self,
+        lanes: &[LaneId],
+        until: Micros,
+        at_most: usize,
+    ) -> impl Future<Output = Result<Vec<TimerRow>, StoreError>> + Send;
+
+    /// Earliest timer of lanes.
+    fn next_timer(&mut self, lanes: &[LaneId]) -> impl Future<Output = Result<Option<Micros>, StoreError>> + Send;
+
+    /// Journal rows after a position, in order.
+    fn journal_after(
+        &mut self,
+        lane: LaneId,
+        seq: i64,
+        at_most: usize,
+    ) -> impl Future<Output = Result<Vec<JournalRow>, StoreError>> + Send;
+
+    /// Position of the last journal row all of whose records have a sequence of `out_seq` or less; 0 for none.
+    fn journal_seq_of(&mut self, lane: LaneId, out_seq: i64) -> impl Future<Output = Result<i64, StoreError>> + Send;
+
+    /// Positions of inputs that are read for the first time.
+    fn begin_inputs(&mut self, rows: &[InputRow]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// One transaction: fence, contest, then what `decide` makes of the losers, then commit. An ambiguous commit is
+    /// resolved by reading the lane row again.
+    fn commit(
+        &mut self,
+        fences: &[LaneFence],
+        contest: &Contest,
+        lease: Duration,
+        decide: &mut (dyn FnMut(Losers) -> TickWrite + Send),
+    ) -> impl Future<Output = Result<Commit, StoreError>> + Send;
+}

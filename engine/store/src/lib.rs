@@ -1,0 +1,28 @@
+//! Every SQL statement and migration of the product, one file per table, functions that take slices; and the store's
+//! twin in memory. It knows neither Kafka nor journeys nor vendors: rows go in and out as plain data.
+
+mod attempts;
+mod error;
+mod journal;
+mod lane_store;
+mod memory;
+mod postgres;
+mod reader;
+mod rows;
+mod schema;
+mod tables;
+
+pub use attempts::{AttemptStore, Permit, PermitRequest, PgAttempts, StoredResult};
+pub use error::StoreError;
+pub use journal::{ChainBreak, GENESIS, JournalRow, seal, verify};
+pub use lane_store::{
+    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, TickWrite, WorkerShare,
+};
+pub use memory::MemoryStore;
+pub use postgres::PgLaneStore;
+pub use reader::{LaneStatus, Reader};
+pub use rows::{
+    AttemptRow, CommandRow, Disposition, FlowRow, FlowWrite, InputRow, LaneFence, LaneMove,
+    LoadedFlow, NewAttempt, OutputRow, PeerRow, TimerRow,
+};
+pub use schema::{migrate, require_current_schema};

@@ -1,0 +1,414 @@
+//! The store's twin in memory: the same promises as Postgres, in one process, on a clock that the test moves.
+//! It refuses what Postgres would refuse (fences, revisions, compare on offsets) and nothing else.
+
+use signalbox_schemas::{AttemptId, FlowId, LaneId, Micros, Tenant, TopicName};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::attempts::{AttemptStore, Permit, PermitRequest, StoredResult, refusal};
+use crate::error::StoreError;
+use crate::journal::JournalRow;
+use crate::lane_store::{ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, TickWrite, WorkerShare};
+use crate::rows::{
+    AttemptRow, CommandRow, Disposition, FlowRow, InputRow, LaneFence, LoadedFlow, OutputRow, PeerRow, TimerRow,
+};
+
+/// What one lane row holds.
+#[derive(Debug, Clone, Default)]
+struct LaneState {
+    epoch: i64,
+    rev: i64,
+    owner: Option<String>,
+    lease_until: Micros,
+    out_seq: i64,
+    pub_seq: i64,
+    pub_journal_seq: i64,
+    journal_seq: i64,
+    journal_head: Vec<u8>,
+    stopped: Option<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Tables {
+    now: Micros,
+    installation: Installation,
+    workers: BTreeMap<String, Micros>,
+    lanes: BTreeMap<LaneId, LaneState>,
+    inputs: BTreeMap<(LaneId, TopicName), InputRow>,
+    outputs: BTreeMap<(LaneId, TopicName, i32), OutputRow>,
+    peers: BTreeMap<(LaneId, LaneId), PeerRow>,
+    flows: BTreeMap<FlowId, FlowRow>,
+    commands: BTreeMap<(Tenant, String), CommandRow>,
+    attempts: BTreeMap<AttemptId, AttemptRow>,
+    timers: BTreeMap<(FlowId, String), TimerRow>,
+    journal: BTreeMap<LaneId, Vec<JournalRow>>,
+}
+
+/// A database in memory; clones share it.
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    tables: Arc<Mutex<Tables>>,
+}
+
+impl MemoryStore {
+    /// A database with so many lanes, at an instant.
+    pub fn new(lanes: u16, now: Micros) -> Self {
+        let store = Self::default();
+        {
+            let mut tables = store.lock();
+            tables.now = now;
+            tables.lanes = (0..lanes).map(|lane| (LaneId(lane), LaneState::default())).collect();
+        }
+        store
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, by: Duration) {
+        let mut tables = self.lock();
+        tables.now = tables.now.after(by);
+    }
+
+    /// Database time.
+    pub fn clock(&self) -> Micros {
+        self.lock().now
+    }
+
+    /// A lane's journal.
+    pub fn journal(&self, lane: LaneId) -> Vec<JournalRow> {
+        self.lock().journal.get(&lane).cloned().unwrap_or_default()
+    }
+
+    /// Every flow.
+    pub fn flows(&self) -> Vec<FlowRow> {
+        self.lock().flows.values().cloned().collect()
+    }
+
+    /// Every attempt.
+    pub fn attempts(&self) -> Vec<AttemptRow> {
+        self.lock().attempts.values().cloned().collect()
+    }
+
+    /// Why a lane is stopped, if it is.
+    pub fn stopped(&self, lane: LaneId) -> Option<String> {
+        self.lock().lanes.get(&lane).and_then(|state| state.stopped.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    fn holds(&self, fence: &LaneFence) -> bool {
+        self.lanes.get(&fence.lane).is_some_and(|lane| lane.epoch == fence.epoch)
+    }
+
+    fn fence_matches(&self, fence: &LaneFence) -> bool {
+        self.lanes.get(&fence.lane).is_some_and(|lane| lane.epoch == fence.epoch && lane.rev == fence.rev)
+    }
+
+    fn contest(&mut self, contest: &Contest) -> Losers {
+        let mut losers = Losers::default();
+        for id in &contest.abandons {
+            match self.attempts.get_mut(id) {
+                Some(row) if row.disposition != Disposition::Sending => row.disposition = Disposition::Abandoned,
+                _ => {
+                    losers.sending.insert(*id);
+                }
+            }
+        }
+        for row in &contest.commands {
+            let key = (row.tenant.clone(), row.key.clone());
+            let holder = self.commands.get(&key).or_else(|| self.commands.values().find(|held| held.flow == row.flow));
+            match holder {
+                Some(held) => losers.commands.push(CommandRow { content: serde_json::Value::Null, ..held.clone() }),
+                None => {
+                    self.commands.insert(key, row.clone());
+                }
+            }
+        }
+        losers
+    }
+
+    fn write(&mut self, write: &TickWrite, lease: Duration) -> Result<(), StoreError> {
+        let broken = |what: &str| StoreError::Invariant(format!("{what}: not as expected"));
+        for (old, row) in &write.inputs {
+            let held = self.inputs.get_mut(&(row.lane, row.topic.clone())).filter(|held| held.next_offset == *old);
+            *held.ok_or_else(|| broken("lane_input"))? = row.clone();
+        }
+        for row in &write.outputs {
+            self.outputs.insert((row.lane, row.topic.clone(), row.partition), row.clone());
+        }
+        for row in &write.peers {
+            self.peers.insert((row.lane, row.source), *row);
+        }
+        for flow in &write.flows {
+            if self.flows.get(&flow.row.id).map(|held| held.rev) != flow.expected_rev {
+                return Err(broken("flow"));
+            }
+            self.flows.insert(flow.row.id, flow.row.clone());
+        }
+        for plan in &write.attempts {
+            let row = AttemptRow {
+                plan: plan.clone(),
+                disposition: Disposition::Planned,
+                vendor: None,
+                sends: 0,
+                request: None,
+                first_sent_at: None,
+                result: None,
+                contradiction: None,
+            };
+            if self.attempts.insert(plan.id, row).is_some() {
+                return Err(broken("attempt"));
+            }
+        }
+        for timer in &write.timers_cleared {
+            self.timers.remove(timer);
+        }
+        for timer in &write.timers_set {
+            self.timers.insert((timer.flow, timer.name.clone()), timer.clone());
+        }
+        for row in &write.journal {
+            let log = self.journal.entry(row.lane).or_default();
+            if i64::try_from(log.len()).unwrap_or(i64::MAX) + 1 != row.seq {
+                return Err(broken("journal"));
+            }
+            log.push(row.clone());
+        }
+        let until = self.now.after(lease);
+        for moved in &write.lanes {
+            let lane = self.lanes.get_mut(&moved.fence.lane).ok_or_else(|| broken("lane"))?;
+            lane.rev += 1;
+            lane.lease_until = until;
+            (lane.out_seq, lane.pub_seq) = (moved.out_seq, moved.pub_seq);
+            (lane.journal_seq, lane.pub_journal_seq) = (moved.journal_seq, moved.pub_journal_seq);
+            lane.journal_head.clone_from(&moved.journal_head);
+        }
+        Ok(())
+    }
+}
+
+impl LaneStore for MemoryStore {
+    async fn installation(&mut self) -> Result<Installation, StoreError> {
+        Ok(self.lock().installation.clone())
+    }
+
+    async fn remember_installation(&mut self, kafka_cluster: &str) -> Result<(), StoreError> {
+        let mut tables = self.lock();
+        let seen = &mut tables.installation;
+        seen.kafka_cluster.get_or_insert_with(|| kafka_cluster.to_owned());
+        seen.system_identifier.get_or_insert_with(String::new);
+        seen.timeline.get_or_insert_with(String::new);
+        Ok(())
+    }
+
+    async fn heartbeat(&mut self, worker: &str, alive_for: Duration) -> Result<WorkerShare, StoreError> {
+        let mut tables = self.lock();
+        let now = tables.now;
+        tables.workers.insert(worker.to_owned(), now);
+        let workers = tables.workers.values().filter(|seen| now.since(**seen) < alive_for).count();
+        Ok(WorkerShare { workers, lanes: tables.lanes.len(), now })
+    }
+
+    async fn leave(&mut self, worker: &str) -> Result<(), StoreError> {
+        self.lock().workers.remove(worker);
+        Ok(())
+    }
+
+    async fn ensure_journal(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn claim(&mut self, worker: &str, at_most: usize, lease: Duration) -> Result<Vec<ClaimedLane>, StoreError> {
+        let mut tables = self.lock();
+        let now = tables.now;
+        let free = |lane: &LaneState| {
+            lane.stopped.is_none()
+                && (lane.owner.is_none() || lane.owner.as_deref() == Some(worker) || lane.lease_until < now)
+        };
+        let ids: Vec<LaneId> = tables.lanes.iter().filter(|(_, lane)| free(lane)).map(|(id, _)| *id).take(at_most).collect();
+        let mut claimed = Vec::new();
+        for id in ids {
+            let inputs = tables.inputs.values().filter(|row| row.lane == id).cloned().collect();
+            let outputs = tables.outputs.values().filter(|row| row.lane == id).cloned().collect();
+            let peers = tables.peers.values().filter(|row| row.lane == id).copied().collect();
+            let Some(lane) = tables.lanes.get_mut(&id) else { continue };
+            lane.epoch += 1;
+            lane.owner = Some(worker.to_owned());
+            lane.lease_until = now.after(lease);
+            claimed.push(ClaimedLane {
+                fence: LaneFence { lane: id, epoch: lane.epoch, rev: lane.rev },
+                out_seq: lane.out_seq,
+                pub_seq: lane.pub_seq,
+                pub_journal_seq: lane.pub_journal_seq,
+                journal_seq: lane.journal_seq,
+                journal_head: lane.journal_head.clone(),
+                inputs,
+                outputs,
+                peers,
+            });
+        }
+        Ok(claimed)
+    }
+
+    async fn renew(&mut self, fences: &[LaneFence], lease: Duration) -> Result<(Vec<LaneId>, Micros), StoreError> {
+        let mut tables = self.lock();
+        let now = tables.now;
+        let (held, lost): (Vec<&LaneFence>, Vec<&LaneFence>) = fences.iter().partition(|fence| tables.holds(fence));
+        for fence in held {
+            if let Some(lane) = tables.lanes.get_mut(&fence.lane) {
+                lane.lease_until = now.after(lease);
+            }
+        }
+        Ok((lost.into_iter().map(|fence| fence.lane).collect(), now))
+    }
+
+    async fn release(&mut self, fences: &[LaneFence]) -> Result<(), StoreError> {
+        let mut tables = self.lock();
+        let held: Vec<LaneId> = fences.iter().filter(|fence| tables.holds(fence)).map(|fence| fence.lane).collect();
+        for id in held {
+            if let Some(lane) = tables.lanes.get_mut(&id) {
+                lane.owner = None;
+            }
+        }
+        Ok(())
+    }
+
+    async fn stop_lane(&mut self, fence: LaneFence, reason: &str) -> Result<(), StoreError> {
+        let mut tables = self.lock();
+        if tables.holds(&fence)
+            && let Some(lane) = tables.lanes.get_mut(&fence.lane)
+        {
+            lane.stopped = Some(reason.to_owned());
+            lane.owner = None;
+        }
+        Ok(())
+    }
+
+    async fn load_flows(&mut self, ids: &[FlowId]) -> Result<Vec<LoadedFlow>, StoreError> {
+        let tables = self.lock();
+        let load = |id: &FlowId| {
+            let row = tables.flows.get(id)?.clone();
+            let command = tables.commands.values().find(|command| command.flow == *id)?.content.clone();
+            Some(LoadedFlow { row, command })
+        };
+        Ok(ids.iter().filter_map(load).collect())
+    }
+
+    async fn due_timers(&mut self, lanes: &[LaneId], until: Micros, at_most: usize) -> Result<Vec<TimerRow>, StoreError> {
+        let tables = self.lock();
+        let mut due: Vec<TimerRow> =
+            tables.timers.values().filter(|timer| timer.due_at <= until && lanes.contains(&timer.lane)).cloned().collect();
+        due.sort();
+        due.truncate(at_most);
+        Ok(due)
+    }
+
+    async fn next_timer(&mut self, lanes: &[LaneId]) -> Result<Option<Micros>, StoreError> {
+        Ok(self.lock().timers.values().filter(|timer| lanes.contains(&timer.lane)).map(|timer| timer.due_at).min())
+    }
+
+    async fn journal_after(&mut self, lane: LaneId, seq: i64, at_most: usize) -> Result<Vec<JournalRow>, StoreError> {
+        let tables = self.lock();
+        let rows = tables.journal.get(&lane).map(Vec::as_slice).unwrap_or_default();
+        Ok(rows.iter().filter(|row| row.seq > seq).take(at_most).cloned().collect())
+    }
+
+    async fn journal_seq_of(&mut self, lane: LaneId, out_seq: i64) -> Result<i64, StoreError> {
+        let tables = self.lock();
+        let rows = tables.journal.get(&lane).map(Vec::as_slice).unwrap_or_default();
+        Ok(rows.iter().filter(|row| row.out_last <= out_seq).map(|row| row.seq).max().unwrap_or(0))
+    }
+
+    async fn begin_inputs(&mut self, rows: &[InputRow]) -> Result<(), StoreError> {
+        let mut tables = self.lock();
+        for row in rows {
+            tables.inputs.entry((row.lane, row.topic.clone())).or_insert_with(|| row.clone());
+        }
+        Ok(())
+    }
+
+    async fn commit(
+        &mut self,
+        fences: &[LaneFence],
+        contest: &Contest,
+        lease: Duration,
+        decide: &mut (dyn FnMut(Losers) -> TickWrite + Send),
+    ) -> Result<Commit, StoreError> {
+        let mut tables = self.lock();
+        let lost: Vec<LaneId> =
+            fences.iter().filter(|fence| !tables.fence_matches(fence)).map(|fence| fence.lane).collect();
+        if !lost.is_empty() {
+            return Ok(Commit::Fenced(lost));
+        }
+        // A transaction works on a copy: an error leaves nothing behind.
+        let mut copy = tables.clone();
+        let losers = copy.contest(contest);
+        copy.write(&decide(losers), lease)?;
+        *tables = copy;
+        Ok(Commit::Done { now: tables.now })
+    }
+}
+
+impl AttemptStore for MemoryStore {
+    async fn take_permits(&self, requests: &[PermitRequest]) -> Result<Vec<Permit>, StoreError> {
+        let mut tables = self.lock();
+        let now = tables.now;
+        let mut permits = Vec::new();
+        for request in requests {
+            let row = tables.attempts.get_mut(&request.attempt);
+            match row {
+                Some(row) if row.disposition == Disposition::Planned => {
+                    row.disposition = Disposition::Sending;
+                    row.vendor = Some(request.vendor.clone());
+                    row.sends = 1;
+                    row.request = Some(request.request.clone());
+                    row.first_sent_at = Some(now);
+                    permits.push(Permit::Granted { first_sent_at: now });
+                }
+                row => permits.push(refusal(row.cloned(), false)),
+            }
+        }
+        Ok(permits)
+    }
+
+    async fn raise_sends(&self, attempt: AttemptId, expected: u32) -> Result<bool, StoreError> {
+        let mut tables = self.lock();
+        let row = tables.attempts.get_mut(&attempt);
+        let row = row.filter(|row| row.sends == expected && row.disposition == Disposition::Sending);
+        Ok(row.map(|row| row.sends += 1).is_some())
+    }
+
+    async fn store_results(&self, results: &[StoredResult]) -> Result<(), StoreError> {
+        let mut tables = self.lock();
+        for given in results {
+            let Some(row) = tables.attempts.get_mut(&given.attempt) else { continue };
+            let word = |value: &serde_json::Value| value.get("outcome").and_then(|word| word.as_str()).map(str::to_owned);
+            match row.result.as_ref().map(word) {
+                None => row.result = Some(given.result.clone()),
+                Some(Some(first)) if first == "in_doubt" => row.result = Some(given.result.clone()),
+                Some(first) if first != word(&given.result) && word(&given.result).as_deref() != Some("in_doubt") => {
+                    row.contradiction = Some(given.result.clone());
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn find(&self, attempts: &[AttemptId]) -> Result<Vec<AttemptRow>, StoreError> {
+        let tables = self.lock();
+        let ids: BTreeSet<&AttemptId> = attempts.iter().collect();
+        Ok(ids.into_iter().filter_map(|id| tables.attempts.get(id).cloned()).collect())
+    }
+
+    async fn ensure_gates(&self, _vendors: &[String]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn now(&self) -> Result<Micros, StoreError> {
+        Ok(self.clock())
+    }
+}

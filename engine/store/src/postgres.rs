@@ -1,0 +1,296 @@
+//! The lane store over Postgres: one connection per worker, transactions that are never cancelled, and connections that
+//! are thrown away on any trouble.
+
+use signalbox_schemas::{FlowId, LaneId, Micros};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection, Executor};
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::StoreError;
+use crate::journal::JournalRow;
+use crate::lane_store::{ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, TickWrite, WorkerShare};
+use crate::rows::{InputRow, LaneFence, LoadedFlow, TimerRow};
+use crate::tables;
+
+/// The lane store in Postgres.
+pub struct PgLaneStore {
+    options: PgConnectOptions,
+    connection: Option<PgConnection>,
+}
+
+impl PgLaneStore {
+    /// Prepares connections; `lease` bounds how long a statement or an idle transaction may last.
+    pub fn new(url: &str, worker: &str, lease: Duration) -> Result<Self, StoreError> {
+        // Well below the lease, so that a worker stopped inside its transaction cannot hold a lane's row.
+        let limit = (lease.as_millis() / 2).max(500).to_string();
+        let options = PgConnectOptions::from_str(url)?
+            .application_name(&format!("signalbox-lane {worker}"))
+            .options([
+                ("statement_timeout", limit.as_str()),
+                ("idle_in_transaction_session_timeout", limit.as_str()),
+                ("synchronous_commit", "on"),
+            ]);
+        Ok(Self { options, connection: None })
+    }
+
+    async fn connection(&mut self) -> Result<&mut PgConnection, StoreError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => PgConnection::connect_with(&self.options).await?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    /// Keeps the connection after success; after any error it may be inside a transaction and is thrown away.
+    async fn keep_or_drop<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if result.is_err()
+            && let Some(connection) = self.connection.take()
+        {
+            drop(connection.close_hard().await);
+        }
+        result
+    }
+
+    /// After a commit whose answer was lost: the lane rows tell whether it happened.
+    async fn resolve(&mut self, fences: &[LaneFence], moved: &[LaneFence], lost: sqlx::Error) -> Result<Commit, StoreError> {
+        let lanes: Vec<LaneId> = fences.iter().map(|fence| fence.lane).collect();
+        let connection = self.connection().await?;
+        let now = tables::now(connection).await?;
+        let found = tables::lane::read_locked(connection, &lanes).await?;
+        let is = |fence: &LaneFence, by: i64| found.contains(&LaneFence { rev: fence.rev + by, ..*fence });
+        if moved.iter().all(|fence| is(fence, 1)) {
+            return Ok(Commit::Done { now });
+        }
+        if fences.iter().all(|fence| is(fence, 0)) {
+            return Err(StoreError::Retry(lost));
+        }
+        Ok(Commit::Fenced(fences.iter().filter(|fence| !is(fence, 0) && !is(fence, 1)).map(|fence| fence.lane).collect()))
+    }
+}
+
+async fn write(connection: &mut PgConnection, write: &TickWrite, lease: Duration) -> Result<Micros, StoreError> {
+    tables::lane_input::advance(connection, &write.inputs).await?;
+    tables::lane_output::write(connection, &write.outputs).await?;
+    tables::lane_peer::write(connection, &write.peers).await?;
+    tables::flow::write(connection, &write.flows).await?;
+    tables::attempt::plan(connection, &write.attempts).await?;
+    tables::timer::clear(connection, &write.timers_cleared).await?;
+    tables::timer::set(connection, &write.timers_set).await?;
+    tables::journal::append(connection, &write.journal).await?;
+    tables::lane::advance(connection, &write.lanes, lease).await
+}
+
+impl LaneStore for PgLaneStore {
+    async fn installation(&mut self) -> Result<Installation, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::installation::load(connection).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn remember_installation(&mut self, kafka_cluster: &str) -> Result<(), StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::installation::remember(connection, kafka_cluster).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn heartbeat(&mut self, worker: &str, alive_for: Duration) -> Result<WorkerShare, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::worker::heartbeat(connection, worker, alive_for).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn leave(&mut self, worker: &str) -> Result<(), StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::worker::leave(connection, worker).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn claim(&mut self, worker: &str, at_most: usize, lease: Duration) -> Result<Vec<ClaimedLane>, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => claim(connection, worker, at_most, lease).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn renew(&mut self, fences: &[LaneFence], lease: Duration) -> Result<(Vec<LaneId>, Micros), StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::lane::renew(connection, fences, lease).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn release(&mut self, fences: &[LaneFence]) -> Result<(), StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::lane::release(connection, fences).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn stop_lane(&mut self, fence: LaneFence, reason: &str) -> Result<(), StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::lane::stop(connection, fence, reason).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn load_flows(&mut self, ids: &[FlowId]) -> Result<Vec<LoadedFlow>, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::flow::load(connection, ids).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn due_timers(&mut self, lanes: &[LaneId], until: Micros, at_most: usize) -> Result<Vec<TimerRow>, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::timer::due(connection, lanes, until, at_most).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn next_timer(&mut self, lanes: &[LaneId]) -> Result<Option<Micros>, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::timer::next(connection, lanes).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn journal_after(&mut self, lane: LaneId, seq: i64, at_most: usize) -> Result<Vec<JournalRow>, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::journal::after(connection, lane, seq, at_most).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn journal_seq_of(&mut self, lane: LaneId, out_seq: i64) -> Result<i64, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::journal::seq_of(connection, lane, out_seq).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn begin_inputs(&mut self, rows: &[InputRow]) -> Result<(), StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::lane_input::begin(connection, rows).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn ensure_journal(&mut self) -> Result<(), StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => {
+                let now = tables::now(connection).await?;
+                crate::schema::ensure_journal_partitions(connection, now).await
+            }
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn commit(
+        &mut self,
+        fences: &[LaneFence],
+        contest: &Contest,
+        lease: Duration,
+        decide: &mut (dyn FnMut(Losers) -> TickWrite + Send),
+    ) -> Result<Commit, StoreError> {
+        let prepared = match self.connection().await {
+            Ok(connection) => prepare(connection, fences, contest, lease, decide).await,
+            Err(error) => Err(error),
+        };
+        let (moved, now) = match self.keep_or_drop(prepared).await? {
+            Prepared::Fenced(lanes) => return Ok(Commit::Fenced(lanes)),
+            Prepared::Written { moved, now } => (moved, now),
+        };
+        let connection = self.connection().await?;
+        match connection.execute("COMMIT").await {
+            Ok(_) => Ok(Commit::Done { now }),
+            Err(lost) => {
+                if let Some(connection) = self.connection.take() {
+                    drop(connection.close_hard().await);
+                }
+                let resolved = self.resolve(fences, &moved, lost).await;
+                self.keep_or_drop(resolved).await
+            }
+        }
+    }
+}
+
+/// A transaction before its commit.
+enum Prepared {
+    Fenced(Vec<LaneId>),
+    Written { moved: Vec<LaneFence>, now: Micros },
+}
+
+async fn prepare(
+    connection: &mut PgConnection,
+    fences: &[LaneFence],
+    contest: &Contest,
+    lease: Duration,
+    decide: &mut (dyn FnMut(Losers) -> TickWrite + Send),
+) -> Result<Prepared, StoreError> {
+    connection.execute("BEGIN").await?;
+    let lost = tables::lane::lock(connection, fences).await?;
+    if !lost.is_empty() {
+        connection.execute("ROLLBACK").await?;
+        return Ok(Prepared::Fenced(lost));
+    }
+    let losers = Losers {
+        sending: tables::attempt::abandon(connection, &contest.abandons).await?,
+        commands: tables::command::accept(connection, &contest.commands).await?,
+    };
+    let decided = decide(losers);
+    let now = write(connection, &decided, lease).await?;
+    Ok(Prepared::Written { moved: decided.lanes.iter().map(|lane| lane.fence).collect(), now })
+}
+
+async fn claim(
+    connection: &mut PgConnection,
+    worker: &str,
+    at_most: usize,
+    lease: Duration,
+) -> Result<Vec<ClaimedLane>, StoreError> {
+    tables::lane::end_stale_holders(connection, lease).await?;
+    let mut lanes = tables::lane::claim(connection, worker, at_most, lease).await?;
+    if lanes.is_empty() {
+        return Ok(lanes);
+    }
+    let ids: Vec<LaneId> = lanes.iter().map(|lane| lane.fence.lane).collect();
+    let mut inputs = group(tables::lane_input::load(connection, &ids).await?, |row| row.lane);
+    let mut outputs = group(tables::lane_output::load(connection, &ids).await?, |row| row.lane);
+    let mut peers = group(tables::lane_peer::load(connection, &ids).await?, |row| row.lane);
+    for lane in &mut lanes {
+        let id = lane.fence.lane;
+        lane.inputs = inputs.remove(&id).unwrap_or_default();
+        lane.outputs = outputs.remove(&id).unwrap_or_default();
+        lane.peers = peers.remove(&id).unwrap_or_default();
+    }
+    Ok(lanes)
+}
+
+fn group<T>(rows: Vec<T>, lane: impl Fn(&T) -> LaneId) -> BTreeMap<LaneId, Vec<T>> {
+    let mut grouped: BTreeMap<LaneId, Vec<T>> = BTreeMap::new();
+    for row in rows {
+        grouped.entry(lane(&row)).or_default().push(row);
+    }
+    grouped
+}

@@ -1,0 +1,220 @@
+//! Rows as plain data, as the worker and the adapters hand them over. No row knows how it is stored.
+
+use serde_json::Value;
+use signalbox_schemas::{
+    AggregateId, AttemptId, FlowId, JourneyName, LaneId, Micros, RecordName, StepName, Tenant, TopicName,
+};
+
+/// A flow as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlowRow {
+    /// Identity.
+    pub id: FlowId,
+    /// Tenant.
+    pub tenant: Tenant,
+    /// Business id.
+    pub aggregate: AggregateId,
+    /// Lane where it lives.
+    pub lane: LaneId,
+    /// Journey.
+    pub journey: JourneyName,
+    /// Version of the journey.
+    pub version: u32,
+    /// State it is in.
+    pub state: StepName,
+    /// True where it reached an ending.
+    pub ended: bool,
+    /// Raised by one with every step.
+    pub rev: i64,
+    /// When it started.
+    pub started_at: Micros,
+    /// When it last changed.
+    pub updated_at: Micros,
+    /// What it has learnt.
+    pub data: Value,
+}
+
+/// A flow to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlowWrite {
+    /// Its new content.
+    pub row: FlowRow,
+    /// The revision that must be there; none where the flow is new.
+    pub expected_rev: Option<i64>,
+}
+
+/// A flow with the command that started it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadedFlow {
+    /// The flow.
+    pub row: FlowRow,
+    /// Content of the command.
+    pub command: Value,
+}
+
+/// A command that started a flow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommandRow {
+    /// Tenant.
+    pub tenant: Tenant,
+    /// The caller's idempotency key.
+    pub key: String,
+    /// Hash over canonical content.
+    pub hash: [u8; 32],
+    /// The flow it started.
+    pub flow: FlowId,
+    /// Its record.
+    pub record: RecordName,
+    /// Its content.
+    pub content: Value,
+    /// When it was accepted.
+    pub accepted_at: Micros,
+}
+
+/// How far an attempt at a write effect has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// Its request is published; nothing was sent.
+    Planned,
+    /// Its permit was taken: from now on it may have been sent.
+    Sending,
+    /// The lane gave it up before its permit was taken: it is never sent.
+    Abandoned,
+}
+
+impl Disposition {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Sending => "sending",
+            Self::Abandoned => "abandoned",
+        }
+    }
+
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        [Self::Planned, Self::Sending, Self::Abandoned].into_iter().find(|known| known.as_str() == word)
+    }
+}
+
+/// An attempt at a write effect, as the lane plans it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAttempt {
+    /// Identity, idempotency key and our reference.
+    pub id: AttemptId,
+    /// Lane to which its outcome goes.
+    pub lane: LaneId,
+    /// Flow that asks.
+    pub flow: FlowId,
+    /// Step that asks.
+    pub step: StepName,
+    /// Group.
+    pub group: u32,
+    /// Capability.
+    pub capability: String,
+    /// When it was planned.
+    pub planned_at: Micros,
+}
+
+/// An attempt as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptRow {
+    /// As planned.
+    pub plan: NewAttempt,
+    /// How far it has come.
+    pub disposition: Disposition,
+    /// Vendor to which it goes, once the permit was taken.
+    pub vendor: Option<String>,
+    /// How often sending began.
+    pub sends: u32,
+    /// The exact request as sent.
+    pub request: Option<Vec<u8>>,
+    /// When the permit was taken.
+    pub first_sent_at: Option<Micros>,
+    /// The outcome, once known.
+    pub result: Option<Value>,
+    /// A final outcome that contradicts the first.
+    pub contradiction: Option<Value>,
+}
+
+/// A timer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimerRow {
+    /// Not before this instant.
+    pub due_at: Micros,
+    /// Flow to wake.
+    pub flow: FlowId,
+    /// Its name.
+    pub name: String,
+    /// Lane of the flow.
+    pub lane: LaneId,
+}
+
+/// How far a lane has read an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputRow {
+    /// Lane.
+    pub lane: LaneId,
+    /// Topic.
+    pub topic: TopicName,
+    /// Offset that is next.
+    pub next_offset: i64,
+    /// Offset of the last record consumed.
+    pub last_offset: Option<i64>,
+    /// Hash of that record.
+    pub last_record_hash: Option<[u8; 32]>,
+}
+
+/// How far a lane has written an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputRow {
+    /// Lane.
+    pub lane: LaneId,
+    /// Topic.
+    pub topic: TopicName,
+    /// Partition.
+    pub partition: i32,
+    /// The lane's last sequence there.
+    pub last_seq: i64,
+    /// Offset of the lane's last record known to be there; -1 for none.
+    pub last_acked_offset: i64,
+}
+
+/// How far a lane has taken forwards of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerRow {
+    /// Lane that takes.
+    pub lane: LaneId,
+    /// Lane that forwarded.
+    pub source: LaneId,
+    /// Last sequence of the source that was taken.
+    pub last_seq: i64,
+}
+
+/// What must be true of a lane for a write to be allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneFence {
+    /// Lane.
+    pub lane: LaneId,
+    /// Epoch of the claim.
+    pub epoch: i64,
+    /// Revision as last read or written.
+    pub rev: i64,
+}
+
+/// The lane row after a write. `rev` becomes the fence's plus one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneMove {
+    /// What must be true before.
+    pub fence: LaneFence,
+    /// Last sequence given out.
+    pub out_seq: i64,
+    /// Everything up to it is acknowledged on every output.
+    pub pub_seq: i64,
+    /// Journal rows up to it need not be published again.
+    pub pub_journal_seq: i64,
+    /// Last journal row.
+    pub journal_seq: i64,
+    /// Hash of the last journal row.
+    pub journal_head: Vec<u8>,
+}

@@ -1,0 +1,173 @@
+//! `attempt` and `gate`: permits of write effects. A permit is one compare-and-set; so is giving an attempt up.
+
+use serde_json::Value;
+use signalbox_schemas::{AttemptId, FlowId, Micros, StepName};
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+use std::collections::BTreeSet;
+
+use crate::attempts::{PermitRequest, StoredResult};
+use crate::error::StoreError;
+use crate::rows::{AttemptRow, Disposition, NewAttempt};
+use crate::tables::{NOW_MICROS, all_or_broken, lane_id, smallint};
+
+const COLUMNS: &str = "id, lane, flow, step, grp, capability, disposition, vendor, sends, request, first_sent_at, result, \
+     contradiction, planned_at";
+
+pub(crate) async fn plan(connection: &mut PgConnection, attempts: &[NewAttempt]) -> Result<(), StoreError> {
+    if attempts.is_empty() {
+        return Ok(());
+    }
+    let done = sqlx::query(
+        "INSERT INTO attempt (id, lane, flow, step, grp, capability, disposition, planned_at) \
+         SELECT id, lane, flow, step, grp, capability, 'planned', planned_at \
+         FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::integer[], $6::text[], $7::bigint[]) \
+              AS new(id, lane, flow, step, grp, capability, planned_at)",
+    )
+    .bind(attempts.iter().map(|attempt| attempt.id.0).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|attempt| smallint(attempt.lane)).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|attempt| attempt.flow.0).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|attempt| attempt.step.as_str()).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|attempt| i32::try_from(attempt.group).unwrap_or(i32::MAX)).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|attempt| attempt.capability.as_str()).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|attempt| attempt.planned_at.0).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    all_or_broken("attempt", attempts.len(), done.rows_affected())
+}
+
+/// Gives attempts up; returns those whose permit was taken before. Rows are locked in id order, here and for permits.
+pub(crate) async fn abandon(connection: &mut PgConnection, ids: &[AttemptId]) -> Result<BTreeSet<AttemptId>, StoreError> {
+    if ids.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let wanted: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query(
+        "WITH mine AS (SELECT id FROM attempt WHERE id = ANY($1) ORDER BY id FOR UPDATE) \
+         UPDATE attempt SET disposition = 'abandoned' FROM mine WHERE attempt.id = mine.id AND disposition IN ('planned', 'abandoned') \
+         RETURNING attempt.id",
+    )
+    .bind(wanted)
+    .fetch_all(connection)
+    .await?;
+    let won: BTreeSet<AttemptId> = rows.iter().map(|row| row.try_get("id").map(AttemptId)).collect::<Result<_, _>>()?;
+    Ok(ids.iter().copied().filter(|id| !won.contains(id)).collect())
+}
+
+/// Takes permits: `planned` becomes `sending` where the vendor's gate is open and this is the installation's own server.
+/// Returns the attempts whose permit was taken now, with the instant.
+pub(crate) async fn take_permits(
+    connection: &mut PgConnection,
+    requests: &[PermitRequest],
+) -> Result<Vec<(AttemptId, Micros)>, StoreError> {
+    let mut ordered: Vec<&PermitRequest> = requests.iter().collect();
+    ordered.sort_by_key(|request| request.attempt);
+    let sql = format!(
+        "WITH wanted AS (SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS wanted(id, vendor, request)), \
+              open AS (SELECT gate.vendor FROM gate, installation WHERE NOT gate.is_off AND NOT gate.write_held \
+                       AND NOT installation.write_held \
+                       AND installation.system_identifier = (SELECT system_identifier::text FROM pg_control_system()) \
+                       AND installation.timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)), \
+              mine AS (SELECT attempt.id FROM attempt JOIN wanted ON wanted.id = attempt.id JOIN open ON open.vendor = wanted.vendor \
+                       WHERE attempt.disposition = 'planned' ORDER BY attempt.id FOR UPDATE OF attempt) \
+         UPDATE attempt SET disposition = 'sending', vendor = wanted.vendor, sends = 1, request = wanted.request, \
+                first_sent_at = {NOW_MICROS} \
+         FROM mine JOIN wanted ON wanted.id = mine.id \
+         WHERE attempt.id = mine.id AND attempt.disposition = 'planned' RETURNING attempt.id, attempt.first_sent_at"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(ordered.iter().map(|request| request.attempt.0).collect::<Vec<_>>())
+        .bind(ordered.iter().map(|request| request.vendor.as_str()).collect::<Vec<_>>())
+        .bind(ordered.iter().map(|request| request.request.as_slice()).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|row| Ok((AttemptId(row.try_get("id")?), Micros(row.try_get("first_sent_at")?)))).collect()
+}
+
+/// Vendors whose gate is open now.
+pub(crate) async fn open_gates(connection: &mut PgConnection) -> Result<BTreeSet<String>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT vendor FROM gate, installation WHERE NOT is_off AND NOT gate.write_held AND NOT installation.write_held \
+         AND installation.system_identifier = (SELECT system_identifier::text FROM pg_control_system()) \
+         AND installation.timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)",
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.iter().map(|row| row.try_get("vendor")).collect::<Result<_, _>>()?)
+}
+
+/// Makes a vendor's gate known; an existing gate stays as it is.
+pub(crate) async fn ensure_gates(connection: &mut PgConnection, vendors: &[String]) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO gate (vendor) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING")
+        .bind(vendors)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Raises `sends` from an expected value before a resend; false where somebody else did.
+pub(crate) async fn raise_sends(connection: &mut PgConnection, id: AttemptId, expected: u32) -> Result<bool, StoreError> {
+    let done = sqlx::query("UPDATE attempt SET sends = sends + 1 WHERE id = $1 AND sends = $2 AND disposition = 'sending'")
+        .bind(id.0)
+        .bind(i32::try_from(expected).unwrap_or(i32::MAX))
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Stores results: over nothing or over `in_doubt`; another final outcome is kept beside the first.
+pub(crate) async fn store_results(connection: &mut PgConnection, results: &[StoredResult]) -> Result<(), StoreError> {
+    let mut ordered: Vec<&StoredResult> = results.iter().collect();
+    ordered.sort_by_key(|result| result.attempt);
+    sqlx::query(
+        "WITH given AS (SELECT * FROM unnest($1::uuid[], $2::jsonb[]) AS given(id, result)), \
+              mine AS (SELECT attempt.id FROM attempt JOIN given ON given.id = attempt.id ORDER BY attempt.id FOR UPDATE OF attempt) \
+         UPDATE attempt SET \
+             result = CASE WHEN attempt.result IS NULL OR attempt.result->>'outcome' = 'in_doubt' THEN given.result ELSE attempt.result END, \
+             contradiction = CASE WHEN attempt.result IS NOT NULL AND attempt.result->>'outcome' <> 'in_doubt' \
+                 AND given.result->>'outcome' <> 'in_doubt' AND attempt.result->>'outcome' <> given.result->>'outcome' \
+                 THEN given.result ELSE attempt.contradiction END \
+         FROM mine JOIN given ON given.id = mine.id WHERE attempt.id = mine.id",
+    )
+    .bind(ordered.iter().map(|result| result.attempt.0).collect::<Vec<_>>())
+    .bind(ordered.iter().map(|result| sqlx::types::Json(&result.result)).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn find(connection: &mut PgConnection, ids: &[AttemptId]) -> Result<Vec<AttemptRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM attempt WHERE id = ANY($1)");
+    let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await?;
+    rows.iter().map(attempt).collect()
+}
+
+pub(crate) async fn of_flow(connection: &mut PgConnection, flow: FlowId) -> Result<Vec<AttemptRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM attempt WHERE flow = $1 ORDER BY planned_at, step, grp");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(flow.0).fetch_all(connection).await?;
+    rows.iter().map(attempt).collect()
+}
+
+fn attempt(row: &PgRow) -> Result<AttemptRow, StoreError> {
+    let disposition: &str = row.try_get("disposition")?;
+    let unknown = || StoreError::Invariant(format!("attempt: disposition {disposition} is unknown"));
+    Ok(AttemptRow {
+        plan: NewAttempt {
+            id: AttemptId(row.try_get("id")?),
+            lane: lane_id(row.try_get("lane")?),
+            flow: FlowId(row.try_get("flow")?),
+            step: StepName::from(row.try_get::<String, _>("step")?),
+            group: u32::try_from(row.try_get::<i32, _>("grp")?).unwrap_or(0),
+            capability: row.try_get("capability")?,
+            planned_at: Micros(row.try_get("planned_at")?),
+        },
+        disposition: Disposition::parse(disposition).ok_or_else(unknown)?,
+        vendor: row.try_get("vendor")?,
+        sends: u32::try_from(row.try_get::<i32, _>("sends")?).unwrap_or(0),
+        request: row.try_get("request")?,
+        first_sent_at: row.try_get::<Option<i64>, _>("first_sent_at")?.map(Micros),
+        result: row.try_get::<Option<Value>, _>("result")?,
+        contradiction: row.try_get::<Option<Value>, _>("contradiction")?,
+    })
+}

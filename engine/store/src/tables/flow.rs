@@ -1,0 +1,120 @@
+//! `flow`: where every journey under way is. Written with the revision that must be there.
+
+use signalbox_schemas::{AggregateId, FlowId, JourneyName, Micros, StepName, Tenant};
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use crate::error::StoreError;
+use crate::rows::{FlowRow, FlowWrite, LoadedFlow};
+use crate::tables::{all_or_broken, lane_id, smallint};
+
+const COLUMNS: &str = "flow.id, flow.tenant, flow.aggregate, flow.lane, flow.journey, flow.version, flow.state, flow.status, \
+     flow.rev, flow.started_at, flow.updated_at, flow.data";
+
+pub(crate) async fn load(connection: &mut PgConnection, ids: &[FlowId]) -> Result<Vec<LoadedFlow>, StoreError> {
+    let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+    let sql = format!("SELECT {COLUMNS}, command.content FROM flow JOIN command ON command.flow = flow.id WHERE flow.id = ANY($1)");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok(LoadedFlow { row: flow(row)?, command: row.try_get("content")? })).collect()
+}
+
+/// Flows of a business id or a flow id given as text, newest first: how people look one up.
+pub(crate) async fn find(connection: &mut PgConnection, text: &str) -> Result<Vec<LoadedFlow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS}, command.content FROM flow JOIN command ON command.flow = flow.id \
+         WHERE flow.aggregate = $1 OR flow.id::text = $1 ORDER BY flow.started_at DESC LIMIT 100"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(text).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok(LoadedFlow { row: flow(row)?, command: row.try_get("content")? })).collect()
+}
+
+/// How many flows are in each state of each journey.
+pub(crate) async fn count_by_state(connection: &mut PgConnection) -> Result<Vec<(String, String, String, i64)>, StoreError> {
+    let rows = sqlx::query("SELECT journey, status, state, count(*) AS flows FROM flow GROUP BY 1, 2, 3 ORDER BY 1, 2, 3")
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get("journey")?, row.try_get("status")?, row.try_get("state")?, row.try_get("flows")?)))
+        .collect()
+}
+
+pub(crate) async fn write(connection: &mut PgConnection, writes: &[FlowWrite]) -> Result<(), StoreError> {
+    let (new, changed): (Vec<&FlowWrite>, Vec<&FlowWrite>) = writes.iter().partition(|write| write.expected_rev.is_none());
+    insert(connection, &new).await?;
+    update(connection, &changed).await
+}
+
+async fn insert(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<(), StoreError> {
+    if writes.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<&FlowRow> = writes.iter().map(|write| &write.row).collect();
+    let done = sqlx::query(
+        "INSERT INTO flow (id, tenant, aggregate, lane, journey, version, state, status, rev, started_at, updated_at, data) \
+         SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::integer[], $7::text[], \
+             $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::jsonb[])",
+    )
+    .bind(rows.iter().map(|row| row.id.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.tenant.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.aggregate.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| smallint(row.lane)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.journey.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| version(row.version)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.state.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| status(row)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.rev).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.started_at.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.updated_at.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| sqlx::types::Json(&row.data)).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    all_or_broken("flow", writes.len(), done.rows_affected())
+}
+
+async fn update(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<(), StoreError> {
+    if writes.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<&FlowRow> = writes.iter().map(|write| &write.row).collect();
+    let done = sqlx::query(
+        "UPDATE flow SET state = moved.state, status = moved.status, rev = moved.rev, updated_at = moved.updated_at, data = moved.data \
+         FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::jsonb[]) \
+              AS moved(id, expected, state, status, rev, updated_at, data) \
+         WHERE flow.id = moved.id AND flow.rev = moved.expected",
+    )
+    .bind(rows.iter().map(|row| row.id.0).collect::<Vec<_>>())
+    .bind(writes.iter().map(|write| write.expected_rev.unwrap_or(0)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.state.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| status(row)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.rev).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.updated_at.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| sqlx::types::Json(&row.data)).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    all_or_broken("flow", writes.len(), done.rows_affected())
+}
+
+fn status(row: &FlowRow) -> &'static str {
+    if row.ended { "ended" } else { "running" }
+}
+
+fn version(version: u32) -> i32 {
+    i32::try_from(version).unwrap_or(i32::MAX)
+}
+
+fn flow(row: &PgRow) -> Result<FlowRow, StoreError> {
+    Ok(FlowRow {
+        id: FlowId(row.try_get("id")?),
+        tenant: Tenant::from(row.try_get::<String, _>("tenant")?),
+        aggregate: AggregateId::from(row.try_get::<String, _>("aggregate")?),
+        lane: lane_id(row.try_get("lane")?),
+        journey: JourneyName::from(row.try_get::<String, _>("journey")?),
+        version: u32::try_from(row.try_get::<i32, _>("version")?).unwrap_or(0),
+        state: StepName::from(row.try_get::<String, _>("state")?),
+        ended: row.try_get::<&str, _>("status")? == "ended",
+        rev: row.try_get("rev")?,
+        started_at: Micros(row.try_get("started_at")?),
+        updated_at: Micros(row.try_get("updated_at")?),
+        data: row.try_get("data")?,
+    })
+}

@@ -1,0 +1,47 @@
+//! `journey`: every version of every journey ever used, as text.
+
+use signalbox_schemas::Micros;
+use sqlx::Row;
+use sqlx::postgres::PgConnection;
+
+use crate::error::StoreError;
+
+/// Pins a version. The same text again is no change; another text under the same version is refused.
+pub(crate) async fn deploy(
+    connection: &mut PgConnection,
+    name: &str,
+    version: u32,
+    source: &str,
+    now: Micros,
+) -> Result<(), StoreError> {
+    let number = i32::try_from(version).unwrap_or(i32::MAX);
+    sqlx::query("INSERT INTO journey (name, version, source, deployed_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+        .bind(name)
+        .bind(number)
+        .bind(source)
+        .bind(now.0)
+        .execute(&mut *connection)
+        .await?;
+    let pinned: String = sqlx::query_scalar("SELECT source FROM journey WHERE name = $1 AND version = $2")
+        .bind(name)
+        .bind(number)
+        .fetch_one(connection)
+        .await?;
+    if pinned == source {
+        return Ok(());
+    }
+    Err(StoreError::Schema(format!(
+        "journey {name} version {version} is already in use with another definition; give the new definition a new version"
+    )))
+}
+
+/// Name, version and text of every version.
+pub(crate) async fn all(connection: &mut PgConnection) -> Result<Vec<(String, u32, String)>, StoreError> {
+    let rows = sqlx::query("SELECT name, version, source FROM journey ORDER BY name, version").fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let version: i32 = row.try_get("version")?;
+            Ok((row.try_get("name")?, u32::try_from(version).unwrap_or(0), row.try_get("source")?))
+        })
+        .collect()
+}

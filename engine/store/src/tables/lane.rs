@@ -1,0 +1,197 @@
+//! `lane`: the fence. Whoever writes for a lane locks its row and finds its own epoch and revision there.
+
+use signalbox_schemas::{LaneId, Micros};
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+use std::time::Duration;
+
+use crate::error::StoreError;
+use crate::lane_store::ClaimedLane;
+use crate::reader::LaneStatus;
+use crate::rows::{LaneFence, LaneMove};
+use crate::tables::{NOW_MICROS, all_or_broken, lane_id, smallint};
+
+pub(crate) async fn create(connection: &mut PgConnection, lanes: u16) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO lane (id) SELECT generate_series(0, $1 - 1) ON CONFLICT DO NOTHING")
+        .bind(i32::from(lanes))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Takes lanes that nobody holds. A row that somebody has locked is left for the next time.
+pub(crate) async fn claim(
+    connection: &mut PgConnection,
+    worker: &str,
+    at_most: usize,
+    lease: Duration,
+) -> Result<Vec<ClaimedLane>, StoreError> {
+    let rows = sqlx::query(
+        "UPDATE lane SET epoch = epoch + 1, owner = $1, lease_until = clock_timestamp() + make_interval(secs => $2) \
+         WHERE id IN (SELECT id FROM lane WHERE stopped IS NULL AND (owner IS NULL OR owner = $1 OR lease_until < clock_timestamp()) \
+                      ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) \
+         RETURNING id, epoch, rev, out_seq, pub_seq, pub_journal_seq, journal_seq, journal_head",
+    )
+    .bind(worker)
+    .bind(lease.as_secs_f64())
+    .bind(i64::try_from(at_most).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await?;
+    let mut lanes = rows.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
+    lanes.sort_by_key(|lane| lane.fence.lane);
+    Ok(lanes)
+}
+
+/// Ends sessions that have held the row of an expired lane for longer than its lease: their owner is stopped or cut off.
+pub(crate) async fn end_stale_holders(connection: &mut PgConnection, lease: Duration) -> Result<u64, StoreError> {
+    let ended = sqlx::query(
+        "SELECT pg_terminate_backend(activity.pid) FROM pg_stat_activity activity \
+         WHERE activity.xact_start < clock_timestamp() - make_interval(secs => $1) AND activity.pid <> pg_backend_pid() \
+           AND activity.datname = current_database() AND activity.application_name LIKE 'signalbox-lane%' \
+           AND EXISTS (SELECT 1 FROM lane WHERE lease_until < clock_timestamp() - make_interval(secs => $1))",
+    )
+    .bind(lease.as_secs_f64())
+    .fetch_all(connection)
+    .await?;
+    Ok(u64::try_from(ended.len()).unwrap_or(0))
+}
+
+/// Locks the rows in id order and returns the lanes whose epoch or revision is not as expected.
+pub(crate) async fn lock(connection: &mut PgConnection, fences: &[LaneFence]) -> Result<Vec<LaneId>, StoreError> {
+    let ids: Vec<i16> = fences.iter().map(|fence| smallint(fence.lane)).collect();
+    let rows = sqlx::query("SELECT id, epoch, rev FROM lane WHERE id = ANY($1) ORDER BY id FOR UPDATE")
+        .bind(&ids)
+        .fetch_all(connection)
+        .await?;
+    let mut found = Vec::with_capacity(rows.len());
+    for row in &rows {
+        found.push(LaneFence { lane: lane_id(row.try_get("id")?), epoch: row.try_get("epoch")?, rev: row.try_get("rev")? });
+    }
+    Ok(fences.iter().filter(|fence| !found.contains(fence)).map(|fence| fence.lane).collect())
+}
+
+/// The rows as they are, locked: how an ambiguous commit is resolved.
+pub(crate) async fn read_locked(connection: &mut PgConnection, lanes: &[LaneId]) -> Result<Vec<LaneFence>, StoreError> {
+    let ids: Vec<i16> = lanes.iter().copied().map(smallint).collect();
+    let rows = sqlx::query("SELECT id, epoch, rev FROM lane WHERE id = ANY($1) ORDER BY id FOR UPDATE")
+        .bind(&ids)
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| Ok(LaneFence { lane: lane_id(row.try_get("id")?), epoch: row.try_get("epoch")?, rev: row.try_get("rev")? }))
+        .collect()
+}
+
+pub(crate) async fn advance(connection: &mut PgConnection, lanes: &[LaneMove], lease: Duration) -> Result<Micros, StoreError> {
+    let column = |pick: fn(&LaneMove) -> i64| lanes.iter().map(pick).collect::<Vec<i64>>();
+    let ids: Vec<i16> = lanes.iter().map(|lane| smallint(lane.fence.lane)).collect();
+    let heads: Vec<Vec<u8>> = lanes.iter().map(|lane| lane.journal_head.clone()).collect();
+    let sql = format!(
+        "UPDATE lane SET rev = lane.rev + 1, out_seq = moved.out_seq, pub_seq = moved.pub_seq, \
+             pub_journal_seq = moved.pub_journal_seq, journal_seq = moved.journal_seq, journal_head = moved.head, \
+             lease_until = clock_timestamp() + make_interval(secs => $9) \
+         FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[]) \
+              AS moved(id, epoch, rev, out_seq, pub_seq, pub_journal_seq, journal_seq, head) \
+         WHERE lane.id = moved.id AND lane.epoch = moved.epoch AND lane.rev = moved.rev \
+         RETURNING {NOW_MICROS} AS now"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(ids)
+        .bind(column(|lane| lane.fence.epoch))
+        .bind(column(|lane| lane.fence.rev))
+        .bind(column(|lane| lane.out_seq))
+        .bind(column(|lane| lane.pub_seq))
+        .bind(column(|lane| lane.pub_journal_seq))
+        .bind(column(|lane| lane.journal_seq))
+        .bind(heads)
+        .bind(lease.as_secs_f64())
+        .fetch_all(connection)
+        .await?;
+    all_or_broken("lane", lanes.len(), u64::try_from(rows.len()).unwrap_or(u64::MAX))?;
+    let last = rows.last().ok_or_else(|| StoreError::Invariant("a tick moves at least one lane".to_owned()))?;
+    Ok(Micros(last.try_get("now")?))
+}
+
+pub(crate) async fn renew(
+    connection: &mut PgConnection,
+    fences: &[LaneFence],
+    lease: Duration,
+) -> Result<(Vec<LaneId>, Micros), StoreError> {
+    let ids: Vec<i16> = fences.iter().map(|fence| smallint(fence.lane)).collect();
+    let epochs: Vec<i64> = fences.iter().map(|fence| fence.epoch).collect();
+    let rows = sqlx::query(
+        "WITH mine AS (SELECT lane.id FROM lane JOIN unnest($1::smallint[], $2::bigint[]) AS held(id, epoch) \
+                       ON lane.id = held.id AND lane.epoch = held.epoch ORDER BY lane.id FOR UPDATE OF lane) \
+         UPDATE lane SET lease_until = clock_timestamp() + make_interval(secs => $3) FROM mine WHERE lane.id = mine.id \
+         RETURNING lane.id",
+    )
+    .bind(ids)
+    .bind(epochs)
+    .bind(lease.as_secs_f64())
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut kept = Vec::with_capacity(rows.len());
+    for row in &rows {
+        kept.push(lane_id(row.try_get("id")?));
+    }
+    let lost = fences.iter().map(|fence| fence.lane).filter(|lane| !kept.contains(lane)).collect();
+    Ok((lost, crate::tables::now(connection).await?))
+}
+
+pub(crate) async fn release(connection: &mut PgConnection, fences: &[LaneFence]) -> Result<(), StoreError> {
+    let ids: Vec<i16> = fences.iter().map(|fence| smallint(fence.lane)).collect();
+    let epochs: Vec<i64> = fences.iter().map(|fence| fence.epoch).collect();
+    sqlx::query(
+        "UPDATE lane SET owner = NULL, lease_until = NULL FROM unnest($1::smallint[], $2::bigint[]) AS held(id, epoch) \
+         WHERE lane.id = held.id AND lane.epoch = held.epoch",
+    )
+    .bind(ids)
+    .bind(epochs)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn stop(connection: &mut PgConnection, fence: LaneFence, reason: &str) -> Result<(), StoreError> {
+    sqlx::query("UPDATE lane SET stopped = $3, owner = NULL, lease_until = NULL WHERE id = $1 AND epoch = $2")
+        .bind(smallint(fence.lane))
+        .bind(fence.epoch)
+        .bind(reason)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn claimed(row: &PgRow) -> Result<ClaimedLane, StoreError> {
+    Ok(ClaimedLane {
+        fence: LaneFence { lane: lane_id(row.try_get("id")?), epoch: row.try_get("epoch")?, rev: row.try_get("rev")? },
+        out_seq: row.try_get("out_seq")?,
+        pub_seq: row.try_get("pub_seq")?,
+        pub_journal_seq: row.try_get("pub_journal_seq")?,
+        journal_seq: row.try_get("journal_seq")?,
+        journal_head: row.try_get("journal_head")?,
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        peers: Vec::new(),
+    })
+}
+
+/// Every lane as operators see it.
+pub(crate) async fn status(connection: &mut PgConnection) -> Result<Vec<LaneStatus>, StoreError> {
+    let rows = sqlx::query("SELECT id, owner, stopped, epoch, out_seq - pub_seq AS unpublished, journal_seq, journal_head FROM lane ORDER BY id")
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(LaneStatus {
+                lane: lane_id(row.try_get("id")?),
+                owner: row.try_get("owner")?,
+                stopped: row.try_get("stopped")?,
+                epoch: row.try_get("epoch")?,
+                unpublished: row.try_get("unpublished")?,
+                journal_seq: row.try_get("journal_seq")?,
+                journal_head: row.try_get("journal_head")?,
+            })
+        })
+        .collect()
+}

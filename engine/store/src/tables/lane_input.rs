@@ -1,0 +1,75 @@
+//! `lane_input`: how far each lane has read each input. Moved by compare on the old offset, in the tick's transaction.
+
+use signalbox_schemas::{LaneId, TopicName};
+use sqlx::Row;
+use sqlx::postgres::PgConnection;
+
+use crate::error::StoreError;
+use crate::rows::InputRow;
+use crate::tables::{all_or_broken, lane_id, smallint};
+
+pub(crate) async fn load(connection: &mut PgConnection, lanes: &[LaneId]) -> Result<Vec<InputRow>, StoreError> {
+    let ids: Vec<i16> = lanes.iter().copied().map(smallint).collect();
+    let rows = sqlx::query(
+        "SELECT lane, topic, next_offset, last_offset, last_record_hash FROM lane_input WHERE lane = ANY($1) ORDER BY lane, topic",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let hash: Option<Vec<u8>> = row.try_get("last_record_hash")?;
+            Ok(InputRow {
+                lane: lane_id(row.try_get("lane")?),
+                topic: TopicName::from(row.try_get::<String, _>("topic")?),
+                next_offset: row.try_get("next_offset")?,
+                last_offset: row.try_get("last_offset")?,
+                last_record_hash: hash.and_then(|bytes| bytes.try_into().ok()),
+            })
+        })
+        .collect()
+}
+
+/// Positions of inputs that were never read; existing ones stay.
+pub(crate) async fn begin(connection: &mut PgConnection, rows: &[InputRow]) -> Result<(), StoreError> {
+    let lanes: Vec<i16> = rows.iter().map(|row| smallint(row.lane)).collect();
+    let topics: Vec<&str> = rows.iter().map(|row| row.topic.as_str()).collect();
+    let offsets: Vec<i64> = rows.iter().map(|row| row.next_offset).collect();
+    sqlx::query(
+        "INSERT INTO lane_input (lane, topic, next_offset) SELECT * FROM unnest($1::smallint[], $2::text[], $3::bigint[]) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(lanes)
+    .bind(topics)
+    .bind(offsets)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn advance(connection: &mut PgConnection, moves: &[(i64, InputRow)]) -> Result<(), StoreError> {
+    if moves.is_empty() {
+        return Ok(());
+    }
+    let lanes: Vec<i16> = moves.iter().map(|(_, row)| smallint(row.lane)).collect();
+    let topics: Vec<&str> = moves.iter().map(|(_, row)| row.topic.as_str()).collect();
+    let old: Vec<i64> = moves.iter().map(|(old, _)| *old).collect();
+    let next: Vec<i64> = moves.iter().map(|(_, row)| row.next_offset).collect();
+    let last: Vec<Option<i64>> = moves.iter().map(|(_, row)| row.last_offset).collect();
+    let hashes: Vec<Option<Vec<u8>>> = moves.iter().map(|(_, row)| row.last_record_hash.map(|hash| hash.to_vec())).collect();
+    let done = sqlx::query(
+        "UPDATE lane_input SET next_offset = moved.next, last_offset = moved.last, last_record_hash = moved.hash \
+         FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[]) \
+              AS moved(lane, topic, old, next, last, hash) \
+         WHERE lane_input.lane = moved.lane AND lane_input.topic = moved.topic AND lane_input.next_offset = moved.old",
+    )
+    .bind(lanes)
+    .bind(topics)
+    .bind(old)
+    .bind(next)
+    .bind(last)
+    .bind(hashes)
+    .execute(connection)
+    .await?;
+    all_or_broken("lane_input", moves.len(), done.rows_affected())
+}

@@ -1,0 +1,56 @@
+//! `lane_output`: the lane's last sequence on each topic and partition, and the offset known to hold one of its records.
+
+use signalbox_schemas::{LaneId, TopicName};
+use sqlx::Row;
+use sqlx::postgres::PgConnection;
+
+use crate::error::StoreError;
+use crate::rows::OutputRow;
+use crate::tables::{all_or_broken, lane_id, smallint};
+
+pub(crate) async fn load(connection: &mut PgConnection, lanes: &[LaneId]) -> Result<Vec<OutputRow>, StoreError> {
+    let ids: Vec<i16> = lanes.iter().copied().map(smallint).collect();
+    let rows = sqlx::query(
+        "SELECT lane, topic, partition, last_seq, last_acked_offset FROM lane_output WHERE lane = ANY($1) \
+         ORDER BY lane, topic, partition",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(OutputRow {
+                lane: lane_id(row.try_get("lane")?),
+                topic: TopicName::from(row.try_get::<String, _>("topic")?),
+                partition: row.try_get("partition")?,
+                last_seq: row.try_get("last_seq")?,
+                last_acked_offset: row.try_get("last_acked_offset")?,
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn write(connection: &mut PgConnection, rows: &[OutputRow]) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let lanes: Vec<i16> = rows.iter().map(|row| smallint(row.lane)).collect();
+    let topics: Vec<&str> = rows.iter().map(|row| row.topic.as_str()).collect();
+    let partitions: Vec<i32> = rows.iter().map(|row| row.partition).collect();
+    let seqs: Vec<i64> = rows.iter().map(|row| row.last_seq).collect();
+    let offsets: Vec<i64> = rows.iter().map(|row| row.last_acked_offset).collect();
+    let done = sqlx::query(
+        "INSERT INTO lane_output (lane, topic, partition, last_seq, last_acked_offset) \
+         SELECT * FROM unnest($1::smallint[], $2::text[], $3::integer[], $4::bigint[], $5::bigint[]) \
+         ON CONFLICT (lane, topic, partition) DO UPDATE SET last_seq = excluded.last_seq, \
+             last_acked_offset = excluded.last_acked_offset",
+    )
+    .bind(lanes)
+    .bind(topics)
+    .bind(partitions)
+    .bind(seqs)
+    .bind(offsets)
+    .execute(connection)
+    .await?;
+    all_or_broken("lane_output", rows.len(), done.rows_affected())
+}
