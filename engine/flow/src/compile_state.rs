@@ -85,7 +85,11 @@ fn ask(compiler: &Compiler<'_>, name: &str, doc: &StateDoc, calls: &mut Calls) -
     let arm = |(when, arm): (&str, &ArmDoc)| {
         let at = format!("{place}.on.{when}");
         let matcher = matcher(&at, when, doc.all.is_some(), &words)?;
-        Ok(Arm { when: matcher, action: action(compiler, &at, arm)? })
+        let action = action(compiler, &at, arm)?;
+        if matches!(action.next, Next::Join(_)) {
+            return mistake(at, "only a decision joins answers; an outcome leads to a state");
+        }
+        Ok(Arm { when: matcher, action })
     };
     let arms: Vec<Arm> = on.iter().map(arm).collect::<Result<_, JourneyError>>()?;
     for (step, with) in &asked {

@@ -67,6 +67,9 @@ pub struct FlowData {
     /// A review task for the present state was published and is not closed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub task_open: bool,
+    /// Why an input of this flow could not be processed and was dead-lettered; for people to look at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marked: Option<String>,
     /// Timers that are set, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub timers: BTreeMap<String, Micros>,

@@ -1,7 +1,9 @@
 //! Decides: journeys as data, a pure `step`, and a checker that proves a journey safe before it runs.
 //! It has no clock, no I/O, no randomness and does not log; time and secrets are arguments. Read `Flow` and `Decision` first.
 
+mod answers;
 mod check;
+mod clock;
 mod compile;
 mod compile_state;
 mod decision;
@@ -11,6 +13,8 @@ mod expression;
 mod flow;
 mod invariant;
 mod journey;
+mod people;
+mod run;
 mod step;
 mod types;
 

@@ -1,14 +1,182 @@
-//! Decides what an input changes.
-use crate::decision::{Context, Decision, Input, Refusal, Start};
-use crate::flow::Flow;
-use crate::journey::Journey;
+//! Decides what an input changes: `(journey, flow, input, context) -> decision`, and nothing else.
+//! The work is in `run` (moving between states), `answers`, `people` and `clock`; here is who does what.
 
-/// Begins a flow.
-pub fn begin(_journey: &Journey, _start: Start<'_>, _ctx: Context<'_>) -> Result<Decision, Refusal> {
-    Err(Refusal::Known)
+use serde_json::Value;
+use signalbox_schemas::{AggregateId, Tenant};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::decision::{Context, Decision, Effect, Input, Refusal, Start};
+use crate::flow::{Flow, FlowData, Status};
+use crate::journey::Journey;
+use crate::run::{DEADLINE, Run};
+
+/// Why a step was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The input is refused.
+    Refused(Refusal),
+    /// The journey would do something that must never happen. The checker finds it before a journey runs.
+    Unsafe {
+        /// The rule that would be broken.
+        rule: &'static str,
+        /// What is wrong and what to do.
+        message: String,
+    },
 }
 
-/// Applies an input to a flow.
-pub fn step(_journey: &Journey, _flow: &Flow, _input: Input<'_>, _ctx: Context<'_>) -> Result<Decision, Refusal> {
-    Err(Refusal::Known)
+/// What a step cannot know from the flow alone. In a real step there is an answer; in the checker both are tried.
+pub(crate) trait World {
+    /// Whether a guard holds whose facts are unknown.
+    fn unknown_guard(&mut self) -> bool;
+    /// Whether `used` tries of `at_most` are all there are.
+    fn exhausted(&mut self, used: u32, at_most: u32) -> bool;
+}
+
+/// The world of a running flow.
+pub(crate) struct Real;
+
+impl World for Real {
+    /// Every fact is there when a flow runs; what is not, is false, so that `otherwise` is taken.
+    fn unknown_guard(&mut self) -> bool {
+        false
+    }
+
+    fn exhausted(&mut self, used: u32, at_most: u32) -> bool {
+        used >= at_most
+    }
+}
+
+/// Begins a flow: it runs on through states that do not wait, to the first that does. `rev` is 1.
+///
+/// # Errors
+/// `Unresolvable` where the command lacks its business id or tenant.
+pub fn begin(journey: &Journey, start: Start<'_>, ctx: Context<'_>) -> Result<Decision, Refusal> {
+    let text = |field: &str| start.command.get(field).and_then(Value::as_str);
+    let (Some(aggregate), Some(tenant)) = (text(journey.aggregate_field()), text("tenant")) else {
+        let detail = format!("the command needs {} and tenant", journey.aggregate_field());
+        return Err(Refusal::Unresolvable { detail });
+    };
+    let (aggregate, tenant) = (AggregateId::from(aggregate), Tenant::from(tenant));
+    let flow = fresh(journey, aggregate, tenant, &start, ctx);
+    let actor = text("actor").unwrap_or("service").to_owned();
+    let before = BTreeMap::new();
+    let mut world = Real;
+    let mut run = Run::new(journey, flow, ctx, &mut world);
+    refused(run.begin())?;
+    Ok(finish(run, &before, actor, format!("{} accepted", journey.starts_with())))
+}
+
+/// Applies one input to a flow. Where nothing changes, a refusal says why; the flow stays as it is.
+///
+/// # Errors
+/// `Known`: nothing to do. `NotPossibleNow`: answer the caller. `Unresolvable`: a dead letter.
+pub fn step(journey: &Journey, flow: &Flow, input: Input<'_>, ctx: Context<'_>) -> Result<Decision, Refusal> {
+    refused(step_in(journey, flow, input, ctx, &mut Real))
+}
+
+/// A step in a given world.
+pub(crate) fn step_in(
+    journey: &Journey,
+    flow: &Flow,
+    input: Input<'_>,
+    ctx: Context<'_>,
+    world: &mut dyn World,
+) -> Result<Decision, Stop> {
+    let mut next = flow.clone();
+    next.rev = flow.rev.saturating_add(1);
+    let mut run = Run::new(journey, next, ctx, world);
+    let (actor, reason) = match input {
+        Input::Outcome { attempt, capability, value } => {
+            run.outcome(attempt, capability, value)?;
+            let word = value.get("outcome").and_then(Value::as_str).unwrap_or_default();
+            ("adapter".to_owned(), format!("{capability} {word}"))
+        }
+        Input::Timer { name } => {
+            run.timer(name)?;
+            ("timer".to_owned(), name.to_owned())
+        }
+        Input::Command { record, value } => {
+            run.command(record, value)?;
+            let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
+            let what = value.get("decision").and_then(Value::as_str).unwrap_or(record.as_str());
+            (text("actor").to_owned(), format!("{what}: {}", text("reason")))
+        }
+    };
+    Ok(finish(run, &flow.data.timers, actor, reason))
+}
+
+/// A flow before its first state.
+pub(crate) fn fresh(
+    journey: &Journey,
+    aggregate: AggregateId,
+    tenant: Tenant,
+    start: &Start<'_>,
+    ctx: Context<'_>,
+) -> Flow {
+    Flow {
+        id: ctx.key.flow_id(&tenant, journey.name(), &aggregate),
+        tenant,
+        aggregate,
+        journey: journey.name().clone(),
+        version: journey.version(),
+        lane: start.lane,
+        state: journey.first.clone(),
+        status: Status::Running,
+        rev: 1,
+        started_at: ctx.now,
+        command: Arc::clone(start.command),
+        data: FlowData::default(),
+    }
+}
+
+/// The decision: what the run did, and the net change of its timers.
+pub(crate) fn finish(
+    run: Run<'_>,
+    before: &BTreeMap<String, signalbox_schemas::Micros>,
+    actor: String,
+    reason: String,
+) -> Decision {
+    let Run { flow, mut effects, mut path, .. } = run;
+    let after = &flow.data.timers;
+    for name in before.keys().filter(|name| !after.contains_key(*name)) {
+        effects.push(Effect::CancelTimer { name: name.clone() });
+    }
+    for (name, due) in after.iter().filter(|(name, due)| before.get(*name) != Some(due)) {
+        effects.push(Effect::SetTimer { name: name.clone(), due: *due });
+    }
+    if path.is_empty() {
+        path.push(flow.state.clone());
+    }
+    debug_assert!(flow.status == Status::Running || after.is_empty() || after.keys().all(|name| name != DEADLINE));
+    Decision { flow, effects, path, actor, reason }
+}
+
+fn refused<T>(result: Result<T, Stop>) -> Result<T, Refusal> {
+    result.map_err(|stop| match stop {
+        Stop::Refused(refusal) => refusal,
+        Stop::Unsafe { rule, message } => {
+            Refusal::Unresolvable { detail: format!("the journey must not do this ({rule}): {message}") }
+        }
+    })
+}
+
+/// Nothing new.
+pub(crate) fn known<T>() -> Result<T, Stop> {
+    Err(Stop::Refused(Refusal::Known))
+}
+
+/// The command cannot be carried out now.
+pub(crate) fn not_now<T>(detail: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Refused(Refusal::NotPossibleNow { detail: detail.into() }))
+}
+
+/// The input does not belong to the flow.
+pub(crate) fn unresolvable<T>(detail: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Refused(Refusal::Unresolvable { detail: detail.into() }))
+}
+
+/// The journey is wrong.
+pub(crate) fn not_safe<T>(rule: &'static str, message: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Unsafe { rule, message: message.into() })
 }

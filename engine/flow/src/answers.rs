@@ -1,0 +1,291 @@
+//! What an answer changes: in the state that waits for it, in a wait that listens, and when it comes too late.
+//! It does not ask; `run` does.
+
+use serde_json::Value;
+use signalbox_schemas::{Attempt, AttemptId, Effect as CallEffect, StepName};
+use std::time::Duration;
+
+use crate::expression::Expression;
+use crate::flow::Status;
+use crate::journey::{Action, Arm, Ask, Call, Kind, Next, WriteStatus};
+use crate::run::{RETRY, ROUND, Run, WITHIN};
+use crate::step::{Stop, known, not_safe, unresolvable};
+
+impl Run<'_> {
+    /// A capability answered.
+    pub(crate) fn outcome(&mut self, attempt: AttemptId, capability: &str, value: &Value) -> Result<(), Stop> {
+        let asked = self.flow.data.calls.iter().find(|(_, call)| call.attempt == attempt);
+        let Some((step, group)) = asked.map(|(step, call)| (step.clone(), call.group)) else {
+            return self.older_outcome(attempt, capability, value);
+        };
+        let call = self.definition(&step)?;
+        if call.capability != capability {
+            return unresolvable(format!("attempt {attempt} asked {}, not {capability}", call.capability));
+        }
+        let word = canonical(call, value);
+        self.hint = value.get("retry_after_ms").and_then(Value::as_u64).map(Duration::from_millis);
+        if self.flow.status == Status::Running {
+            match &self.here()?.kind {
+                Kind::Ask(ask) if ask.steps.contains(&step) => {
+                    if let Some(word) = self.awaited(ask, &step, word) {
+                        self.record(&step, word, value);
+                        self.settle();
+                        return self.judge(ask);
+                    }
+                }
+                Kind::Wait(wait) if wait.answers_of.as_ref() == Some(&step) && word != "unavailable" => {
+                    if self.word(&step) == Some(word) {
+                        return known();
+                    }
+                    self.record(&step, word, value);
+                    return self.join(&call.state.clone());
+                }
+                Kind::Ask(_) | Kind::Choose { .. } | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => {}
+            }
+        }
+        self.late_outcome(&step, group, word, value)
+    }
+
+    /// The word that an answer counts as, where the state still waits for it or may still be told better.
+    fn awaited<'w>(&self, ask: &Ask, step: &StepName, word: &'w str) -> Option<&'w str> {
+        let call = self.flow.data.calls.get(step)?;
+        // A request in flight twice: the older answer says that nothing was sent, the younger one was.
+        let word = if call.sending && word == "unavailable" { "in_doubt" } else { word };
+        let before = match call.outcome.as_deref() {
+            None => return Some(word),
+            Some(before) => before,
+        };
+        if before == word || call.abandoned {
+            return None;
+        }
+        let words: Vec<&str> = ask.steps.iter().filter_map(|step| self.word(step)).collect();
+        let arm = ask.arm(&words).filter(|_| words.len() == ask.steps.len());
+        let asks_again = |arm: &Arm| arm.action.retry.is_some() || matches!(arm.action.next, Next::Again);
+        let repeated = arm.is_some_and(|arm| asks_again(arm) && arm.when.words().iter().any(|each| each == before));
+        (matches!(before, "unavailable" | "late") || repeated).then_some(word)
+    }
+
+    /// The word that counts for a step.
+    pub(crate) fn word(&self, step: &StepName) -> Option<&str> {
+        self.flow.data.calls.get(step)?.word()
+    }
+
+    fn record(&mut self, step: &StepName, word: &str, value: &Value) {
+        let Some(call) = self.flow.data.calls.get_mut(step) else { return };
+        call.outcome = Some(word.to_owned());
+        call.ruling = None;
+        call.reason = value.get("reason").and_then(Value::as_str).map(str::to_owned);
+        call.problems = value.get("problems").and_then(Value::as_array).cloned().unwrap_or_default();
+    }
+
+    /// Takes the first arm that fits the answers, once every answer is in.
+    pub(crate) fn judge(&mut self, ask: &Ask) -> Result<(), Stop> {
+        let words: Vec<&str> = ask.steps.iter().filter_map(|step| self.word(step)).collect();
+        if words.len() < ask.steps.len() {
+            return Ok(());
+        }
+        let Some(arm) = ask.arm(&words) else {
+            let words = words.join(" and ");
+            return not_safe("outcome not handled", format!("{} has no arm for {words}; add it under `on`", self.flow.state));
+        };
+        let rules = arm.action.rules.clone();
+        let about = ask.steps.iter().find_map(|step| self.journey.calls.get(step)?.about.as_ref());
+        if let (Some(ruling), Some(about)) = (rules, about) {
+            self.rule(std::slice::from_ref(about), &[], &ruling);
+        }
+        self.settle();
+        self.act(ask, &arm.action)
+    }
+
+    fn act(&mut self, ask: &Ask, action: &Action) -> Result<(), Stop> {
+        let used = self.flow.data.rounds.get(&self.flow.state).copied().unwrap_or(0);
+        if let Some(retry) = &action.retry {
+            if !self.world.exhausted(used, retry.at_most) {
+                let wait = self.hint.map_or(retry.after, |hint| hint.max(retry.after));
+                self.pause(RETRY, used, wait);
+                return Ok(());
+            }
+        }
+        match &action.next {
+            Next::Again => {
+                let round = usize::try_from(used).unwrap_or(usize::MAX);
+                let wait = ask.every.get(round).or(ask.every.last()).copied().unwrap_or_default();
+                self.pause(ROUND, used, wait);
+                Ok(())
+            }
+            Next::Join(target) => self.join(target),
+            Next::Go(target) => {
+                // Giving up is a way out like any other: an answer that nothing was sent may be older than the permit.
+                let doubt = ask.steps.iter().any(|step| self.word(step) == Some("in_doubt"));
+                if doubt || self.way_out()? { self.go(target) } else { self.into_doubt(ask) }
+            }
+        }
+    }
+
+    fn pause(&mut self, timer: &str, used: u32, wait: Duration) {
+        self.flow.data.rounds.insert(self.flow.state.clone(), used.saturating_add(1));
+        self.flow.data.timers.remove(WITHIN);
+        self.set_timer(timer, wait);
+    }
+
+    /// A planned write turned out to be beyond abandoning: whether it happened is found out before anything else.
+    pub(crate) fn into_doubt(&mut self, ask: &Ask) -> Result<(), Stop> {
+        match ask.arm(&["in_doubt"]).map(|arm| &arm.action.next) {
+            Some(Next::Go(target)) => self.go(target),
+            Some(Next::Again | Next::Join(_)) | None => {
+                not_safe("no in_doubt path", format!("{}: in_doubt leads nowhere; add an arm that inquires", self.flow.state))
+            }
+        }
+    }
+
+    /// Puts a ruling over the outcomes of steps.
+    pub(crate) fn rule(&mut self, steps: &[StepName], outcomes: &[String], ruling: &str) {
+        for step in steps {
+            let Some(call) = self.flow.data.calls.get_mut(step) else { continue };
+            let concerned = outcomes.is_empty() || call.word().is_some_and(|word| outcomes.iter().any(|each| each == word));
+            if concerned {
+                call.ruling = Some(ruling.to_owned());
+            }
+        }
+    }
+
+    /// An answer to a question that the flow no longer waits on.
+    fn late_outcome(&mut self, step: &StepName, group: u32, word: &str, value: &Value) -> Result<(), Stop> {
+        let call = self.definition(step)?;
+        match (call.effect, &call.about) {
+            (CallEffect::Write, _) => self.late_write(step, call, group, word, value),
+            (CallEffect::Read, Some(about)) => self.late_inquiry(step, about, group, word),
+            (CallEffect::Read, None) => self.late_check(step, call, group, word, value),
+        }
+    }
+
+    fn late_write(&mut self, step: &StepName, call: &Call, group: u32, word: &str, value: &Value) -> Result<(), Stop> {
+        let Some(state) = self.flow.data.calls.get(step) else { return known() };
+        match (self.journey.write_status(step, state), call.proves.get(word)) {
+            (WriteStatus::Executed, Some(false)) | (WriteStatus::NotExecuted, Some(true)) => {
+                self.contradiction(step, group, word)
+            }
+            (WriteStatus::Planned | WriteStatus::Sending | WriteStatus::InDoubt, Some(_)) => {
+                self.record(step, word, value);
+                self.settle();
+                self.resume(call, word)
+            }
+            (WriteStatus::Executed, Some(true) | None)
+            | (WriteStatus::NotExecuted, Some(false) | None)
+            | (WriteStatus::Planned | WriteStatus::Sending | WriteStatus::InDoubt, None) => known(),
+        }
+    }
+
+    /// What was in doubt is answered by the call itself: it goes on as if the answer had come in time.
+    fn resume(&mut self, call: &Call, word: &str) -> Result<(), Stop> {
+        let asked = self.journey.state(&call.state).map(|state| &state.kind);
+        let Some(Kind::Ask(ask)) = asked else { return unresolvable(format!("{} does not ask", call.state)) };
+        match ask.arm(&[word]).map(|arm| &arm.action.next) {
+            Some(Next::Go(target)) => self.go(target),
+            Some(Next::Again | Next::Join(_)) | None => {
+                not_safe("outcome not handled", format!("{} has no arm for {word}; add it under `on`", call.state))
+            }
+        }
+    }
+
+    fn late_inquiry(&mut self, step: &StepName, about: &StepName, group: u32, word: &str) -> Result<(), Stop> {
+        let state = self.journey.calls.get(step).and_then(|call| self.journey.state(&call.state));
+        let Some(Kind::Ask(ask)) = state.map(|state| &state.kind) else { return known() };
+        let says_executed = ask.arm(&[word]).is_some_and(|arm| arm.action.rules.as_deref() == Some("executed"));
+        let subject = self.flow.data.calls.get(about).map(|subject| self.journey.write_status(about, subject));
+        match subject {
+            Some(WriteStatus::NotExecuted) if says_executed => self.contradiction(step, group, word),
+            _ => known(),
+        }
+    }
+
+    fn late_check(&mut self, step: &StepName, call: &Call, group: u32, word: &str, value: &Value) -> Result<(), Stop> {
+        let Some(state) = self.flow.data.calls.get(step) else { return known() };
+        let current = state.group == group;
+        if current && state.outcome.as_deref() == Some(word) {
+            return known();
+        }
+        let Some(target) = call.later.get(word) else {
+            if current && state.outcome.is_none() && self.flow.status == Status::Running {
+                self.record(step, word, value);
+                return Ok(());
+            }
+            return known();
+        };
+        let contradicts = state.outcome.as_deref().is_some_and(|before| !matches!(before, "unavailable" | "late"));
+        self.report(step, group, word)?;
+        if contradicts {
+            self.publish_discrepancy();
+        }
+        if self.flow.status == Status::Ended {
+            return Ok(());
+        }
+        let was_in_hold = self.in_hold()?;
+        self.record(step, word, value);
+        if was_in_hold {
+            // What people agreed to so far was agreed without this.
+            self.flow.data.votes.clear();
+            return Ok(());
+        }
+        if self.is_before_money_elsewhere() && self.way_out()? && self.is_before_money() {
+            return self.go(target);
+        }
+        Ok(())
+    }
+
+    /// An answer to an attempt that the flow has replaced by a newer one.
+    fn older_outcome(&mut self, attempt: AttemptId, capability: &str, value: &Value) -> Result<(), Stop> {
+        let same = |step: &&StepName| self.journey.calls.get(*step).is_some_and(|call| call.capability == capability);
+        let is_it = |step: &StepName, group: u32| {
+            let named = Attempt { flow: self.flow.id, step: step.clone(), group };
+            self.ctx.key.attempt_id(&named) == attempt
+        };
+        let found = self.flow.data.calls.iter().filter(|(step, _)| same(step)).find_map(|(step, call)| {
+            (1..call.group).rev().find(|group| is_it(step, *group)).map(|group| (step.clone(), group))
+        });
+        let Some((step, group)) = found else {
+            return unresolvable(format!("the flow never made the call {attempt} to {capability}"));
+        };
+        let call = self.definition(&step)?;
+        let word = canonical(call, value);
+        match (call.effect, &call.about) {
+            // A write is called again only after the older attempt was proven not to have happened.
+            (CallEffect::Write, _) if call.proves.get(word) == Some(&true) => self.contradiction(&step, group, word),
+            (CallEffect::Write, _) => known(),
+            (CallEffect::Read, Some(about)) => self.late_inquiry(&step, about, group, word),
+            (CallEffect::Read, None) => self.late_check(&step, call, group, word, value),
+        }
+    }
+
+    /// A late answer that cannot be true together with what is known: published once, and people look.
+    fn contradiction(&mut self, step: &StepName, group: u32, word: &str) -> Result<(), Stop> {
+        self.report(step, group, word)?;
+        self.publish_discrepancy();
+        Ok(())
+    }
+
+    fn report(&mut self, step: &StepName, group: u32, word: &str) -> Result<(), Stop> {
+        let Some(call) = self.flow.data.calls.get_mut(step) else { return known() };
+        let entry = format!("{group}:{word}");
+        if call.reported.contains(&entry) {
+            return known();
+        }
+        call.reported.push(entry);
+        Ok(())
+    }
+
+    fn publish_discrepancy(&mut self) {
+        let status = ("status".to_owned(), Expression::Literal(Value::from("discrepancy")));
+        self.publish_event(&[status], false);
+    }
+}
+
+/// The outcome's word; one that this version does not know is doubt for a write and no answer for a check.
+fn canonical<'v>(call: &Call, value: &'v Value) -> &'v str {
+    let word = value.get("outcome").and_then(Value::as_str).unwrap_or_default();
+    match call.effect {
+        _ if call.outcomes.iter().any(|outcome| outcome == word) => word,
+        CallEffect::Write => "in_doubt",
+        CallEffect::Read => "unavailable",
+    }
+}
