@@ -1,0 +1,12 @@
+//! HTTP around the engine. For now the admin side alone: liveness, readiness and metrics.
+//!
+//! It deliberately knows no lane, no vendor and no database: what "ready" means is told to it by a [`Probe`]. It has no
+//! authentication, so the admin address belongs on a private interface.
+
+mod admin;
+mod exposition;
+mod probe;
+
+pub use admin::{AdminServer, EdgeError};
+pub use exposition::Metrics;
+pub use probe::{Probe, Readiness};
