@@ -1,0 +1,15 @@
+//! Vendors: the model that every vendor folder fills in, the vendors, routing, and the one runtime that calls them.
+//! It knows neither journeys nor lanes: a request comes in on a topic, an outcome goes out to the lane that asked.
+
+mod codes;
+/// Names of the metrics.
+pub mod metrics;
+/// The vendor model.
+pub mod model;
+mod routing;
+mod rules;
+mod vendors;
+
+pub use routing::{Policy, PolicyError, Route, VendorPolicy, opaque, route};
+pub use codes::CodesError;
+pub use vendors::{ALL as VENDORS, Listing, find as find_vendor};

@@ -1,0 +1,214 @@
+//! The rules as tables: each row is a situation, its last column what may be done.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use serde_json::json;
+use signalbox_schemas::{AttemptId, FlowId, LaneId};
+use signalbox_store::NewAttempt;
+use uuid::Uuid;
+
+use super::*;
+
+const HOUR: i64 = 3_600_000_000;
+const KEYS: Idempotency = Idempotency { honours_keys: true, window_secs: 86_400, replays_refusals: false };
+const REPLAYS: Idempotency = Idempotency { replays_refusals: true, ..KEYS };
+const NO_KEYS: Idempotency = Idempotency { honours_keys: false, window_secs: 0, replays_refusals: false };
+
+fn row(disposition: Disposition) -> AttemptRow {
+    let plan = NewAttempt {
+        id: AttemptId(Uuid::nil()),
+        lane: LaneId(0),
+        flow: FlowId(Uuid::nil()),
+        step: "send".into(),
+        group: 0,
+        capability: "payout.send".to_owned(),
+        planned_at: Micros(0),
+    };
+    let sent = disposition == Disposition::Sending;
+    AttemptRow {
+        plan,
+        disposition,
+        vendor: sent.then(|| "v".to_owned()),
+        sends: u32::from(sent),
+        request: sent.then(|| request().stored()),
+        first_sent_at: sent.then_some(Micros(0)),
+        result: None,
+        contradiction: None,
+    }
+}
+
+fn request() -> HttpRequest {
+    HttpRequest::post("create", "/transfers".to_owned(), &json!({"amount": 5})).write()
+}
+
+fn ask(capability: &str) -> Ask {
+    let call = json!({"attempt_id": Uuid::nil(), "flow_id": Uuid::nil(), "aggregate_id": "p", "tenant": "t", "lane": 0,
+        "step": "s", "group": 0, "reply_by": 0, "excluded": []});
+    let party = json!({"kind": "person", "name": "n", "address": {"town": "t", "country": "US"}});
+    let value = match capability {
+        "payout.send" => json!({"call": call, "amount": {"minor_units": 1, "currency": "USD", "exponent": 2},
+            "originator": party, "beneficiary": party, "account": {"scheme": "aba"}, "rail": "ach"}),
+        "payout.recall" => json!({"call": call, "subject_attempt": Uuid::nil(), "why": "w"}),
+        _ => json!({"call": call, "subject_attempt": Uuid::nil()}),
+    };
+    Ask::read(capability, value).unwrap()
+}
+
+#[test]
+fn a_redelivered_write_is_sent_again_only_under_a_key_that_is_still_remembered() {
+    let sending = || Permit::Sending(Box::new(row(Disposition::Sending)));
+    let resend = |hours: u64| Move::Resend { request: request(), sends: 1, age: Duration::from_secs(hours * 3_600) };
+    let inquire = || Move::Inquire { request: Some(request()), sends: 1 };
+    let rows = [
+        (Permit::Granted { first_sent_at: Micros(0) }, KEYS, 0, Move::Send),
+        (sending(), KEYS, 11, resend(11)),
+        (sending(), KEYS, 12, inquire()),
+        (sending(), KEYS, 30, inquire()),
+        (sending(), NO_KEYS, 0, inquire()),
+        (Permit::Sending(Box::new(row(Disposition::Planned))), KEYS, 0, Move::AskAgain),
+        (Permit::Abandoned, KEYS, 0, Move::Drop),
+        (Permit::Missing, KEYS, 0, Move::Page),
+        (Permit::GateClosed, KEYS, 0, Move::Closed),
+    ];
+    for (permit, terms, hours, expected) in rows {
+        assert_eq!(on_permit(&permit, terms, Micros(hours * HOUR)), expected, "{permit:?} after {hours} h");
+    }
+}
+
+#[test]
+fn a_stored_result_is_published_again_as_it_was() {
+    let answer = Answer::of(Outcome::Accepted).reference(Some("t-1"));
+    let mut answered = row(Disposition::Sending);
+    answered.result = Some(serde_json::to_value(&answer).unwrap());
+    let permit = Permit::Answered(Box::new(answered.clone()));
+    assert_eq!(on_permit(&permit, KEYS, Micros(0)), Move::Publish(answer));
+    answered.result = Some(json!({"colour": "blue"}));
+    let unreadable = on_permit(&Permit::Answered(Box::new(answered)), KEYS, Micros(0));
+    assert_eq!(unreadable, Move::Inquire { request: Some(request()), sends: 1 });
+}
+
+#[test]
+fn a_request_whose_stored_bytes_are_lost_is_never_made_up_again() {
+    let mut lost = row(Disposition::Sending);
+    lost.request = Some(b"not a request".to_vec());
+    let expected = Move::Inquire { request: None, sends: 1 };
+    assert_eq!(on_permit(&Permit::Sending(Box::new(lost.clone())), KEYS, Micros(0)), expected);
+    assert!(matches!(inquiry(Some(&lost)), Inquiry::Page(answer) if answer.outcome == Outcome::InDoubt));
+}
+
+#[test]
+fn a_refusal_is_believed_only_where_it_proves_that_nothing_was_executed() {
+    let rows = [
+        // evidence, sends, terms, believed
+        (Evidence::Recorded, 1, KEYS, true),
+        (Evidence::Recorded, 3, NO_KEYS, true),
+        (Evidence::Refused, 1, KEYS, true),
+        (Evidence::Refused, 2, KEYS, false),
+        (Evidence::Refused, 2, REPLAYS, true),
+        (Evidence::NotSent, 1, NO_KEYS, true),
+        (Evidence::NotSent, 2, REPLAYS, false),
+        (Evidence::NotFound, 1, REPLAYS, false),
+        (Evidence::None, 1, REPLAYS, false),
+        (Evidence::None, 0, NO_KEYS, true),
+    ];
+    for (evidence, sends, terms, believed) in rows {
+        let said_no = [
+            (ask("payout.send"), Outcome::Rejected),
+            (ask("payout.send"), Outcome::RequiresRepair),
+            (ask("payout.send"), Outcome::Blocked),
+            (ask("payout.send"), Outcome::Unavailable),
+            (ask("payout.inquire"), Outcome::NotExecuted),
+            (ask("payout.recall"), Outcome::Unavailable),
+        ];
+        for (ask, no) in said_no {
+            let settled = settle(&ask, Answer::of(no).evidence(evidence), sends, terms).outcome;
+            let expected = if believed { no } else { Outcome::InDoubt };
+            assert_eq!(settled, expected, "{no:?} with {evidence:?} after {sends} sends");
+        }
+    }
+}
+
+#[test]
+fn a_yes_needs_no_proof() {
+    for (capability, yes) in [
+        ("payout.send", Outcome::Accepted),
+        ("payout.inquire", Outcome::Settled),
+        ("payout.inquire", Outcome::Unavailable),
+        ("payout.recall", Outcome::Recalled),
+    ] {
+        assert_eq!(settle(&ask(capability), Answer::of(yes), 5, NO_KEYS).outcome, yes);
+    }
+}
+
+#[test]
+fn a_call_is_sent_again_while_that_can_help_and_harms_nobody() {
+    let transient = || Answer::unavailable(ErrorClass::Transient, "vendor_error");
+    let wrong = || Answer::unavailable(ErrorClass::RequiresRepair, "request_refused");
+    let doubt = || Answer::in_doubt("timeout");
+    let not_found = || Answer::in_doubt("not_found").evidence(Evidence::NotFound);
+    let waits = |seconds| transient().retry_after(Some(Duration::from_secs(seconds)));
+    let (free, key, never) = (Repeat::Freely, Repeat::UnderKey(Duration::from_secs(3_600)), Repeat::Never);
+    let spent = Repeat::UnderKey(Duration::from_millis(150));
+    let rows = [
+        // answer, may repeat, made, milliseconds until the next send
+        (transient(), free, 1, Some(100)),
+        (transient(), free, 2, Some(200)),
+        (transient(), free, 3, None),
+        (transient(), never, 1, None),
+        (transient(), key, 1, Some(100)),
+        (doubt(), key, 1, Some(100)),
+        (doubt(), never, 1, None),
+        (doubt(), spent, 1, None),
+        (not_found(), key, 1, None),
+        (wrong(), free, 1, None),
+        (Answer::of(Outcome::Hit), free, 1, None),
+        (waits(1), free, 1, Some(1_000)),
+        (waits(60), free, 1, None),
+    ];
+    for (answer, repeat, made, expected) in rows {
+        let backoff = Duration::from_millis(100);
+        let tries = Tries { made, max: 3, backoff, left: Duration::from_secs(10), repeat, jitter: 0.5 };
+        assert_eq!(again_after(&answer, &tries), expected.map(Duration::from_millis), "{answer:?} {repeat:?} {made}");
+    }
+}
+
+#[test]
+fn an_inquiry_concludes_from_the_row_alone_only_what_nobody_can_change() {
+    let by_row = |row: Option<&AttemptRow>| match inquiry(row) {
+        Inquiry::Ask { vendor, .. } => format!("ask {vendor}"),
+        Inquiry::Answer(answer) => answer.outcome.word().to_owned(),
+        Inquiry::Page(answer) => format!("page, {}", answer.outcome.word()),
+    };
+    assert_eq!(by_row(Some(&row(Disposition::Sending))), "ask v");
+    assert_eq!(by_row(Some(&row(Disposition::Planned))), "in_doubt");
+    assert_eq!(by_row(Some(&row(Disposition::Abandoned))), "not_executed");
+    assert_eq!(by_row(None), "page, in_doubt");
+}
+
+#[test]
+fn an_answer_is_told_in_the_words_of_whoever_asked() {
+    let sent = [
+        (Outcome::Accepted, Outcome::Pending),
+        (Outcome::Rejected, Outcome::NotExecuted),
+        (Outcome::RequiresRepair, Outcome::NotExecuted),
+        (Outcome::Blocked, Outcome::NotExecuted),
+        (Outcome::InDoubt, Outcome::InDoubt),
+        (Outcome::Unavailable, Outcome::Unavailable),
+    ];
+    for (said, told) in sent {
+        assert_eq!(as_inquired(Answer::of(said)).outcome, told);
+    }
+    let inquired = [
+        (Outcome::Pending, None, Outcome::Accepted),
+        (Outcome::Settled, None, Outcome::Accepted),
+        (Outcome::Returned, Some(ErrorClass::ComplianceHold), Outcome::Accepted),
+        (Outcome::NotExecuted, Some(ErrorClass::Permanent), Outcome::Rejected),
+        (Outcome::NotExecuted, Some(ErrorClass::ComplianceHold), Outcome::Blocked),
+        (Outcome::NotExecuted, Some(ErrorClass::RequiresRepair), Outcome::RequiresRepair),
+        (Outcome::InDoubt, Some(ErrorClass::InDoubt), Outcome::InDoubt),
+        (Outcome::Unavailable, Some(ErrorClass::Transient), Outcome::InDoubt),
+    ];
+    for (said, class, told) in inquired {
+        assert_eq!(as_sent(Answer { class, ..Answer::of(said) }).outcome, told);
+    }
+}

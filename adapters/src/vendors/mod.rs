@@ -1,0 +1,37 @@
+//! The vendors: one folder each, and one line each here. Nothing outside its folder names a vendor in code.
+
+#[cfg(test)]
+mod harness;
+mod increase;
+mod instant;
+mod onfido;
+mod seon;
+mod yente;
+
+use serde_json::Value;
+
+use crate::model::{Vendor, VendorError};
+
+/// A vendor that can be made ready.
+pub struct Listing {
+    /// Name: that of its folder.
+    pub name: &'static str,
+    /// Makes it ready from its settings; unknown keys are refused.
+    pub build: fn(settings: Value) -> Result<Vendor, VendorError>,
+    /// What the harness needs to know.
+    #[cfg(test)]
+    pub(crate) rehearsal: harness::Rehearsal,
+}
+
+/// Every vendor.
+pub const ALL: &[Listing] = &[increase::LISTING, instant::LISTING, onfido::LISTING, seon::LISTING, yente::LISTING];
+
+/// Finds a vendor by its name.
+pub fn find(name: &str) -> Option<&'static Listing> {
+    ALL.iter().find(|listing| listing.name == name)
+}
+
+/// Reads a vendor's own settings.
+fn settings<T: serde::de::DeserializeOwned>(vendor: &'static str, settings: Value) -> Result<T, VendorError> {
+    serde_json::from_value(settings).map_err(|error| VendorError::Settings { vendor, reason: error.to_string() })
+}
