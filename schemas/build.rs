@@ -72,7 +72,11 @@ fn embed(schemas: &[(PathBuf, String)], topics: &Path) -> Result<(), Failure> {
     for (path, _) in schemas {
         writeln!(code, "    include_str!({:?}),", path.canonicalize()?)?;
     }
-    writeln!(code, "];\npub(crate) const TOPICS: &str = include_str!({:?});", topics.canonicalize()?)?;
+    writeln!(
+        code,
+        "];\npub(crate) const TOPICS: &str = include_str!({:?});",
+        topics.canonicalize()?
+    )?;
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("embedded.rs"), code)?;
     Ok(())
 }

@@ -82,15 +82,20 @@ impl Capability {
                 // What does not say that it is harmless is treated as if it moved money.
                 _ => Effect::Write,
             };
-            all.insert(name.to_owned(), Self { name: name.to_owned(), effect, outcomes: outcome_symbols(outcome) });
+            all.insert(
+                name.to_owned(),
+                Self { name: name.to_owned(), effect, outcomes: outcome_symbols(outcome) },
+            );
         }
         all
     }
 }
 
 fn outcome_symbols(outcome: &Value) -> Vec<String> {
-    let fields = outcome.get("fields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let kind = fields.iter().find(|field| field.get("name").and_then(Value::as_str) == Some("outcome"));
+    let fields =
+        outcome.get("fields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let kind =
+        fields.iter().find(|field| field.get("name").and_then(Value::as_str) == Some("outcome"));
     let symbols = kind.and_then(|field| field.pointer("/type/symbols")).and_then(Value::as_array);
     let words = symbols.map(Vec::as_slice).unwrap_or_default().iter().filter_map(Value::as_str);
     words.filter(|word| *word != "UNKNOWN").map(str::to_owned).collect()
@@ -98,7 +103,9 @@ fn outcome_symbols(outcome: &Value) -> Vec<String> {
 
 /// The Rust shapes of records that adapters handle field by field.
 pub mod shapes {
-    use super::{AggregateId, AttemptId, Deserialize, FlowId, LaneId, Micros, Serialize, StepName, Tenant};
+    use super::{
+        AggregateId, AttemptId, Deserialize, FlowId, LaneId, Micros, Serialize, StepName, Tenant,
+    };
 
     /// `signalbox.common.Address`.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

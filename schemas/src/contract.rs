@@ -47,7 +47,8 @@ impl Contract {
         let mut documents = BTreeMap::new();
         let mut named = BTreeMap::new();
         for (index, text) in avro.iter().enumerate() {
-            let document: Value = serde_json::from_str(text).map_err(|error| ContractError::Json(index, error))?;
+            let document: Value =
+                serde_json::from_str(text).map_err(|error| ContractError::Json(index, error))?;
             collect_named(&document, "", &mut named);
             documents.insert(full_name(&document), document);
         }
@@ -90,8 +91,13 @@ impl Contract {
     /// The records that a topic may hold, with the subject each is registered under.
     pub fn subjects(&self, topic: &TopicName) -> Vec<(String, &RecordSchema)> {
         let Some(spec) = self.topics.topics.get(topic.as_str()) else { return Vec::new() };
-        let subject = |record: &String| crate::topics::subject(topic.as_str(), &spec.schemas, record);
-        spec.schemas.value.iter().filter_map(|record| Some((subject(record), self.record(record)?))).collect()
+        let subject =
+            |record: &String| crate::topics::subject(topic.as_str(), &spec.schemas, record);
+        spec.schemas
+            .value
+            .iter()
+            .filter_map(|record| Some((subject(record), self.record(record)?)))
+            .collect()
     }
 
     /// SHA-256 over the canonical content of a record: equal for equal content, however it was encoded.
@@ -108,7 +114,8 @@ impl Contract {
 fn collect_named(schema: &Value, namespace: &str, named: &mut BTreeMap<String, Value>) {
     match schema {
         Value::Object(object) => {
-            let own = object.get("namespace").and_then(Value::as_str).unwrap_or(namespace).to_owned();
+            let own =
+                object.get("namespace").and_then(Value::as_str).unwrap_or(namespace).to_owned();
             let kind = object.get("type").and_then(Value::as_str);
             if matches!(kind, Some("record" | "enum" | "fixed")) && object.contains_key("name") {
                 let mut definition = object.clone();
@@ -118,32 +125,52 @@ fn collect_named(schema: &Value, namespace: &str, named: &mut BTreeMap<String, V
             }
             object.values().for_each(|inner| collect_named(inner, &own, named));
         }
-        Value::Array(items) => items.iter().for_each(|inner| collect_named(inner, namespace, named)),
+        Value::Array(items) => {
+            items.iter().for_each(|inner| collect_named(inner, namespace, named))
+        }
         _ => {}
     }
 }
 
 /// Replaces the first mention of each named type by its definition, so that the schema stands alone in a registry.
-fn inline(schema: &Value, namespace: &str, named: &BTreeMap<String, Value>, seen: &mut Vec<String>) -> Value {
+fn inline(
+    schema: &Value,
+    namespace: &str,
+    named: &BTreeMap<String, Value>,
+    seen: &mut Vec<String>,
+) -> Value {
     match schema {
         Value::String(word) => match named.get(word) {
             Some(definition) if !seen.contains(word) => inline(definition, namespace, named, seen),
             _ => schema.clone(),
         },
-        Value::Array(items) => Value::Array(items.iter().map(|item| inline(item, namespace, named, seen)).collect()),
+        Value::Array(items) => {
+            Value::Array(items.iter().map(|item| inline(item, namespace, named, seen)).collect())
+        }
         Value::Object(object) => {
-            let own = object.get("namespace").and_then(Value::as_str).unwrap_or(namespace).to_owned();
-            if object.contains_key("name") && object.contains_key("type") && !object.contains_key("default") || is_enum(object) {
+            let own =
+                object.get("namespace").and_then(Value::as_str).unwrap_or(namespace).to_owned();
+            if object.contains_key("name")
+                && object.contains_key("type")
+                && !object.contains_key("default")
+                || is_enum(object)
+            {
                 let mut full = object.clone();
                 full.insert("namespace".to_owned(), Value::String(own.clone()));
-                if matches!(object.get("type").and_then(Value::as_str), Some("record" | "enum" | "fixed")) {
+                if matches!(
+                    object.get("type").and_then(Value::as_str),
+                    Some("record" | "enum" | "fixed")
+                ) {
                     seen.push(full_name(&Value::Object(full)));
                 }
             }
             // Only types are replaced: a doc text or a default may happen to be a type's name.
             let part = |(key, value): (&String, &Value), seen: &mut Vec<String>| {
                 let replaced = matches!(key.as_str(), "type" | "items" | "values" | "fields");
-                (key.clone(), if replaced { inline(value, &own, named, seen) } else { value.clone() })
+                (
+                    key.clone(),
+                    if replaced { inline(value, &own, named, seen) } else { value.clone() },
+                )
             };
             Value::Object(object.iter().map(|entry| part(entry, seen)).collect::<Map<_, _>>())
         }
@@ -208,7 +235,12 @@ mod tests {
 
     #[test]
     fn an_added_field_with_a_default_is_read_from_older_records() {
-        let old = RecordSchema::compile("t.A".into(), r#"{"type":"record","name":"A","namespace":"t","fields":[{"name":"x","type":"long"}]}"#.into()).unwrap();
+        let old = RecordSchema::compile(
+            "t.A".into(),
+            r#"{"type":"record","name":"A","namespace":"t","fields":[{"name":"x","type":"long"}]}"#
+                .into(),
+        )
+        .unwrap();
         let new = RecordSchema::compile("t.A".into(), r#"{"type":"record","name":"A","namespace":"t","fields":[{"name":"x","type":"long"},{"name":"y","type":["null","string"],"default":null}]}"#.into()).unwrap();
         let bytes = old.encode(&json!({"x": 7})).unwrap();
         assert_eq!(new.decode(&old, &bytes).unwrap(), json!({"x": 7, "y": null}));
@@ -218,7 +250,10 @@ mod tests {
     #[test]
     fn equal_content_has_one_hash_whatever_the_order_of_fields() {
         let hash = |value: Value| Contract::content_hash(&"t.A".into(), &value);
-        assert_eq!(hash(json!({"a": 1, "b": [{"c": 2, "d": 3}]})), hash(json!({"b": [{"d": 3, "c": 2}], "a": 1})));
+        assert_eq!(
+            hash(json!({"a": 1, "b": [{"c": 2, "d": 3}]})),
+            hash(json!({"b": [{"d": 3, "c": 2}], "a": 1}))
+        );
         assert_ne!(hash(json!({"a": 1})), hash(json!({"a": 2})));
     }
 }

@@ -14,9 +14,10 @@ pub fn is_aba(text: &str) -> bool {
     if text.len() != 9 || digits.len() != 9 {
         return false;
     }
-    let weighted: u32 = digits.iter().zip([3, 7, 1].iter().cycle()).map(|(digit, weight)| digit * weight).sum();
+    let weighted: u32 =
+        digits.iter().zip([3, 7, 1].iter().cycle()).map(|(digit, weight)| digit * weight).sum();
     let prefix: u32 = digits.iter().take(2).fold(0, |number, digit| number * 10 + digit);
-    weighted % 10 == 0 && matches!(prefix, 0..=12 | 21..=32 | 61..=72 | 80)
+    weighted.is_multiple_of(10) && matches!(prefix, 0..=12 | 21..=32 | 61..=72 | 80)
 }
 
 /// ISO 9362: four letters or digits, a country, two for the place, three for the branch or none.
@@ -40,29 +41,50 @@ pub fn account_problems(account: &Value, at: &str) -> Vec<Value> {
         Some("iban") => match text("iban") {
             None => problem("iban", "missing", "an account of scheme iban needs its IBAN"),
             Some(iban) if !is_iban(iban) => {
-                problem("iban", "iban_invalid", "the IBAN's length or check digits are wrong; ask for it again");
+                problem(
+                    "iban",
+                    "iban_invalid",
+                    "the IBAN's length or check digits are wrong; ask for it again",
+                );
             }
             Some(_) => {}
         },
         Some("aba") => {
             match text("routing_number") {
-                None => problem("routing_number", "missing", "an account of scheme aba needs its routing number"),
+                None => problem(
+                    "routing_number",
+                    "missing",
+                    "an account of scheme aba needs its routing number",
+                ),
                 Some(number) if !is_aba(number) => {
-                    problem("routing_number", "aba_invalid", "the routing number's check digit or range is wrong");
+                    problem(
+                        "routing_number",
+                        "aba_invalid",
+                        "the routing number's check digit or range is wrong",
+                    );
                 }
                 Some(_) => {}
             }
             let plausible = |number: &str| {
-                (4..=17).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                (4..=17).contains(&number.len())
+                    && number.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
             };
             if !text("account_number").is_some_and(plausible) {
-                problem("account_number", "account_number_invalid", "an account number has 4 to 17 letters, digits or dashes");
+                problem(
+                    "account_number",
+                    "account_number_invalid",
+                    "an account number has 4 to 17 letters, digits or dashes",
+                );
             }
         }
         _ => problem("scheme", "scheme_unknown", "the account's scheme must be iban or aba"),
     }
     if text("bic").is_some_and(|bic| !is_bic(bic)) {
-        problem("bic", "bic_invalid", "a BIC has 8 or 11 characters with a country code at the fifth");
+        problem(
+            "bic",
+            "bic_invalid",
+            "a BIC has 8 or 11 characters with a country code at the fifth",
+        );
     }
     problems
 }
@@ -102,20 +124,29 @@ mod tests {
         ] {
             assert_eq!(is_iban(iban), valid, "{iban}");
         }
-        for (aba, valid) in [("021000021", true), ("021000022", false), ("02100002", false), ("991000028", false)] {
+        for (aba, valid) in
+            [("021000021", true), ("021000022", false), ("02100002", false), ("991000028", false)]
+        {
             assert_eq!(is_aba(aba), valid, "{aba}");
         }
-        for (bic, valid) in [("DEUTDEFF", true), ("DEUTDEFF500", true), ("DEUTQQFF", false), ("deutdeff", false)] {
+        for (bic, valid) in
+            [("DEUTDEFF", true), ("DEUTDEFF500", true), ("DEUTQQFF", false), ("deutdeff", false)]
+        {
             assert_eq!(is_bic(bic), valid, "{bic}");
         }
     }
 
     #[test]
     fn a_bad_account_names_each_field_and_never_its_value() {
-        let account = json!({"scheme": "aba", "routing_number": "021000022", "account_number": "!"});
+        let account =
+            json!({"scheme": "aba", "routing_number": "021000022", "account_number": "!"});
         let problems = account_problems(&account, "beneficiary.account");
-        let fields: Vec<&str> = problems.iter().filter_map(|problem| problem["field"].as_str()).collect();
-        assert_eq!(fields, ["beneficiary.account.routing_number", "beneficiary.account.account_number"]);
+        let fields: Vec<&str> =
+            problems.iter().filter_map(|problem| problem["field"].as_str()).collect();
+        assert_eq!(
+            fields,
+            ["beneficiary.account.routing_number", "beneficiary.account.account_number"]
+        );
         assert!(!format!("{problems:?}").contains("021000022"));
     }
 }

@@ -58,7 +58,9 @@ pub struct AttemptId(pub Uuid);
 pub struct LaneId(pub u16);
 
 /// Position of a record among all that a lane has published, from 1, without gaps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct LaneSeq(pub i64);
 
@@ -84,14 +86,24 @@ impl TenantKey {
     }
 
     /// The id of the flow that a journey runs for a business id.
-    pub fn flow_id(&self, tenant: &Tenant, journey: &JourneyName, aggregate: &AggregateId) -> FlowId {
+    pub fn flow_id(
+        &self,
+        tenant: &Tenant,
+        journey: &JourneyName,
+        aggregate: &AggregateId,
+    ) -> FlowId {
         FlowId(self.derive(&["flow", tenant.as_str(), journey.as_str(), aggregate.as_str()]))
     }
 
     /// The id of an attempt.
     pub fn attempt_id(&self, attempt: &Attempt) -> AttemptId {
         let flow = attempt.flow.0.to_string();
-        AttemptId(self.derive(&["attempt", &flow, attempt.step.as_str(), &attempt.group.to_string()]))
+        AttemptId(self.derive(&[
+            "attempt",
+            &flow,
+            attempt.step.as_str(),
+            &attempt.group.to_string(),
+        ]))
     }
 
     fn derive(&self, parts: &[&str]) -> Uuid {
@@ -156,7 +168,9 @@ mod tests {
     #[test]
     fn a_flow_id_is_the_same_for_the_same_payout_and_differs_for_any_other() {
         let key = TenantKey::new(b"a tenant's secret".to_vec());
-        let id = |tenant: &str, payout: &str| key.flow_id(&tenant.into(), &"payout".into(), &payout.into());
+        let id = |tenant: &str, payout: &str| {
+            key.flow_id(&tenant.into(), &"payout".into(), &payout.into())
+        };
         assert_eq!(id("acme", "p-1"), id("acme", "p-1"));
         assert_ne!(id("acme", "p-1"), id("acme", "p-2"));
         assert_ne!(id("acme", "p-1"), id("other", "p-1"));

@@ -2,7 +2,9 @@
 //! deserializer refuses, and does not take plain enums; this one asks for identifiers and takes a symbol as a word.
 //! It does not convert numbers, dates or instants: they stay what Avro wrote.
 
-use serde::de::{Deserialize, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{
+    Deserialize, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 use serde_json::{Map, Value};
 use std::fmt;
 

@@ -18,13 +18,14 @@ pub mod headers;
 pub mod topics;
 
 pub use capability::{
-    AmlRequest, Capability, Effect, ErrorClass, FraudRequest, InquireRequest, KycRequest, OutcomeRecord, RecallRequest,
-    SendRequest, shapes,
+    AmlRequest, Capability, Effect, ErrorClass, FraudRequest, InquireRequest, KycRequest,
+    OutcomeRecord, RecallRequest, SendRequest, shapes,
 };
 pub use contract::{Contract, ContractError};
 pub use identifiers::{account_problems, is_aba, is_bic, is_iban};
 pub use ids::{
-    AggregateId, Attempt, AttemptId, FlowId, JourneyName, LaneId, LaneSeq, RecordName, StepName, Tenant, TenantKey, TopicName,
+    AggregateId, Attempt, AttemptId, FlowId, JourneyName, LaneId, LaneSeq, RecordName, StepName,
+    Tenant, TenantKey, TopicName,
 };
 pub use money::{Money, MoneyError};
 pub use partition::{home_lane, murmur2};

@@ -49,7 +49,12 @@ mod tests {
             (b"", 275_646_681),
         ];
         for (key, expected) in rows {
-            assert_eq!(i64::from(murmur2(key)), i64::from(expected.cast_unsigned()), "{}", String::from_utf8_lossy(key));
+            assert_eq!(
+                i64::from(murmur2(key)),
+                i64::from(expected.cast_unsigned()),
+                "{}",
+                String::from_utf8_lossy(key)
+            );
         }
     }
 }

@@ -82,29 +82,34 @@ impl RecordSchema {
     pub fn encode(&self, value: &Value) -> Result<Vec<u8>, EncodeError> {
         let avro = self.to_avro(value, self.schema, "")?;
         let mut bytes = Vec::with_capacity(256);
-        self.writer
-            .write_value(&mut bytes, avro)
-            .map_err(|error| EncodeError { path: self.name.to_string(), problem: error.to_string() })?;
+        self.writer.write_value(&mut bytes, avro).map_err(|error| EncodeError {
+            path: self.name.to_string(),
+            problem: error.to_string(),
+        })?;
         Ok(bytes)
     }
 
     /// Reads Avro binary written with `writer` as this record. Truncated and overlong records are refused.
     pub fn decode(&self, writer: &Self, bytes: &[u8]) -> Result<Value, DecodeError> {
         let mut rest = bytes;
-        let Json(value) =
-            writer.reader.read_deser(&mut rest).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+        let Json(value) = writer
+            .reader
+            .read_deser(&mut rest)
+            .map_err(|error| DecodeError::Malformed(error.to_string()))?;
         if !rest.is_empty() {
             return Err(DecodeError::Trailing(rest.len()));
         }
         if writer.text == self.text {
             return Ok(value);
         }
-        let incompatible = |error: apache_avro::Error| DecodeError::Incompatible(self.name.clone(), error.to_string());
+        let incompatible = |error: apache_avro::Error| {
+            DecodeError::Incompatible(self.name.clone(), error.to_string())
+        };
         GenericDatumReader::builder(writer.schema)
             .reader_schema(self.schema)
             .build()
             .and_then(|resolving| resolving.read_value(&mut &*bytes))
-            .and_then(|resolved| Value::try_from(resolved))
+            .and_then(Value::try_from)
             .map_err(incompatible)
     }
 
@@ -116,13 +121,15 @@ impl RecordSchema {
         match schema {
             Schema::Record(record) => self.record_to_avro(value, record, path),
             Schema::Union(union) => self.union_to_avro(value, union, path),
-            Schema::Ref { name } => match self.names.get(&name.fullname(None).to_string()) {
+            Schema::Ref { name } => match self.names.get(&name.fullname(None)) {
                 Some(named) => self.to_avro(value, named, path),
-                None => Err(wrong(&name.to_string())),
+                None => Err(wrong(name.as_ref())),
             },
             Schema::Array(array) => {
                 let items = value.as_array().ok_or_else(|| wrong("a list"))?;
-                let item = |(index, item): (usize, &Value)| self.to_avro(item, &array.items, &format!("{path}[{index}]"));
+                let item = |(index, item): (usize, &Value)| {
+                    self.to_avro(item, &array.items, &format!("{path}[{index}]"))
+                };
                 items.iter().enumerate().map(item).collect::<Result<_, _>>().map(Avro::Array)
             }
             Schema::Map(map) => {
@@ -144,33 +151,61 @@ impl RecordSchema {
         }
     }
 
-    fn record_to_avro(&self, value: &Value, record: &AvroRecord, path: &str) -> Result<Avro, EncodeError> {
-        let at = |field: &str| if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
-        let Value::Object(object) = value else {
-            return Err(EncodeError { path: at(""), problem: format!("expected an object, found {}", kind_of(value)) });
+    fn record_to_avro(
+        &self,
+        value: &Value,
+        record: &AvroRecord,
+        path: &str,
+    ) -> Result<Avro, EncodeError> {
+        let at = |field: &str| {
+            if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
         };
-        if let Some(unknown) = object.keys().find(|key| !record.fields.iter().any(|field| field.name == **key)) {
-            return Err(EncodeError { path: at(unknown), problem: format!("{} has no such field", record.name) });
+        let Value::Object(object) = value else {
+            return Err(EncodeError {
+                path: at(""),
+                problem: format!("expected an object, found {}", kind_of(value)),
+            });
+        };
+        if let Some(unknown) =
+            object.keys().find(|key| !record.fields.iter().any(|field| field.name == **key))
+        {
+            return Err(EncodeError {
+                path: at(unknown),
+                problem: format!("{} has no such field", record.name),
+            });
         }
         let mut fields = Vec::with_capacity(record.fields.len());
         for field in &record.fields {
-            let missing =
-                || EncodeError { path: at(&field.name), problem: "is required and missing".to_owned() };
+            let missing = || EncodeError {
+                path: at(&field.name),
+                problem: "is required and missing".to_owned(),
+            };
             let given = object.get(&field.name).or(field.default.as_ref()).ok_or_else(missing)?;
-            fields.push((field.name.clone(), self.to_avro(given, &field.schema, &at(&field.name))?));
+            fields
+                .push((field.name.clone(), self.to_avro(given, &field.schema, &at(&field.name))?));
         }
         Ok(Avro::Record(fields))
     }
 
     /// Picks null for null; otherwise the first branch that fits, with the error of the only candidate if there is one.
-    fn union_to_avro(&self, value: &Value, union: &UnionSchema, path: &str) -> Result<Avro, EncodeError> {
-        let mut last = EncodeError { path: path.to_owned(), problem: format!("{} fits no branch", kind_of(value)) };
+    fn union_to_avro(
+        &self,
+        value: &Value,
+        union: &UnionSchema,
+        path: &str,
+    ) -> Result<Avro, EncodeError> {
+        let mut last = EncodeError {
+            path: path.to_owned(),
+            problem: format!("{} fits no branch", kind_of(value)),
+        };
         for (index, branch) in union.variants().iter().enumerate() {
             if value.is_null() != matches!(branch, Schema::Null) {
                 continue;
             }
             match self.to_avro(value, branch, path) {
-                Ok(avro) => return Ok(Avro::Union(u32::try_from(index).unwrap_or(0), Box::new(avro))),
+                Ok(avro) => {
+                    return Ok(Avro::Union(u32::try_from(index).unwrap_or(0), Box::new(avro)));
+                }
                 Err(error) => last = error,
             }
         }
@@ -193,7 +228,10 @@ fn scalar_to_avro(value: &Value, schema: &Schema) -> Option<Avro> {
             number => int(number).map(Avro::Date),
         },
         Schema::TimestampMicros => match value {
-            Value::String(text) => text.parse::<jiff::Timestamp>().ok().map(|at| Avro::TimestampMicros(at.as_microsecond())),
+            Value::String(text) => text
+                .parse::<jiff::Timestamp>()
+                .ok()
+                .map(|at| Avro::TimestampMicros(at.as_microsecond())),
             number => number.as_i64().map(Avro::TimestampMicros),
         },
         _ => None,
@@ -237,11 +275,15 @@ fn collect_names(schema: &'static Schema, names: &mut HashMap<String, &'static S
         if matches!(schema, Schema::Ref { .. }) {
             return;
         }
-        names.insert(name.fullname(None).to_string(), schema);
+        names.insert(name.fullname(None), schema);
     }
     match schema {
-        Schema::Record(record) => record.fields.iter().for_each(|field| collect_names(&field.schema, names)),
-        Schema::Union(union) => union.variants().iter().for_each(|branch| collect_names(branch, names)),
+        Schema::Record(record) => {
+            record.fields.iter().for_each(|field| collect_names(&field.schema, names))
+        }
+        Schema::Union(union) => {
+            union.variants().iter().for_each(|branch| collect_names(branch, names))
+        }
         Schema::Array(array) => collect_names(&array.items, names),
         Schema::Map(map) => collect_names(&map.types, names),
         _ => {}
@@ -271,7 +313,12 @@ pub(crate) fn canonical(value: &Value) -> Value {
         Value::Object(object) => {
             let mut fields: Vec<(&String, &Value)> = object.iter().collect();
             fields.sort_by_key(|(key, _)| key.as_str());
-            Value::Object(fields.into_iter().map(|(key, item)| (key.clone(), canonical(item))).collect::<Map<_, _>>())
+            Value::Object(
+                fields
+                    .into_iter()
+                    .map(|(key, item)| (key.clone(), canonical(item)))
+                    .collect::<Map<_, _>>(),
+            )
         }
         Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
         other => other.clone(),

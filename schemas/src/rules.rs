@@ -12,14 +12,19 @@ pub fn faults(schemas: &[Value], topics: &Topics, vendor_words: &[String]) -> Ve
     faults.extend(unmatched(schemas, &names, topics));
     faults.extend(topics.topics.iter().flat_map(|(name, topic)| {
         let mut found = Vec::new();
-        if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte)) {
+        if !name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte))
+        {
             found.push(format!("topic {name}: a name is made of a-z, 0-9, '.' and '-'; rename it"));
         }
         if topic.group != "lanes" {
             found.push(format!("topic {name}: group {} is unknown; use lanes", topic.group));
         }
         if topic.schemas.strategy == Strategy::Topic && topic.schemas.value.len() != 1 {
-            found.push(format!("topic {name}: strategy topic holds exactly one record; use topic-record"));
+            found.push(format!(
+                "topic {name}: strategy topic holds exactly one record; use topic-record"
+            ));
         }
         found
     }));
@@ -34,7 +39,11 @@ pub fn faults(schemas: &[Value], topics: &Topics, vendor_words: &[String]) -> Ve
 /// Namespace and name of a record.
 pub fn full_name(schema: &Value) -> String {
     let part = |key| schema.get(key).and_then(Value::as_str).unwrap_or_default();
-    if part("namespace").is_empty() { part("name").to_owned() } else { format!("{}.{}", part("namespace"), part("name")) }
+    if part("namespace").is_empty() {
+        part("name").to_owned()
+    } else {
+        format!("{}.{}", part("namespace"), part("name"))
+    }
 }
 
 /// A topic without its schema, or a schema that no topic and no other schema uses.
@@ -43,20 +52,29 @@ fn unmatched(schemas: &[Value], names: &BTreeSet<String>, topics: &Topics) -> Ve
     let mut used: BTreeSet<&str> = BTreeSet::new();
     for (topic, spec) in &topics.topics {
         if spec.schemas.value.is_empty() && spec.role != Role::Forward {
-            faults.push(format!("topic {topic}: has no schema; name its records under schemas.value"));
+            faults.push(format!(
+                "topic {topic}: has no schema; name its records under schemas.value"
+            ));
         }
         for record in &spec.schemas.value {
             used.insert(record);
             if !names.contains(record) {
-                faults.push(format!("topic {topic}: schema {record} does not exist; add avro/{record}.avsc"));
+                faults.push(format!(
+                    "topic {topic}: schema {record} does not exist; add avro/{record}.avsc"
+                ));
             }
         }
     }
-    let texts: BTreeMap<String, String> = schemas.iter().map(|schema| (full_name(schema), schema.to_string())).collect();
+    let texts: BTreeMap<String, String> =
+        schemas.iter().map(|schema| (full_name(schema), schema.to_string())).collect();
     for name in names {
-        let referenced = texts.iter().any(|(other, text)| other != name && text.contains(&format!("\"{name}\"")));
+        let referenced = texts
+            .iter()
+            .any(|(other, text)| other != name && text.contains(&format!("\"{name}\"")));
         if !used.contains(name.as_str()) && !referenced {
-            faults.push(format!("schema {name}: no topic holds it; add it to a topic in topics.yaml or remove it"));
+            faults.push(format!(
+                "schema {name}: no topic holds it; add it to a topic in topics.yaml or remove it"
+            ));
         }
     }
     faults
@@ -66,9 +84,13 @@ fn unmatched(schemas: &[Value], names: &BTreeSet<String>, topics: &Topics) -> Ve
 fn check_type(schema: &Value, at: &str, faults: &mut Vec<String>) {
     match schema {
         Value::Object(object) => {
-            if object.get("type").and_then(Value::as_str) == Some("enum") && !object.contains_key("default") {
+            if object.get("type").and_then(Value::as_str) == Some("enum")
+                && !object.contains_key("default")
+            {
                 let name = object.get("name").and_then(Value::as_str).unwrap_or_default();
-                faults.push(format!("schema {at}: enum {name} has no default symbol; add \"default\": \"UNKNOWN\""));
+                faults.push(format!(
+                    "schema {at}: enum {name} has no default symbol; add \"default\": \"UNKNOWN\""
+                ));
             }
             object.values().for_each(|inner| check_type(inner, at, faults));
         }
@@ -86,9 +108,16 @@ fn vendor_speech(schema: &Value, vendor_words: &[String]) -> Vec<String> {
         .iter()
         .filter(|word| {
             let word = word.to_ascii_lowercase();
-            lower.iter().any(|name| name.split(['_', '.']).any(|part| part == word) || *name == word)
+            lower
+                .iter()
+                .any(|name| name.split(['_', '.']).any(|part| part == word) || *name == word)
         })
-        .map(|word| format!("schema {}: speaks the vendor word {word:?}; use a canonical word", full_name(schema)))
+        .map(|word| {
+            format!(
+                "schema {}: speaks the vendor word {word:?}; use a canonical word",
+                full_name(schema)
+            )
+        })
         .collect()
 }
 
@@ -112,12 +141,17 @@ fn collect_names(schema: &Value, names: &mut Vec<String>) {
 
 /// A topic whose records carry personal data must say so, and one that says so must carry some.
 fn pii(schemas: &[Value], topics: &Topics) -> Vec<String> {
-    let by_name: BTreeMap<String, &Value> = schemas.iter().map(|schema| (full_name(schema), schema)).collect();
+    let by_name: BTreeMap<String, &Value> =
+        schemas.iter().map(|schema| (full_name(schema), schema)).collect();
     let mut faults = Vec::new();
     for (topic, spec) in &topics.topics {
-        let carries = spec.schemas.value.iter().any(|name| carries_personal_data(name, &by_name, 0));
+        let carries =
+            spec.schemas.value.iter().any(|name| carries_personal_data(name, &by_name, 0));
         if spec.role != Role::Forward && carries != spec.pii {
-            faults.push(format!("topic {topic}: pii is {}, but its schemas say {carries}; make them agree", spec.pii));
+            faults.push(format!(
+                "topic {topic}: pii is {}, but its schemas say {carries}; make them agree",
+                spec.pii
+            ));
         }
     }
     faults
@@ -129,6 +163,8 @@ fn carries_personal_data(name: &str, schemas: &BTreeMap<String, &Value>, depth: 
     text.contains("\"personal_data\":true")
         || depth < 8
             && schemas.keys().any(|other| {
-                other != name && text.contains(&format!("\"{other}\"")) && carries_personal_data(other, schemas, depth + 1)
+                other != name
+                    && text.contains(&format!("\"{other}\""))
+                    && carries_personal_data(other, schemas, depth + 1)
             })
 }

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Microseconds since 1970-01-01T00:00:00Z, as Avro's `timestamp-micros`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Micros(pub i64);
 
@@ -19,5 +21,14 @@ impl Micros {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// RFC 3339 in UTC with microseconds, as CloudEvents' `time`. Instants outside of the years 1 to 9999 are clamped.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        let instant = jiff::Timestamp::from_microsecond(self.0);
+        instant
+            .unwrap_or(if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX })
+            .to_string()
     }
 }

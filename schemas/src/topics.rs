@@ -154,13 +154,20 @@ impl Topics {
 
     /// Topics of a role, in name order.
     pub fn of_role(&self, role: Role) -> impl Iterator<Item = (&str, &Topic)> {
-        self.topics.iter().filter(move |(_, topic)| topic.role == role).map(|(name, topic)| (name.as_str(), topic))
+        self.topics
+            .iter()
+            .filter(move |(_, topic)| topic.role == role)
+            .map(|(name, topic)| (name.as_str(), topic))
     }
 
     /// Topics that lanes consume, in name order.
     pub fn lane_inputs(&self) -> Vec<String> {
         let reads = |role| matches!(role, Role::Command | Role::Outcome | Role::Forward);
-        self.topics.iter().filter(|(_, topic)| reads(topic.role)).map(|(name, _)| name.clone()).collect()
+        self.topics
+            .iter()
+            .filter(|(_, topic)| reads(topic.role))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// Every topic a cluster should have. `replicas` overrides the file where the cluster is smaller, as on a laptop.
@@ -169,16 +176,28 @@ impl Topics {
         for (name, topic) in &self.topics {
             wanted.push(self.want(name.clone(), &[&self.defaults.config, &topic.config], replicas));
             if topic.dlq {
-                wanted.push(self.want(dlq_of(name), &[&self.defaults.config, &self.dlq.config], replicas));
+                wanted.push(self.want(
+                    dlq_of(name),
+                    &[&self.defaults.config, &self.dlq.config],
+                    replicas,
+                ));
             }
         }
         wanted
     }
 
-    fn want(&self, name: String, layers: &[&BTreeMap<String, ConfigValue>], replicas: Option<i32>) -> WantedTopic {
+    fn want(
+        &self,
+        name: String,
+        layers: &[&BTreeMap<String, ConfigValue>],
+        replicas: Option<i32>,
+    ) -> WantedTopic {
         let replicas = replicas.unwrap_or(self.defaults.replicas);
-        let mut config: BTreeMap<String, String> =
-            layers.iter().flat_map(|layer| layer.iter()).map(|(key, value)| (key.clone(), value.to_string())).collect();
+        let mut config: BTreeMap<String, String> = layers
+            .iter()
+            .flat_map(|layer| layer.iter())
+            .map(|(key, value)| (key.clone(), value.to_string()))
+            .collect();
         // More in-sync replicas than replicas would refuse every write.
         if let Some(in_sync) = config.get_mut("min.insync.replicas")
             && in_sync.parse::<i32>().is_ok_and(|wanted| wanted > replicas)

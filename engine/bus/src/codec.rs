@@ -62,7 +62,8 @@ impl Codec {
                 writers.insert(schema.id, Arc::new(writer));
             }
         }
-        let by_text: HashMap<&str, u32> = known.iter().map(|schema| (schema.text.as_str(), schema.id)).collect();
+        let by_text: HashMap<&str, u32> =
+            known.iter().map(|schema| (schema.text.as_str(), schema.id)).collect();
         for (topic, spec) in &contract.topics().topics {
             for record in spec.schemas.value.iter().filter_map(|name| contract.record(name)) {
                 let id = match by_text.get(record.text()) {
@@ -89,8 +90,11 @@ impl Codec {
     pub fn offline(contract: &'static Contract) -> Self {
         let mut ids = HashMap::new();
         let mut writers = HashMap::new();
-        let numbered: HashMap<&str, u32> =
-            contract.records().zip(1_u32..).map(|(record, id)| (record.name().as_str(), id)).collect();
+        let numbered: HashMap<&str, u32> = contract
+            .records()
+            .zip(1_u32..)
+            .map(|(record, id)| (record.name().as_str(), id))
+            .collect();
         for (topic, spec) in &contract.topics().topics {
             for record in spec.schemas.value.iter().filter_map(|name| contract.record(name)) {
                 let id = numbered.get(record.name().as_str()).copied().unwrap_or(0);
@@ -104,9 +108,18 @@ impl Codec {
     }
 
     /// Writes a value in the Confluent wire format.
-    pub fn encode(&self, topic: &TopicName, record: &RecordName, value: &Value) -> Result<Vec<u8>, EncodeError> {
-        let refuse = |problem: &str| EncodeError { path: record.to_string(), problem: problem.to_owned() };
-        let schema = self.contract.record(record.as_str()).ok_or_else(|| refuse("is not part of the contract"))?;
+    pub fn encode(
+        &self,
+        topic: &TopicName,
+        record: &RecordName,
+        value: &Value,
+    ) -> Result<Vec<u8>, EncodeError> {
+        let refuse =
+            |problem: &str| EncodeError { path: record.to_string(), problem: problem.to_owned() };
+        let schema = self
+            .contract
+            .record(record.as_str())
+            .ok_or_else(|| refuse("is not part of the contract"))?;
         let id = self.ids.get(&(topic.clone(), record.clone()));
         let id = id.ok_or_else(|| refuse(&format!("may not be published to {topic}")))?;
         Ok(signalbox_schemas::confluent_envelope(*id, &schema.encode(value)?))
@@ -127,7 +140,8 @@ impl Codec {
     pub fn belongs(&self, topic: &TopicName, record: &RecordName) -> bool {
         let spec = self.contract.topics().topics.get(topic.as_str());
         spec.is_some_and(|spec| {
-            spec.schemas.strategy == Strategy::AnyCommand || spec.schemas.value.iter().any(|name| name == record.as_str())
+            spec.schemas.strategy == Strategy::AnyCommand
+                || spec.schemas.value.iter().any(|name| name == record.as_str())
         })
     }
 

@@ -42,7 +42,9 @@ impl KafkaConfig {
         config.set("bootstrap.servers", &self.brokers).set("client.id", client_id);
         for (name, value) in &self.properties {
             if OURS.contains(&name.as_str()) {
-                return Err(crate::BusError::Config(format!("{name} is set by Signalbox; remove it")));
+                return Err(crate::BusError::Config(format!(
+                    "{name} is set by Signalbox; remove it"
+                )));
             }
             config.set(name, value);
         }
@@ -67,7 +69,11 @@ impl KafkaConfig {
     }
 
     /// Fetches at once, never jumps to the end, checks CRCs.
-    pub(crate) fn consumer(&self, client_id: &str, group: &str) -> Result<ClientConfig, crate::BusError> {
+    pub(crate) fn consumer(
+        &self,
+        client_id: &str,
+        group: &str,
+    ) -> Result<ClientConfig, crate::BusError> {
         let mut config = self.client(client_id)?;
         config
             .set("group.id", group)

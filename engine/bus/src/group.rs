@@ -37,7 +37,12 @@ pub struct GroupConsumer {
 impl GroupConsumer {
     /// Joins a group. A group that has never committed starts at the beginning of the log.
     /// `member` makes the membership static: a quick restart causes no rebalance.
-    pub fn subscribe(config: &KafkaConfig, group: &str, member: &str, topics: &[TopicName]) -> Result<Self, BusError> {
+    pub fn subscribe(
+        config: &KafkaConfig,
+        group: &str,
+        member: &str,
+        topics: &[TopicName],
+    ) -> Result<Self, BusError> {
         let mut client = config.consumer(member, group)?;
         client
             .set("auto.offset.reset", "earliest")
@@ -52,7 +57,9 @@ impl GroupConsumer {
         std::thread::Builder::new()
             .name("kafka-group".to_owned())
             .spawn(move || run(&consumer, &deliver, &to_commit))
-            .map_err(|error| BusError::Config(format!("no thread for the group consumer: {error}")))?;
+            .map_err(|error| {
+                BusError::Config(format!("no thread for the group consumer: {error}"))
+            })?;
         Ok(Self { records, commits })
     }
 
@@ -62,13 +69,22 @@ impl GroupConsumer {
     }
 
     /// Says that everything below `next_offset` is done. Committed soon, not at once: a repeat is normal.
-    pub fn commit(&self, topic: &TopicName, partition: i32, next_offset: i64) -> Result<(), BusError> {
+    pub fn commit(
+        &self,
+        topic: &TopicName,
+        partition: i32,
+        next_offset: i64,
+    ) -> Result<(), BusError> {
         let commit = Commit { topic: topic.clone(), partition, next_offset };
         self.commits.send(commit).map_err(|_| BusError::Stopped)
     }
 }
 
-fn run(consumer: &BaseConsumer, deliver: &mpsc::Sender<Inbound>, commits: &std_mpsc::Receiver<Commit>) {
+fn run(
+    consumer: &BaseConsumer,
+    deliver: &mpsc::Sender<Inbound>,
+    commits: &std_mpsc::Receiver<Commit>,
+) {
     let mut names = HashMap::new();
     let mut held: VecDeque<Inbound> = VecDeque::new();
     let mut paused = false;
@@ -99,7 +115,9 @@ fn run(consumer: &BaseConsumer, deliver: &mpsc::Sender<Inbound>, commits: &std_m
 
 /// Pauses or resumes everything assigned; says whether it is paused now.
 fn set_paused(consumer: &BaseConsumer, pause: bool) -> bool {
-    let done = consumer.assignment().and_then(|all| if pause { consumer.pause(&all) } else { consumer.resume(&all) });
+    let done = consumer
+        .assignment()
+        .and_then(|all| if pause { consumer.pause(&all) } else { consumer.resume(&all) });
     match done {
         Ok(()) => pause,
         Err(error) => {

@@ -43,7 +43,9 @@ impl KafkaLaneBus {
         let (deliver, fetched) = mpsc::channel(WAITING_BATCHES);
         Ok(Self {
             poll_loop: PollLoop::spawn(&config.consumer(client_id, "signalbox.engine")?, deliver)?,
-            prober: Prober::spawn(&config.consumer(&format!("{client_id}-prober"), "signalbox.engine.prober")?)?,
+            prober: Prober::spawn(
+                &config.consumer(&format!("{client_id}-prober"), "signalbox.engine.prober")?,
+            )?,
             producer: OrderedProducer::new(&config.producer(client_id)?)?,
             config: config.clone(),
             client_id: client_id.to_owned(),
@@ -77,7 +79,9 @@ impl LaneBus for KafkaLaneBus {
             self.generations.insert((position.topic.clone(), position.partition), self.generation);
         }
         self.waiting.retain(|record| {
-            !positions.iter().any(|position| position.topic == record.topic && position.partition == record.partition)
+            !positions.iter().any(|position| {
+                position.topic == record.topic && position.partition == record.partition
+            })
         });
         self.poll_loop.send(Command::Assign { generation: self.generation, positions })
     }
@@ -86,7 +90,9 @@ impl LaneBus for KafkaLaneBus {
         for partition in partitions {
             self.generations.remove(partition);
         }
-        self.waiting.retain(|record| !partitions.iter().any(|(topic, p)| *topic == record.topic && *p == record.partition));
+        self.waiting.retain(|record| {
+            !partitions.iter().any(|(topic, p)| *topic == record.topic && *p == record.partition)
+        });
         self.poll_loop.send(Command::Unassign(partitions.to_vec()))
     }
 
@@ -130,7 +136,13 @@ impl LaneBus for KafkaLaneBus {
         self.prober.range(topic, partition).await
     }
 
-    async fn read(&mut self, topic: &TopicName, partition: i32, from: i64, end: i64) -> Result<Vec<Inbound>, BusError> {
+    async fn read(
+        &mut self,
+        topic: &TopicName,
+        partition: i32,
+        from: i64,
+        end: i64,
+    ) -> Result<Vec<Inbound>, BusError> {
         self.prober.read(topic, partition, from, end).await
     }
 }

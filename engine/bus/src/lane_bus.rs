@@ -54,7 +54,11 @@ pub trait LaneBus: Send {
     fn unassign(&mut self, partitions: &[(TopicName, i32)]) -> Result<(), BusError>;
 
     /// Up to `max` records in partition order, as soon as there is one, or none after `wait`.
-    fn poll(&mut self, max: usize, wait: Duration) -> impl Future<Output = Result<Vec<Inbound>, BusError>> + Send;
+    fn poll(
+        &mut self,
+        max: usize,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Vec<Inbound>, BusError>> + Send;
 
     /// Queues a record; order per partition is kept. An error means that the producer must be reset.
     fn publish(&mut self, lane: u16, lane_seq: i64, record: &Outbound) -> Result<(), BusError>;
@@ -69,7 +73,11 @@ pub trait LaneBus: Send {
     fn reset_producer(&mut self) -> impl Future<Output = Result<(), BusError>> + Send;
 
     /// What a log holds.
-    fn range(&mut self, topic: &TopicName, partition: i32) -> impl Future<Output = Result<LogRange, BusError>> + Send;
+    fn range(
+        &mut self,
+        topic: &TopicName,
+        partition: i32,
+    ) -> impl Future<Output = Result<LogRange, BusError>> + Send;
 
     /// Reads a stretch of a log, from `from` up to but not including `end`. Offsets may be sparse.
     fn read(

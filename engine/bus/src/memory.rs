@@ -76,7 +76,13 @@ pub struct MemoryLaneBus {
 impl MemoryLaneBus {
     /// Connects.
     pub fn connect(broker: MemoryBroker) -> Self {
-        Self { broker, positions: BTreeMap::new(), queued: VecDeque::new(), acks: Vec::new(), broken: false }
+        Self {
+            broker,
+            positions: BTreeMap::new(),
+            queued: VecDeque::new(),
+            acks: Vec::new(),
+            broken: false,
+        }
     }
 
     /// Delivers up to `count` queued records to the log, in order; the rest waits.
@@ -84,7 +90,13 @@ impl MemoryLaneBus {
         for _ in 0..count {
             let Some((lane, lane_seq, record)) = self.queued.pop_front() else { return };
             let offset = self.broker.append(&record);
-            self.acks.push(Ack { topic: record.topic, partition: record.partition, offset, lane, lane_seq });
+            self.acks.push(Ack {
+                topic: record.topic,
+                partition: record.partition,
+                offset,
+                lane,
+                lane_seq,
+            });
         }
     }
 
@@ -105,7 +117,8 @@ impl LaneBus for MemoryLaneBus {
     }
 
     fn assign(&mut self, positions: Vec<Position>) -> Result<(), BusError> {
-        self.positions.extend(positions.into_iter().map(|at| ((at.topic, at.partition), at.offset)));
+        self.positions
+            .extend(positions.into_iter().map(|at| ((at.topic, at.partition), at.offset)));
         Ok(())
     }
 
@@ -159,7 +172,18 @@ impl LaneBus for MemoryLaneBus {
         Ok(LogRange { start: 0, end: i64::try_from(end).unwrap_or(i64::MAX) })
     }
 
-    async fn read(&mut self, topic: &TopicName, partition: i32, from: i64, end: i64) -> Result<Vec<Inbound>, BusError> {
-        Ok(self.broker.log(topic, partition).into_iter().filter(|record| (from..end).contains(&record.offset)).collect())
+    async fn read(
+        &mut self,
+        topic: &TopicName,
+        partition: i32,
+        from: i64,
+        end: i64,
+    ) -> Result<Vec<Inbound>, BusError> {
+        Ok(self
+            .broker
+            .log(topic, partition)
+            .into_iter()
+            .filter(|record| (from..end).contains(&record.offset))
+            .collect())
     }
 }

@@ -26,8 +26,10 @@ impl Publisher {
         let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
             headers.insert(Header { key, value: Some(value) })
         });
-        let mut message =
-            FutureRecord::to(record.topic.as_str()).key(record.key.as_slice()).headers(headers).partition(record.partition);
+        let mut message = FutureRecord::to(record.topic.as_str())
+            .key(record.key.as_slice())
+            .headers(headers)
+            .partition(record.partition);
         if let Some(payload) = &record.payload {
             message = message.payload(payload.as_slice());
         }
@@ -44,10 +46,15 @@ impl Publisher {
         let producer = self.producer.clone();
         let topic = topic.to_owned();
         let count = tokio::task::spawn_blocking(move || {
-            let metadata = producer.client().fetch_metadata(Some(&topic), Duration::from_secs(10))?;
-            Ok::<_, rdkafka::error::KafkaError>(metadata.topics().first().map_or(0, |found| found.partitions().len()))
+            let metadata =
+                producer.client().fetch_metadata(Some(&topic), Duration::from_secs(10))?;
+            Ok::<_, rdkafka::error::KafkaError>(
+                metadata.topics().first().map_or(0, |found| found.partitions().len()),
+            )
         });
         let count = count.await.map_err(|_| BusError::Stopped)??;
-        u16::try_from(count).map_err(|_| BusError::Config(format!("{count} partitions are more than a lane number can be")))
+        u16::try_from(count).map_err(|_| {
+            BusError::Config(format!("{count} partitions are more than a lane number can be"))
+        })
     }
 }

@@ -1,13 +1,14 @@
 //! Records as they come from a topic and as they go to one. Values are bytes here; the codec gives them meaning.
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
 use signalbox_schemas::{TopicName, headers};
 
 /// Headers in the order in which they were written. A repeated name: the last counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Headers(Vec<(String, Vec<u8>)>);
+pub struct Headers(Vec<(String, ByteBuf)>);
 
 impl Headers {
     /// None.
@@ -18,7 +19,7 @@ impl Headers {
     /// Adds a header at the end.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.0.push((name.to_owned(), value.into()));
+        self.0.push((name.to_owned(), ByteBuf::from(value)));
         self
     }
 
@@ -38,12 +39,12 @@ impl Headers {
 
     /// The last value of a name.
     pub fn bytes(&self, name: &str) -> Option<&[u8]> {
-        self.0.iter().rev().find(|(given, _)| given == name).map(|(_, value)| value.as_slice())
+        self.0.iter().rev().find(|(given, _)| given == name).map(|(_, value)| value.as_ref())
     }
 
     /// Every header, as written.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_ref()))
     }
 
     /// Bytes of all names and values.
@@ -54,7 +55,7 @@ impl Headers {
 
 impl FromIterator<(String, Vec<u8>)> for Headers {
     fn from_iter<I: IntoIterator<Item = (String, Vec<u8>)>>(headers: I) -> Self {
-        Self(headers.into_iter().collect())
+        Self(headers.into_iter().map(|(name, value)| (name, ByteBuf::from(value))).collect())
     }
 }
 
@@ -85,7 +86,10 @@ impl Inbound {
 
     /// Hash of key and value: tells whether an offset still holds the record that was consumed there.
     pub fn content_hash(&self) -> [u8; 32] {
-        content_hash(self.key.as_deref().unwrap_or_default(), self.payload.as_deref().unwrap_or_default())
+        content_hash(
+            self.key.as_deref().unwrap_or_default(),
+            self.payload.as_deref().unwrap_or_default(),
+        )
     }
 
     /// A lane's sequence header, as a number.
@@ -102,8 +106,10 @@ pub struct Outbound {
     /// Partition.
     pub partition: i32,
     /// Key.
+    #[serde(with = "serde_bytes")]
     pub key: Vec<u8>,
     /// Value; none where the dead letter had none.
+    #[serde(with = "serde_bytes")]
     pub payload: Option<Vec<u8>>,
     /// Headers.
     pub headers: Headers,

@@ -67,21 +67,28 @@ impl Registry {
 
     /// The id under which a subject holds exactly this schema, newest version first.
     pub async fn find(&self, subject: &str, text: &str) -> Result<Option<u32>, RegistryError> {
-        let mut versions = match confluent::get_all_versions(&self.settings, subject.to_owned()).await {
-            Ok(versions) => versions,
-            Err(error) => {
-                return match missing_or_unavailable(&error, subject.to_owned()) {
-                    RegistryError::Missing(_) => Ok(None),
-                    other => Err(other),
-                };
-            }
-        };
+        let mut versions =
+            match confluent::get_all_versions(&self.settings, subject.to_owned()).await {
+                Ok(versions) => versions,
+                Err(error) => {
+                    return match missing_or_unavailable(&error, subject.to_owned()) {
+                        RegistryError::Missing(_) => Ok(None),
+                        other => Err(other),
+                    };
+                }
+            };
         versions.sort_unstable();
         let wanted: Option<Value> = serde_json::from_str(text).ok();
         for version in versions.into_iter().rev() {
-            let found = confluent::get_schema_by_subject_and_version(&self.settings, subject, Some(version))
-                .await
-                .map_err(|error| missing_or_unavailable(&error, format!("{subject} version {version}")))?;
+            let found = confluent::get_schema_by_subject_and_version(
+                &self.settings,
+                subject,
+                Some(version),
+            )
+            .await
+            .map_err(|error| {
+                missing_or_unavailable(&error, format!("{subject} version {version}"))
+            })?;
             if serde_json::from_str::<Value>(&found.schema).ok() == wanted {
                 return Ok(Some(found.id));
             }
@@ -94,7 +101,8 @@ impl Registry {
         if let Some(id) = self.find(subject, text).await? {
             return Ok(SubjectCheck::Registered(id));
         }
-        match confluent::is_compatible_schema(&self.settings, subject.to_owned(), avro(text)).await {
+        match confluent::is_compatible_schema(&self.settings, subject.to_owned(), avro(text)).await
+        {
             Ok(true) => Ok(SubjectCheck::New),
             Ok(false) => Ok(SubjectCheck::Incompatible),
             Err(error) => match missing_or_unavailable(&error, subject.to_owned()) {
@@ -105,7 +113,12 @@ impl Registry {
     }
 
     /// Registers a schema and sets the subject's compatibility level. Registering the same text again is no change.
-    pub async fn register(&self, subject: &str, text: &str, compatibility: &str) -> Result<u32, RegistryError> {
+    pub async fn register(
+        &self,
+        subject: &str,
+        text: &str,
+        compatibility: &str,
+    ) -> Result<u32, RegistryError> {
         let registered = confluent::post_schema(&self.settings, subject.to_owned(), avro(text))
             .await
             .map_err(|error| refused_or_unavailable(&error, subject))?;
@@ -119,7 +132,10 @@ impl Registry {
         if answer.status().is_success() {
             return Ok(registered.id);
         }
-        Err(RegistryError::Refused { subject: subject.to_owned(), reason: format!("compatibility {compatibility}: {}", answer.status()) })
+        Err(RegistryError::Refused {
+            subject: subject.to_owned(),
+            reason: format!("compatibility {compatibility}: {}", answer.status()),
+        })
     }
 }
 
@@ -131,7 +147,11 @@ fn avro(text: &str) -> SuppliedSchema {
 fn missing_or_unavailable(error: &SRCError, what: String) -> RegistryError {
     let words = error.to_string();
     let missing = ["404", "40401", "40402", "40403", "not found", "No artifact", "No content"];
-    if missing.iter().any(|word| words.contains(word)) { RegistryError::Missing(what) } else { RegistryError::Unavailable(words) }
+    if missing.iter().any(|word| words.contains(word)) {
+        RegistryError::Missing(what)
+    } else {
+        RegistryError::Unavailable(words)
+    }
 }
 
 fn refused_or_unavailable(error: &SRCError, subject: &str) -> RegistryError {

@@ -1,7 +1,10 @@
 //! Topics of a cluster compared with the contract, and brought closer to it: creates, widens, configures.
 //! It never deletes and never shrinks.
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig;
 use signalbox_schemas::topics::WantedTopic;
@@ -54,11 +57,21 @@ impl fmt::Display for TopicChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Create(wanted) => {
-                write!(f, "create    {} ({} partitions, {} replicas)", wanted.name, wanted.partitions, wanted.replicas)
+                write!(
+                    f,
+                    "create    {} ({} partitions, {} replicas)",
+                    wanted.name, wanted.partitions, wanted.replicas
+                )
             }
-            Self::Widen { topic, from, to } => write!(f, "widen     {topic} from {from} to {to} partitions"),
-            Self::TooWide { topic, from, to } => write!(f, "keep      {topic} has {from} partitions, {to} wanted; never shrunk"),
-            Self::Configure { topic, key, from, to } => write!(f, "configure {topic} {key} = {to} (now {from})"),
+            Self::Widen { topic, from, to } => {
+                write!(f, "widen     {topic} from {from} to {to} partitions")
+            }
+            Self::TooWide { topic, from, to } => {
+                write!(f, "keep      {topic} has {from} partitions, {to} wanted; never shrunk")
+            }
+            Self::Configure { topic, key, from, to } => {
+                write!(f, "configure {topic} {key} = {to} (now {from})")
+            }
         }
     }
 }
@@ -84,8 +97,12 @@ impl TopicAdmin {
                 Some(&from) => {
                     let (name, to) = (topic.name.clone(), topic.partitions);
                     match from.cmp(&to) {
-                        std::cmp::Ordering::Less => changes.push(TopicChange::Widen { topic: name, from, to }),
-                        std::cmp::Ordering::Greater => changes.push(TopicChange::TooWide { topic: name, from, to }),
+                        std::cmp::Ordering::Less => {
+                            changes.push(TopicChange::Widen { topic: name, from, to })
+                        }
+                        std::cmp::Ordering::Greater => {
+                            changes.push(TopicChange::TooWide { topic: name, from, to })
+                        }
                         std::cmp::Ordering::Equal => {}
                     }
                     changes.extend(self.configuration(topic).await?);
@@ -98,8 +115,12 @@ impl TopicAdmin {
     /// Carries out changes. Widening needs `grow`, because it moves keys to other lanes.
     pub async fn apply(&self, changes: &[TopicChange], grow: bool) -> Result<(), BusError> {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-        let created: Vec<&WantedTopic> =
-            changes.iter().filter_map(|change| if let TopicChange::Create(topic) = change { Some(topic) } else { None }).collect();
+        let created: Vec<&WantedTopic> = changes
+            .iter()
+            .filter_map(
+                |change| if let TopicChange::Create(topic) = change { Some(topic) } else { None },
+            )
+            .collect();
         let new: Vec<NewTopic<'_>> = created.iter().map(|topic| new_topic(topic)).collect();
         if !new.is_empty() {
             succeed(self.client.create_topics(&new, &options).await?)?;
@@ -114,7 +135,9 @@ impl TopicAdmin {
                 TopicChange::Configure { topic, key, to, .. } => {
                     settings.entry(topic).or_default().insert(key, to);
                 }
-                TopicChange::Create(_) | TopicChange::Widen { .. } | TopicChange::TooWide { .. } => {}
+                TopicChange::Create(_)
+                | TopicChange::Widen { .. }
+                | TopicChange::TooWide { .. } => {}
             }
         }
         for (topic, changed) in settings {
@@ -125,7 +148,9 @@ impl TopicAdmin {
 
     fn partitions(&self) -> Result<BTreeMap<String, u16>, BusError> {
         let metadata = self.client.inner().fetch_metadata(None, PATIENCE)?;
-        let count = |topic: &rdkafka::metadata::MetadataTopic| u16::try_from(topic.partitions().len()).unwrap_or(u16::MAX);
+        let count = |topic: &rdkafka::metadata::MetadataTopic| {
+            u16::try_from(topic.partitions().len()).unwrap_or(u16::MAX)
+        };
         Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), count(topic))).collect())
     }
 
@@ -133,7 +158,12 @@ impl TopicAdmin {
         let now = self.describe(&topic.name).await?;
         let differs = |(key, to): (&String, &String)| {
             let from = now.get(key).map(|(value, _)| value.clone()).unwrap_or_default();
-            (from != *to).then(|| TopicChange::Configure { topic: topic.name.clone(), key: key.clone(), from, to: to.clone() })
+            (from != *to).then(|| TopicChange::Configure {
+                topic: topic.name.clone(),
+                key: key.clone(),
+                from,
+                to: to.clone(),
+            })
         };
         Ok(topic.config.iter().filter_map(differs).collect())
     }
@@ -141,10 +171,12 @@ impl TopicAdmin {
     /// Settings with whether each is the topic's own.
     async fn describe(&self, topic: &str) -> Result<BTreeMap<String, (String, bool)>, BusError> {
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-        let described = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
+        let described =
+            self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
         let mut settings = BTreeMap::new();
         for resource in described {
-            let resource = resource.map_err(|code| BusError::Unreachable(format!("{topic}: {code}")))?;
+            let resource =
+                resource.map_err(|code| BusError::Unreachable(format!("{topic}: {code}")))?;
             for entry in resource.entries {
                 let own = matches!(entry.source, rdkafka::admin::ConfigSource::DynamicTopic);
                 settings.insert(entry.name, (entry.value.unwrap_or_default(), own));
@@ -154,10 +186,18 @@ impl TopicAdmin {
     }
 
     /// The request replaces the topic's whole configuration, so what is set already is read and sent again.
-    async fn configure(&self, topic: &str, changed: &BTreeMap<&str, &str>, options: &AdminOptions) -> Result<(), BusError> {
+    async fn configure(
+        &self,
+        topic: &str,
+        changed: &BTreeMap<&str, &str>,
+        options: &AdminOptions,
+    ) -> Result<(), BusError> {
         let now = self.describe(topic).await?;
-        let mut merged: BTreeMap<&str, &str> =
-            now.iter().filter(|(_, (_, own))| *own).map(|(key, (value, _))| (key.as_str(), value.as_str())).collect();
+        let mut merged: BTreeMap<&str, &str> = now
+            .iter()
+            .filter(|(_, (_, own))| *own)
+            .map(|(key, (value, _))| (key.as_str(), value.as_str()))
+            .collect();
         merged.extend(changed.iter());
         let mut config = AlterConfig::new(ResourceSpecifier::Topic(topic));
         for (key, value) in merged {
@@ -171,7 +211,11 @@ impl TopicAdmin {
 }
 
 fn new_topic(topic: &WantedTopic) -> NewTopic<'_> {
-    let new = NewTopic::new(&topic.name, i32::from(topic.partitions), TopicReplication::Fixed(topic.replicas));
+    let new = NewTopic::new(
+        &topic.name,
+        i32::from(topic.partitions),
+        TopicReplication::Fixed(topic.replicas),
+    );
     topic.config.iter().fold(new, |new, (key, value)| new.set(key, value))
 }
 

@@ -54,19 +54,35 @@ pub struct StoredResult {
 pub trait AttemptStore: Send + Sync {
     /// Takes permits for many attempts at once, in one transaction that is durable when this returns. Answers are in
     /// the order of the requests.
-    fn take_permits(&self, requests: &[PermitRequest]) -> impl Future<Output = Result<Vec<Permit>, StoreError>> + Send;
+    fn take_permits(
+        &self,
+        requests: &[PermitRequest],
+    ) -> impl Future<Output = Result<Vec<Permit>, StoreError>> + Send;
 
     /// Raises `sends` from the expected value before a resend. False: somebody else resends; do not.
-    fn raise_sends(&self, attempt: AttemptId, expected: u32) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn raise_sends(
+        &self,
+        attempt: AttemptId,
+        expected: u32,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Keeps results; see `StoredResult`.
-    fn store_results(&self, results: &[StoredResult]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn store_results(
+        &self,
+        results: &[StoredResult],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Attempts by id; missing ones are left out.
-    fn find(&self, attempts: &[AttemptId]) -> impl Future<Output = Result<Vec<AttemptRow>, StoreError>> + Send;
+    fn find(
+        &self,
+        attempts: &[AttemptId],
+    ) -> impl Future<Output = Result<Vec<AttemptRow>, StoreError>> + Send;
 
     /// Makes vendors' gates known; existing gates stay as they are.
-    fn ensure_gates(&self, vendors: &[String]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn ensure_gates(
+        &self,
+        vendors: &[String],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Database time.
     fn now(&self) -> impl Future<Output = Result<Micros, StoreError>> + Send;
@@ -94,11 +110,23 @@ impl AttemptStore for PgAttempts {
         let mut connection = self.pool.acquire().await?;
         // A single statement is its own transaction: durable when it returns.
         let granted = tables::attempt::take_permits(&mut connection, requests).await?;
-        let time_of = |id: AttemptId| granted.iter().find(|(granted, _)| *granted == id).map(|(_, at)| *at);
-        let refused: Vec<AttemptId> =
-            requests.iter().map(|request| request.attempt).filter(|id| time_of(*id).is_none()).collect();
-        let rows = if refused.is_empty() { Vec::new() } else { tables::attempt::find(&mut connection, &refused).await? };
-        let open = if refused.is_empty() { None } else { Some(tables::attempt::open_gates(&mut connection).await?) };
+        let time_of =
+            |id: AttemptId| granted.iter().find(|(granted, _)| *granted == id).map(|(_, at)| *at);
+        let refused: Vec<AttemptId> = requests
+            .iter()
+            .map(|request| request.attempt)
+            .filter(|id| time_of(*id).is_none())
+            .collect();
+        let rows = if refused.is_empty() {
+            Vec::new()
+        } else {
+            tables::attempt::find(&mut connection, &refused).await?
+        };
+        let open = if refused.is_empty() {
+            None
+        } else {
+            Some(tables::attempt::open_gates(&mut connection).await?)
+        };
         let answer = |request: &PermitRequest| match time_of(request.attempt) {
             Some(first_sent_at) => Permit::Granted { first_sent_at },
             None => {

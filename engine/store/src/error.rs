@@ -26,9 +26,9 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let Some(database) = error.as_database_error() else {
             return match error {
-                sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
-                    Self::Invariant(error.to_string())
-                }
+                sqlx::Error::ColumnDecode { .. }
+                | sqlx::Error::ColumnNotFound(_)
+                | sqlx::Error::Decode(_) => Self::Invariant(error.to_string()),
                 _ => Self::Retry(error),
             };
         };
@@ -37,7 +37,9 @@ impl From<sqlx::Error> for StoreError {
         let on_lane = touches_lane_tables(database);
         match (class, code.as_str()) {
             (_, "57014") => Self::TooMuch(error),
-            ("08" | "40" | "53" | "57" | "58", _) | (_, "55P03" | "25P03" | "25006") => Self::Retry(error),
+            ("08" | "40" | "53" | "57" | "58", _) | (_, "55P03" | "25P03" | "25006") => {
+                Self::Retry(error)
+            }
             ("22" | "23", _) if !on_lane => Self::BadData(error),
             _ => Self::Invariant(error.to_string()),
         }

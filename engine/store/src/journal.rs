@@ -55,7 +55,9 @@ pub struct JournalRow {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChainBreak {
     /// A row's content is not what was hashed.
-    #[error("lane {lane}: journal row {seq} was altered: its content does not have the hash that it carries")]
+    #[error(
+        "lane {lane}: journal row {seq} was altered: its content does not have the hash that it carries"
+    )]
     Altered {
         /// Lane.
         lane: LaneId,
@@ -63,7 +65,9 @@ pub enum ChainBreak {
         seq: i64,
     },
     /// A row does not follow the one before it.
-    #[error("lane {lane}: journal row {seq} does not follow the row before it: rows were removed, added or reordered")]
+    #[error(
+        "lane {lane}: journal row {seq} does not follow the row before it: rows were removed, added or reordered"
+    )]
     Unlinked {
         /// Lane.
         lane: LaneId,
@@ -81,7 +85,11 @@ pub fn seal(mut row: JournalRow, prev_hash: &[u8]) -> JournalRow {
 
 /// Checks rows of one lane in order, after a row with the given position and hash (0 and `GENESIS` at the start).
 /// Returns position and hash of the last row.
-pub fn verify(rows: &[JournalRow], after_seq: i64, after_hash: &[u8]) -> Result<(i64, Vec<u8>), ChainBreak> {
+pub fn verify(
+    rows: &[JournalRow],
+    after_seq: i64,
+    after_hash: &[u8],
+) -> Result<(i64, Vec<u8>), ChainBreak> {
     let mut seq = after_seq;
     let mut hash = after_hash.to_vec();
     for row in rows {
@@ -101,7 +109,9 @@ fn digest(row: &JournalRow) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut field = |bytes: Option<&[u8]>| {
         // A length before each field keeps neighbours apart; absence differs from emptiness.
-        hash.update(bytes.map_or(-1, |bytes| i64::try_from(bytes.len()).unwrap_or(i64::MAX)).to_be_bytes());
+        hash.update(
+            bytes.map_or(-1, |bytes| i64::try_from(bytes.len()).unwrap_or(i64::MAX)).to_be_bytes(),
+        );
         hash.update(bytes.unwrap_or_default());
     };
     field(Some(&row.prev_hash));
@@ -171,16 +181,25 @@ mod tests {
     fn an_altered_row_is_located() {
         let mut rows = chain();
         rows[1].records[0] ^= 1;
-        assert_eq!(verify(&rows, 0, &GENESIS), Err(ChainBreak::Altered { lane: LaneId(1), seq: 2 }));
+        assert_eq!(
+            verify(&rows, 0, &GENESIS),
+            Err(ChainBreak::Altered { lane: LaneId(1), seq: 2 })
+        );
     }
 
     #[test]
     fn a_removed_or_reordered_row_is_located() {
         let mut removed = chain();
         removed.remove(1);
-        assert_eq!(verify(&removed, 0, &GENESIS), Err(ChainBreak::Unlinked { lane: LaneId(1), seq: 3 }));
+        assert_eq!(
+            verify(&removed, 0, &GENESIS),
+            Err(ChainBreak::Unlinked { lane: LaneId(1), seq: 3 })
+        );
         let mut swapped = chain();
         swapped.swap(0, 1);
-        assert_eq!(verify(&swapped, 0, &GENESIS), Err(ChainBreak::Unlinked { lane: LaneId(1), seq: 2 }));
+        assert_eq!(
+            verify(&swapped, 0, &GENESIS),
+            Err(ChainBreak::Unlinked { lane: LaneId(1), seq: 2 })
+        );
     }
 }

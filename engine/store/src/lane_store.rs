@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::error::StoreError;
 use crate::journal::JournalRow;
 use crate::rows::{
-    CommandRow, FlowWrite, InputRow, LaneFence, LaneMove, LoadedFlow, NewAttempt, OutputRow, PeerRow, TimerRow,
+    CommandRow, FlowWrite, InputRow, LaneFence, LaneMove, LoadedFlow, NewAttempt, OutputRow,
+    PeerRow, TimerRow,
 };
 
 /// Which cluster and which database this installation is: a change of either must be noticed before anything is done.
@@ -118,10 +119,17 @@ pub trait LaneStore: Send {
     fn installation(&mut self) -> impl Future<Output = Result<Installation, StoreError>> + Send;
 
     /// Remembers the installation where nothing is remembered yet.
-    fn remember_installation(&mut self, kafka_cluster: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn remember_installation(
+        &mut self,
+        kafka_cluster: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Says that the worker is alive, and learns how many share the lanes.
-    fn heartbeat(&mut self, worker: &str, alive_for: Duration) -> impl Future<Output = Result<WorkerShare, StoreError>> + Send;
+    fn heartbeat(
+        &mut self,
+        worker: &str,
+        alive_for: Duration,
+    ) -> impl Future<Output = Result<WorkerShare, StoreError>> + Send;
 
     /// Says that the worker is gone, so that others take its share at once.
     fn leave(&mut self, worker: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -146,13 +154,23 @@ pub trait LaneStore: Send {
     ) -> impl Future<Output = Result<(Vec<LaneId>, Micros), StoreError>> + Send;
 
     /// Gives lanes back. Lanes that are lost already are no error.
-    fn release(&mut self, fences: &[LaneFence]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn release(
+        &mut self,
+        fences: &[LaneFence],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Marks a lane as stopped with a reason and gives it back: nobody claims it until an operator clears it.
-    fn stop_lane(&mut self, fence: LaneFence, reason: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn stop_lane(
+        &mut self,
+        fence: LaneFence,
+        reason: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Flows by id, with the commands that started them.
-    fn load_flows(&mut self, ids: &[FlowId]) -> impl Future<Output = Result<Vec<LoadedFlow>, StoreError>> + Send;
+    fn load_flows(
+        &mut self,
+        ids: &[FlowId],
+    ) -> impl Future<Output = Result<Vec<LoadedFlow>, StoreError>> + Send;
 
     /// Timers of lanes that are due, earliest first.
     fn due_timers(
@@ -163,7 +181,10 @@ pub trait LaneStore: Send {
     ) -> impl Future<Output = Result<Vec<TimerRow>, StoreError>> + Send;
 
     /// Earliest timer of lanes.
-    fn next_timer(&mut self, lanes: &[LaneId]) -> impl Future<Output = Result<Option<Micros>, StoreError>> + Send;
+    fn next_timer(
+        &mut self,
+        lanes: &[LaneId],
+    ) -> impl Future<Output = Result<Option<Micros>, StoreError>> + Send;
 
     /// Journal rows after a position, in order.
     fn journal_after(
@@ -174,10 +195,17 @@ pub trait LaneStore: Send {
     ) -> impl Future<Output = Result<Vec<JournalRow>, StoreError>> + Send;
 
     /// Position of the last journal row all of whose records have a sequence of `out_seq` or less; 0 for none.
-    fn journal_seq_of(&mut self, lane: LaneId, out_seq: i64) -> impl Future<Output = Result<i64, StoreError>> + Send;
+    fn journal_seq_of(
+        &mut self,
+        lane: LaneId,
+        out_seq: i64,
+    ) -> impl Future<Output = Result<i64, StoreError>> + Send;
 
     /// Positions of inputs that are read for the first time.
-    fn begin_inputs(&mut self, rows: &[InputRow]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn begin_inputs(
+        &mut self,
+        rows: &[InputRow],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// One transaction: fence, contest, then what `decide` makes of the losers, then commit. An ambiguous commit is
     /// resolved by reading the lane row again.

@@ -9,9 +9,12 @@ use std::time::Duration;
 use crate::attempts::{AttemptStore, Permit, PermitRequest, StoredResult, refusal};
 use crate::error::StoreError;
 use crate::journal::JournalRow;
-use crate::lane_store::{ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, TickWrite, WorkerShare};
+use crate::lane_store::{
+    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, TickWrite, WorkerShare,
+};
 use crate::rows::{
-    AttemptRow, CommandRow, Disposition, FlowRow, InputRow, LaneFence, LoadedFlow, OutputRow, PeerRow, TimerRow,
+    AttemptRow, CommandRow, Disposition, FlowRow, InputRow, LaneFence, LoadedFlow, OutputRow,
+    PeerRow, TimerRow,
 };
 
 /// What one lane row holds.
@@ -105,14 +108,18 @@ impl Tables {
     }
 
     fn fence_matches(&self, fence: &LaneFence) -> bool {
-        self.lanes.get(&fence.lane).is_some_and(|lane| lane.epoch == fence.epoch && lane.rev == fence.rev)
+        self.lanes
+            .get(&fence.lane)
+            .is_some_and(|lane| lane.epoch == fence.epoch && lane.rev == fence.rev)
     }
 
     fn contest(&mut self, contest: &Contest) -> Losers {
         let mut losers = Losers::default();
         for id in &contest.abandons {
             match self.attempts.get_mut(id) {
-                Some(row) if row.disposition != Disposition::Sending => row.disposition = Disposition::Abandoned,
+                Some(row) if row.disposition != Disposition::Sending => {
+                    row.disposition = Disposition::Abandoned
+                }
                 _ => {
                     losers.sending.insert(*id);
                 }
@@ -120,9 +127,14 @@ impl Tables {
         }
         for row in &contest.commands {
             let key = (row.tenant.clone(), row.key.clone());
-            let holder = self.commands.get(&key).or_else(|| self.commands.values().find(|held| held.flow == row.flow));
+            let holder = self
+                .commands
+                .get(&key)
+                .or_else(|| self.commands.values().find(|held| held.flow == row.flow));
             match holder {
-                Some(held) => losers.commands.push(CommandRow { content: serde_json::Value::Null, ..held.clone() }),
+                Some(held) => losers
+                    .commands
+                    .push(CommandRow { content: serde_json::Value::Null, ..held.clone() }),
                 None => {
                     self.commands.insert(key, row.clone());
                 }
@@ -134,7 +146,10 @@ impl Tables {
     fn write(&mut self, write: &TickWrite, lease: Duration) -> Result<(), StoreError> {
         let broken = |what: &str| StoreError::Invariant(format!("{what}: not as expected"));
         for (old, row) in &write.inputs {
-            let held = self.inputs.get_mut(&(row.lane, row.topic.clone())).filter(|held| held.next_offset == *old);
+            let held = self
+                .inputs
+                .get_mut(&(row.lane, row.topic.clone()))
+                .filter(|held| held.next_offset == *old);
             *held.ok_or_else(|| broken("lane_input"))? = row.clone();
         }
         for row in &write.outputs {
@@ -204,7 +219,11 @@ impl LaneStore for MemoryStore {
         Ok(())
     }
 
-    async fn heartbeat(&mut self, worker: &str, alive_for: Duration) -> Result<WorkerShare, StoreError> {
+    async fn heartbeat(
+        &mut self,
+        worker: &str,
+        alive_for: Duration,
+    ) -> Result<WorkerShare, StoreError> {
         let mut tables = self.lock();
         let now = tables.now;
         tables.workers.insert(worker.to_owned(), now);
@@ -221,14 +240,27 @@ impl LaneStore for MemoryStore {
         Ok(())
     }
 
-    async fn claim(&mut self, worker: &str, at_most: usize, lease: Duration) -> Result<Vec<ClaimedLane>, StoreError> {
+    async fn claim(
+        &mut self,
+        worker: &str,
+        at_most: usize,
+        lease: Duration,
+    ) -> Result<Vec<ClaimedLane>, StoreError> {
         let mut tables = self.lock();
         let now = tables.now;
         let free = |lane: &LaneState| {
             lane.stopped.is_none()
-                && (lane.owner.is_none() || lane.owner.as_deref() == Some(worker) || lane.lease_until < now)
+                && (lane.owner.is_none()
+                    || lane.owner.as_deref() == Some(worker)
+                    || lane.lease_until < now)
         };
-        let ids: Vec<LaneId> = tables.lanes.iter().filter(|(_, lane)| free(lane)).map(|(id, _)| *id).take(at_most).collect();
+        let ids: Vec<LaneId> = tables
+            .lanes
+            .iter()
+            .filter(|(_, lane)| free(lane))
+            .map(|(id, _)| *id)
+            .take(at_most)
+            .collect();
         let mut claimed = Vec::new();
         for id in ids {
             let inputs = tables.inputs.values().filter(|row| row.lane == id).cloned().collect();
@@ -253,10 +285,15 @@ impl LaneStore for MemoryStore {
         Ok(claimed)
     }
 
-    async fn renew(&mut self, fences: &[LaneFence], lease: Duration) -> Result<(Vec<LaneId>, Micros), StoreError> {
+    async fn renew(
+        &mut self,
+        fences: &[LaneFence],
+        lease: Duration,
+    ) -> Result<(Vec<LaneId>, Micros), StoreError> {
         let mut tables = self.lock();
         let now = tables.now;
-        let (held, lost): (Vec<&LaneFence>, Vec<&LaneFence>) = fences.iter().partition(|fence| tables.holds(fence));
+        let (held, lost): (Vec<&LaneFence>, Vec<&LaneFence>) =
+            fences.iter().partition(|fence| tables.holds(fence));
         for fence in held {
             if let Some(lane) = tables.lanes.get_mut(&fence.lane) {
                 lane.lease_until = now.after(lease);
@@ -267,7 +304,8 @@ impl LaneStore for MemoryStore {
 
     async fn release(&mut self, fences: &[LaneFence]) -> Result<(), StoreError> {
         let mut tables = self.lock();
-        let held: Vec<LaneId> = fences.iter().filter(|fence| tables.holds(fence)).map(|fence| fence.lane).collect();
+        let held: Vec<LaneId> =
+            fences.iter().filter(|fence| tables.holds(fence)).map(|fence| fence.lane).collect();
         for id in held {
             if let Some(lane) = tables.lanes.get_mut(&id) {
                 lane.owner = None;
@@ -291,26 +329,47 @@ impl LaneStore for MemoryStore {
         let tables = self.lock();
         let load = |id: &FlowId| {
             let row = tables.flows.get(id)?.clone();
-            let command = tables.commands.values().find(|command| command.flow == *id)?.content.clone();
+            let command =
+                tables.commands.values().find(|command| command.flow == *id)?.content.clone();
             Some(LoadedFlow { row, command })
         };
         Ok(ids.iter().filter_map(load).collect())
     }
 
-    async fn due_timers(&mut self, lanes: &[LaneId], until: Micros, at_most: usize) -> Result<Vec<TimerRow>, StoreError> {
+    async fn due_timers(
+        &mut self,
+        lanes: &[LaneId],
+        until: Micros,
+        at_most: usize,
+    ) -> Result<Vec<TimerRow>, StoreError> {
         let tables = self.lock();
-        let mut due: Vec<TimerRow> =
-            tables.timers.values().filter(|timer| timer.due_at <= until && lanes.contains(&timer.lane)).cloned().collect();
+        let mut due: Vec<TimerRow> = tables
+            .timers
+            .values()
+            .filter(|timer| timer.due_at <= until && lanes.contains(&timer.lane))
+            .cloned()
+            .collect();
         due.sort();
         due.truncate(at_most);
         Ok(due)
     }
 
     async fn next_timer(&mut self, lanes: &[LaneId]) -> Result<Option<Micros>, StoreError> {
-        Ok(self.lock().timers.values().filter(|timer| lanes.contains(&timer.lane)).map(|timer| timer.due_at).min())
+        Ok(self
+            .lock()
+            .timers
+            .values()
+            .filter(|timer| lanes.contains(&timer.lane))
+            .map(|timer| timer.due_at)
+            .min())
     }
 
-    async fn journal_after(&mut self, lane: LaneId, seq: i64, at_most: usize) -> Result<Vec<JournalRow>, StoreError> {
+    async fn journal_after(
+        &mut self,
+        lane: LaneId,
+        seq: i64,
+        at_most: usize,
+    ) -> Result<Vec<JournalRow>, StoreError> {
         let tables = self.lock();
         let rows = tables.journal.get(&lane).map(Vec::as_slice).unwrap_or_default();
         Ok(rows.iter().filter(|row| row.seq > seq).take(at_most).cloned().collect())
@@ -338,8 +397,11 @@ impl LaneStore for MemoryStore {
         decide: &mut (dyn FnMut(Losers) -> TickWrite + Send),
     ) -> Result<Commit, StoreError> {
         let mut tables = self.lock();
-        let lost: Vec<LaneId> =
-            fences.iter().filter(|fence| !tables.fence_matches(fence)).map(|fence| fence.lane).collect();
+        let lost: Vec<LaneId> = fences
+            .iter()
+            .filter(|fence| !tables.fence_matches(fence))
+            .map(|fence| fence.lane)
+            .collect();
         if !lost.is_empty() {
             return Ok(Commit::Fenced(lost));
         }
@@ -377,7 +439,8 @@ impl AttemptStore for MemoryStore {
     async fn raise_sends(&self, attempt: AttemptId, expected: u32) -> Result<bool, StoreError> {
         let mut tables = self.lock();
         let row = tables.attempts.get_mut(&attempt);
-        let row = row.filter(|row| row.sends == expected && row.disposition == Disposition::Sending);
+        let row =
+            row.filter(|row| row.sends == expected && row.disposition == Disposition::Sending);
         Ok(row.map(|row| row.sends += 1).is_some())
     }
 
@@ -385,11 +448,16 @@ impl AttemptStore for MemoryStore {
         let mut tables = self.lock();
         for given in results {
             let Some(row) = tables.attempts.get_mut(&given.attempt) else { continue };
-            let word = |value: &serde_json::Value| value.get("outcome").and_then(|word| word.as_str()).map(str::to_owned);
+            let word = |value: &serde_json::Value| {
+                value.get("outcome").and_then(|word| word.as_str()).map(str::to_owned)
+            };
             match row.result.as_ref().map(word) {
                 None => row.result = Some(given.result.clone()),
                 Some(Some(first)) if first == "in_doubt" => row.result = Some(given.result.clone()),
-                Some(first) if first != word(&given.result) && word(&given.result).as_deref() != Some("in_doubt") => {
+                Some(first)
+                    if first != word(&given.result)
+                        && word(&given.result).as_deref() != Some("in_doubt") =>
+                {
                     row.contradiction = Some(given.result.clone());
                 }
                 Some(_) => {}

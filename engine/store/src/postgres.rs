@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::journal::JournalRow;
-use crate::lane_store::{ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, TickWrite, WorkerShare};
+use crate::lane_store::{
+    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, TickWrite, WorkerShare,
+};
 use crate::rows::{InputRow, LaneFence, LoadedFlow, TimerRow};
 use crate::tables;
 
@@ -54,23 +56,40 @@ impl PgLaneStore {
     }
 
     /// After a commit whose answer was lost: the lane rows tell whether it happened.
-    async fn resolve(&mut self, fences: &[LaneFence], moved: &[LaneFence], lost: sqlx::Error) -> Result<Commit, StoreError> {
+    async fn resolve(
+        &mut self,
+        fences: &[LaneFence],
+        moved: &[LaneFence],
+        lost: sqlx::Error,
+    ) -> Result<Commit, StoreError> {
         let lanes: Vec<LaneId> = fences.iter().map(|fence| fence.lane).collect();
         let connection = self.connection().await?;
         let now = tables::now(connection).await?;
         let found = tables::lane::read_locked(connection, &lanes).await?;
-        let is = |fence: &LaneFence, by: i64| found.contains(&LaneFence { rev: fence.rev + by, ..*fence });
+        let is = |fence: &LaneFence, by: i64| {
+            found.contains(&LaneFence { rev: fence.rev + by, ..*fence })
+        };
         if moved.iter().all(|fence| is(fence, 1)) {
             return Ok(Commit::Done { now });
         }
         if fences.iter().all(|fence| is(fence, 0)) {
             return Err(StoreError::Retry(lost));
         }
-        Ok(Commit::Fenced(fences.iter().filter(|fence| !is(fence, 0) && !is(fence, 1)).map(|fence| fence.lane).collect()))
+        Ok(Commit::Fenced(
+            fences
+                .iter()
+                .filter(|fence| !is(fence, 0) && !is(fence, 1))
+                .map(|fence| fence.lane)
+                .collect(),
+        ))
     }
 }
 
-async fn write(connection: &mut PgConnection, write: &TickWrite, lease: Duration) -> Result<Micros, StoreError> {
+async fn write(
+    connection: &mut PgConnection,
+    write: &TickWrite,
+    lease: Duration,
+) -> Result<Micros, StoreError> {
     tables::lane_input::advance(connection, &write.inputs).await?;
     tables::lane_output::write(connection, &write.outputs).await?;
     tables::lane_peer::write(connection, &write.peers).await?;
@@ -99,7 +118,11 @@ impl LaneStore for PgLaneStore {
         self.keep_or_drop(result).await
     }
 
-    async fn heartbeat(&mut self, worker: &str, alive_for: Duration) -> Result<WorkerShare, StoreError> {
+    async fn heartbeat(
+        &mut self,
+        worker: &str,
+        alive_for: Duration,
+    ) -> Result<WorkerShare, StoreError> {
         let result = match self.connection().await {
             Ok(connection) => tables::worker::heartbeat(connection, worker, alive_for).await,
             Err(error) => Err(error),
@@ -115,7 +138,12 @@ impl LaneStore for PgLaneStore {
         self.keep_or_drop(result).await
     }
 
-    async fn claim(&mut self, worker: &str, at_most: usize, lease: Duration) -> Result<Vec<ClaimedLane>, StoreError> {
+    async fn claim(
+        &mut self,
+        worker: &str,
+        at_most: usize,
+        lease: Duration,
+    ) -> Result<Vec<ClaimedLane>, StoreError> {
         let result = match self.connection().await {
             Ok(connection) => claim(connection, worker, at_most, lease).await,
             Err(error) => Err(error),
@@ -123,7 +151,11 @@ impl LaneStore for PgLaneStore {
         self.keep_or_drop(result).await
     }
 
-    async fn renew(&mut self, fences: &[LaneFence], lease: Duration) -> Result<(Vec<LaneId>, Micros), StoreError> {
+    async fn renew(
+        &mut self,
+        fences: &[LaneFence],
+        lease: Duration,
+    ) -> Result<(Vec<LaneId>, Micros), StoreError> {
         let result = match self.connection().await {
             Ok(connection) => tables::lane::renew(connection, fences, lease).await,
             Err(error) => Err(error),
@@ -155,7 +187,12 @@ impl LaneStore for PgLaneStore {
         self.keep_or_drop(result).await
     }
 
-    async fn due_timers(&mut self, lanes: &[LaneId], until: Micros, at_most: usize) -> Result<Vec<TimerRow>, StoreError> {
+    async fn due_timers(
+        &mut self,
+        lanes: &[LaneId],
+        until: Micros,
+        at_most: usize,
+    ) -> Result<Vec<TimerRow>, StoreError> {
         let result = match self.connection().await {
             Ok(connection) => tables::timer::due(connection, lanes, until, at_most).await,
             Err(error) => Err(error),
@@ -171,7 +208,12 @@ impl LaneStore for PgLaneStore {
         self.keep_or_drop(result).await
     }
 
-    async fn journal_after(&mut self, lane: LaneId, seq: i64, at_most: usize) -> Result<Vec<JournalRow>, StoreError> {
+    async fn journal_after(
+        &mut self,
+        lane: LaneId,
+        seq: i64,
+        at_most: usize,
+    ) -> Result<Vec<JournalRow>, StoreError> {
         let result = match self.connection().await {
             Ok(connection) => tables::journal::after(connection, lane, seq, at_most).await,
             Err(error) => Err(error),

@@ -1,8 +1,8 @@
 //! Questions of people and of start-up: flows, journals, journeys, schemas, counts. Nothing on a hot path.
 
 use signalbox_schemas::{FlowId, LaneId, Micros};
-use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::Row;
+use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::time::Duration;
 
 use crate::error::StoreError;
@@ -39,8 +39,10 @@ pub struct Reader {
 impl Reader {
     /// Connects lazily.
     pub fn connect(url: &str) -> Result<Self, StoreError> {
-        let pool =
-            PgPoolOptions::new().max_connections(4).acquire_timeout(Duration::from_secs(5)).connect_lazy(url)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_lazy(url)?;
         Ok(Self { pool })
     }
 
@@ -75,7 +77,12 @@ impl Reader {
     }
 
     /// Journal rows of a lane after a position.
-    pub async fn journal_after(&self, lane: LaneId, seq: i64, at_most: usize) -> Result<Vec<JournalRow>, StoreError> {
+    pub async fn journal_after(
+        &self,
+        lane: LaneId,
+        seq: i64,
+        at_most: usize,
+    ) -> Result<Vec<JournalRow>, StoreError> {
         tables::journal::after(&mut *self.pool.acquire().await?, lane, seq, at_most).await
     }
 
@@ -90,7 +97,12 @@ impl Reader {
     }
 
     /// Pins a version of a journey.
-    pub async fn deploy_journey(&self, name: &str, version: u32, source: &str) -> Result<(), StoreError> {
+    pub async fn deploy_journey(
+        &self,
+        name: &str,
+        version: u32,
+        source: &str,
+    ) -> Result<(), StoreError> {
         let mut connection = self.pool.acquire().await?;
         let now = tables::now(&mut connection).await?;
         tables::journey::deploy(&mut connection, name, version, source, now).await
@@ -118,7 +130,10 @@ impl Reader {
 
     /// Current write-ahead log position in bytes: the difference of two is what was written between them.
     pub async fn wal_bytes(&self) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint AS bytes").fetch_one(&self.pool).await?;
+        let row =
+            sqlx::query("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint AS bytes")
+                .fetch_one(&self.pool)
+                .await?;
         Ok(row.try_get("bytes")?)
     }
 }

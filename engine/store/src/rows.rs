@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 use signalbox_schemas::{
-    AggregateId, AttemptId, FlowId, JourneyName, LaneId, Micros, RecordName, StepName, Tenant, TopicName,
+    AggregateId, AttemptId, FlowId, JourneyName, LaneId, Micros, RecordName, StepName, Tenant,
+    TopicName,
 };
 
 /// A flow as stored.
@@ -93,7 +94,9 @@ impl Disposition {
     }
 
     pub(crate) fn parse(word: &str) -> Option<Self> {
-        [Self::Planned, Self::Sending, Self::Abandoned].into_iter().find(|known| known.as_str() == word)
+        [Self::Planned, Self::Sending, Self::Abandoned]
+            .into_iter()
+            .find(|known| known.as_str() == word)
     }
 }
 

@@ -24,7 +24,9 @@ pub async fn migrate(connection: &mut PgConnection, lanes: u16) -> Result<(), St
 pub async fn require_current_schema(connection: &mut PgConnection) -> Result<(), StoreError> {
     let known = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
     let found: Result<Option<i64>, sqlx::Error> =
-        sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(connection).await;
+        sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+            .fetch_one(connection)
+            .await;
     match found {
         Ok(Some(found)) if found == known => Ok(()),
         Ok(Some(found)) if found > known => Err(StoreError::Schema(format!(
@@ -34,7 +36,11 @@ pub async fn require_current_schema(connection: &mut PgConnection) -> Result<(),
             "the database has schema {}, this program needs {known}; run `signalbox migrate`",
             found.unwrap_or(0)
         ))),
-        Err(error) if error.as_database_error().is_some_and(|inner| inner.code().as_deref() == Some("42P01")) => {
+        Err(error)
+            if error
+                .as_database_error()
+                .is_some_and(|inner| inner.code().as_deref() == Some("42P01")) =>
+        {
             Err(StoreError::Schema("the database is empty; run `signalbox migrate`".to_owned()))
         }
         Err(error) => Err(error.into()),
@@ -42,7 +48,10 @@ pub async fn require_current_schema(connection: &mut PgConnection) -> Result<(),
 }
 
 /// A missing partition stops every lane, so partitions exist a week ahead.
-pub(crate) async fn ensure_journal_partitions(connection: &mut PgConnection, now: Micros) -> Result<(), StoreError> {
+pub(crate) async fn ensure_journal_partitions(
+    connection: &mut PgConnection,
+    now: Micros,
+) -> Result<(), StoreError> {
     for day in -1..DAYS_AHEAD {
         journal::ensure_partition(connection, now, day).await?;
     }

@@ -25,7 +25,9 @@ pub(crate) const NOW_MICROS: &str = "(extract(epoch FROM clock_timestamp()) * 10
 
 /// Database time.
 pub(crate) async fn now(connection: &mut PgConnection) -> Result<Micros, StoreError> {
-    let now: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT {NOW_MICROS}"))).fetch_one(connection).await?;
+    let now: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT {NOW_MICROS}")))
+        .fetch_one(connection)
+        .await?;
     Ok(Micros(now))
 }
 
@@ -44,5 +46,7 @@ pub(crate) fn all_or_broken(table: &str, expected: usize, affected: u64) -> Resu
     if u64::try_from(expected).is_ok_and(|expected| expected == affected) {
         return Ok(());
     }
-    Err(StoreError::Invariant(format!("{table}: {expected} rows were to be written, {affected} were")))
+    Err(StoreError::Invariant(format!(
+        "{table}: {expected} rows were to be written, {affected} were"
+    )))
 }

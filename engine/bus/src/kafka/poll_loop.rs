@@ -46,7 +46,10 @@ pub(super) struct PollLoop {
 }
 
 impl PollLoop {
-    pub(super) fn spawn(config: &ClientConfig, deliver: mpsc::Sender<Fetched>) -> Result<Self, BusError> {
+    pub(super) fn spawn(
+        config: &ClientConfig,
+        deliver: mpsc::Sender<Fetched>,
+    ) -> Result<Self, BusError> {
         let consumer = BaseConsumer::from_config(config)?;
         let (commands, told) = std_mpsc::sync_channel(WAITING_COMMANDS);
         std::thread::Builder::new()
@@ -61,7 +64,11 @@ impl PollLoop {
     }
 }
 
-fn run(consumer: &BaseConsumer, told: &std_mpsc::Receiver<Command>, deliver: &mpsc::Sender<Fetched>) {
+fn run(
+    consumer: &BaseConsumer,
+    told: &std_mpsc::Receiver<Command>,
+    deliver: &mpsc::Sender<Fetched>,
+) {
     let mut generations: HashMap<(TopicName, i32), u64> = HashMap::new();
     let mut names: HashMap<String, TopicName> = HashMap::new();
     loop {
@@ -96,8 +103,15 @@ fn obey(
         Command::Assign { generation, positions } => {
             let mut again = TopicPartitionList::new();
             for position in positions {
-                list.add_partition_offset(position.topic.as_str(), position.partition, Offset::Offset(position.offset))?;
-                if generations.insert((position.topic.clone(), position.partition), generation).is_some() {
+                list.add_partition_offset(
+                    position.topic.as_str(),
+                    position.partition,
+                    Offset::Offset(position.offset),
+                )?;
+                if generations
+                    .insert((position.topic.clone(), position.partition), generation)
+                    .is_some()
+                {
                     again.add_partition(position.topic.as_str(), position.partition);
                 }
             }
@@ -129,7 +143,8 @@ fn fetch(
             None => break,
             Some(Ok(message)) => {
                 let record = inbound(&message, names);
-                if let Some(generation) = generations.get(&(record.topic.clone(), record.partition)) {
+                if let Some(generation) = generations.get(&(record.topic.clone(), record.partition))
+                {
                     records.push((*generation, record));
                 }
                 wait = Duration::ZERO;
@@ -148,9 +163,9 @@ fn fetch(
 /// librdkafka reconnects by itself; only what it cannot mend is reported.
 fn worth_reporting(error: KafkaError) -> Option<BusError> {
     match error {
-        KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-            Some(BusError::OutOfRange { topic: "an input".to_owned(), partition: -1, offset: -1 })
-        }
+        KafkaError::MessageConsumption(
+            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+        ) => Some(BusError::OutOfRange { topic: "an input".to_owned(), partition: -1, offset: -1 }),
         KafkaError::MessageConsumptionFatal(code) => Some(BusError::Config(code.to_string())),
         transient => {
             tracing::debug!(error = %transient, "kafka poll is disturbed");
@@ -160,7 +175,10 @@ fn worth_reporting(error: KafkaError) -> Option<BusError> {
 }
 
 /// A record as our own data.
-pub(crate) fn inbound(message: &BorrowedMessage<'_>, names: &mut HashMap<String, TopicName>) -> Inbound {
+pub(crate) fn inbound(
+    message: &BorrowedMessage<'_>,
+    names: &mut HashMap<String, TopicName>,
+) -> Inbound {
     let topic = match names.get(message.topic()) {
         Some(known) => known.clone(),
         None => {
@@ -170,7 +188,10 @@ pub(crate) fn inbound(message: &BorrowedMessage<'_>, names: &mut HashMap<String,
         }
     };
     let headers = message.headers().map(|headers| {
-        headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect::<Headers>()
+        headers
+            .iter()
+            .map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()))
+            .collect::<Headers>()
     });
     Inbound {
         topic,

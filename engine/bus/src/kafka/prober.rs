@@ -17,7 +17,7 @@ use crate::lane_bus::LogRange;
 use crate::record::Inbound;
 
 /// How long the brokers may take to answer one question.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Questions that may wait.
 const WAITING: usize = 64;
 
@@ -55,15 +55,26 @@ impl Prober {
         self.ask(Question::ClusterId).await
     }
 
-    pub(super) async fn range(&self, topic: &TopicName, partition: i32) -> Result<LogRange, BusError> {
+    pub(super) async fn range(
+        &self,
+        topic: &TopicName,
+        partition: i32,
+    ) -> Result<LogRange, BusError> {
         self.ask(|answer| Question::Range(topic.clone(), partition, answer)).await
     }
 
-    pub(super) async fn read(&self, topic: &TopicName, partition: i32, from: i64, end: i64) -> Result<Vec<Inbound>, BusError> {
+    pub(super) async fn read(
+        &self,
+        topic: &TopicName,
+        partition: i32,
+        from: i64,
+        end: i64,
+    ) -> Result<Vec<Inbound>, BusError> {
         if from >= end {
             return Ok(Vec::new());
         }
-        self.ask(|answer| Question::Read { topic: topic.clone(), partition, from, end, answer }).await
+        self.ask(|answer| Question::Read { topic: topic.clone(), partition, from, end, answer })
+            .await
     }
 
     async fn ask<T>(&self, question: impl FnOnce(Answer<T>) -> Question) -> Result<T, BusError> {
@@ -82,7 +93,11 @@ fn reply(consumer: &BaseConsumer, question: Question) {
         }
         Question::Range(topic, partition, answer) => {
             let range = consumer.fetch_watermarks(topic.as_str(), partition, PATIENCE);
-            drop(answer.send(range.map(|(start, end)| LogRange { start, end }).map_err(BusError::from)));
+            drop(
+                answer.send(
+                    range.map(|(start, end)| LogRange { start, end }).map_err(BusError::from),
+                ),
+            );
         }
         Question::Read { topic, partition, from, end, answer } => {
             let records = read(consumer, &topic, partition, from, end);
@@ -92,7 +107,13 @@ fn reply(consumer: &BaseConsumer, question: Question) {
     }
 }
 
-fn read(consumer: &BaseConsumer, topic: &TopicName, partition: i32, from: i64, end: i64) -> Result<Vec<Inbound>, BusError> {
+fn read(
+    consumer: &BaseConsumer,
+    topic: &TopicName,
+    partition: i32,
+    from: i64,
+    end: i64,
+) -> Result<Vec<Inbound>, BusError> {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic.as_str(), partition, Offset::Offset(from))?;
     consumer.assign(&list)?;
@@ -117,5 +138,7 @@ fn read(consumer: &BaseConsumer, topic: &TopicName, partition: i32, from: i64, e
             }
         }
     }
-    Err(BusError::Unreachable(format!("{topic}-{partition}: no answer while reading {from}..{end}")))
+    Err(BusError::Unreachable(format!(
+        "{topic}-{partition}: no answer while reading {from}..{end}"
+    )))
 }

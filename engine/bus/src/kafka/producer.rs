@@ -5,7 +5,9 @@ use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::message::{Header, Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer,
+};
 use signalbox_schemas::TopicName;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,7 +34,13 @@ impl ProducerContext for Collect {
     fn delivery(&self, delivered: &DeliveryResult<'_>, tag: Self::DeliveryOpaque) {
         let (lane, lane_seq, topic) = *tag;
         let found = match delivered {
-            Ok(message) => Ok(Ack { topic, partition: message.partition(), offset: message.offset(), lane, lane_seq }),
+            Ok(message) => Ok(Ack {
+                topic,
+                partition: message.partition(),
+                offset: message.offset(),
+                lane,
+                lane_seq,
+            }),
             Err((error, _)) => Err(error.to_string()),
         };
         if let Ok(mut list) = self.0.found.lock() {
@@ -50,14 +58,18 @@ pub(super) struct OrderedProducer {
 impl OrderedProducer {
     pub(super) fn new(config: &ClientConfig) -> Result<Self, BusError> {
         let deliveries = Arc::new(Deliveries::default());
-        let producer = ThreadedProducer::from_config_and_context(config, Collect(Arc::clone(&deliveries)))?;
+        let producer =
+            ThreadedProducer::from_config_and_context(config, Collect(Arc::clone(&deliveries)))?;
         Ok(Self { producer, deliveries })
     }
 
     pub(super) fn send(&self, lane: u16, lane_seq: i64, record: &Outbound) -> Result<(), BusError> {
-        let headers = record.headers.iter().fold(OwnedHeaders::new_with_capacity(16), |headers, (key, value)| {
-            headers.insert(Header { key, value: Some(value) })
-        });
+        let headers = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new_with_capacity(16), |headers, (key, value)| {
+                headers.insert(Header { key, value: Some(value) })
+            });
         let tag = Box::new((lane, lane_seq, record.topic.clone()));
         let mut message = BaseRecord::with_opaque_to(record.topic.as_str(), tag)
             .partition(record.partition)

@@ -14,7 +14,10 @@ use crate::tables::{NOW_MICROS, all_or_broken, lane_id, smallint};
 const COLUMNS: &str = "id, lane, flow, step, grp, capability, disposition, vendor, sends, request, first_sent_at, result, \
      contradiction, planned_at";
 
-pub(crate) async fn plan(connection: &mut PgConnection, attempts: &[NewAttempt]) -> Result<(), StoreError> {
+pub(crate) async fn plan(
+    connection: &mut PgConnection,
+    attempts: &[NewAttempt],
+) -> Result<(), StoreError> {
     if attempts.is_empty() {
         return Ok(());
     }
@@ -37,7 +40,10 @@ pub(crate) async fn plan(connection: &mut PgConnection, attempts: &[NewAttempt])
 }
 
 /// Gives attempts up; returns those whose permit was taken before. Rows are locked in id order, here and for permits.
-pub(crate) async fn abandon(connection: &mut PgConnection, ids: &[AttemptId]) -> Result<BTreeSet<AttemptId>, StoreError> {
+pub(crate) async fn abandon(
+    connection: &mut PgConnection,
+    ids: &[AttemptId],
+) -> Result<BTreeSet<AttemptId>, StoreError> {
     if ids.is_empty() {
         return Ok(BTreeSet::new());
     }
@@ -50,7 +56,8 @@ pub(crate) async fn abandon(connection: &mut PgConnection, ids: &[AttemptId]) ->
     .bind(wanted)
     .fetch_all(connection)
     .await?;
-    let won: BTreeSet<AttemptId> = rows.iter().map(|row| row.try_get("id").map(AttemptId)).collect::<Result<_, _>>()?;
+    let won: BTreeSet<AttemptId> =
+        rows.iter().map(|row| row.try_get("id").map(AttemptId)).collect::<Result<_, _>>()?;
     Ok(ids.iter().copied().filter(|id| !won.contains(id)).collect())
 }
 
@@ -81,11 +88,15 @@ pub(crate) async fn take_permits(
         .bind(ordered.iter().map(|request| request.request.as_slice()).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?;
-    rows.iter().map(|row| Ok((AttemptId(row.try_get("id")?), Micros(row.try_get("first_sent_at")?)))).collect()
+    rows.iter()
+        .map(|row| Ok((AttemptId(row.try_get("id")?), Micros(row.try_get("first_sent_at")?))))
+        .collect()
 }
 
 /// Vendors whose gate is open now.
-pub(crate) async fn open_gates(connection: &mut PgConnection) -> Result<BTreeSet<String>, StoreError> {
+pub(crate) async fn open_gates(
+    connection: &mut PgConnection,
+) -> Result<BTreeSet<String>, StoreError> {
     let rows = sqlx::query(
         "SELECT vendor FROM gate, installation WHERE NOT is_off AND NOT gate.write_held AND NOT installation.write_held \
          AND installation.system_identifier = (SELECT system_identifier::text FROM pg_control_system()) \
@@ -97,16 +108,25 @@ pub(crate) async fn open_gates(connection: &mut PgConnection) -> Result<BTreeSet
 }
 
 /// Makes a vendor's gate known; an existing gate stays as it is.
-pub(crate) async fn ensure_gates(connection: &mut PgConnection, vendors: &[String]) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO gate (vendor) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING")
-        .bind(vendors)
-        .execute(connection)
-        .await?;
+pub(crate) async fn ensure_gates(
+    connection: &mut PgConnection,
+    vendors: &[String],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO gate (vendor) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING",
+    )
+    .bind(vendors)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
 /// Raises `sends` from an expected value before a resend; false where somebody else did.
-pub(crate) async fn raise_sends(connection: &mut PgConnection, id: AttemptId, expected: u32) -> Result<bool, StoreError> {
+pub(crate) async fn raise_sends(
+    connection: &mut PgConnection,
+    id: AttemptId,
+    expected: u32,
+) -> Result<bool, StoreError> {
     let done = sqlx::query("UPDATE attempt SET sends = sends + 1 WHERE id = $1 AND sends = $2 AND disposition = 'sending'")
         .bind(id.0)
         .bind(i32::try_from(expected).unwrap_or(i32::MAX))
@@ -116,7 +136,10 @@ pub(crate) async fn raise_sends(connection: &mut PgConnection, id: AttemptId, ex
 }
 
 /// Stores results: over nothing or over `in_doubt`; another final outcome is kept beside the first.
-pub(crate) async fn store_results(connection: &mut PgConnection, results: &[StoredResult]) -> Result<(), StoreError> {
+pub(crate) async fn store_results(
+    connection: &mut PgConnection,
+    results: &[StoredResult],
+) -> Result<(), StoreError> {
     let mut ordered: Vec<&StoredResult> = results.iter().collect();
     ordered.sort_by_key(|result| result.attempt);
     sqlx::query(
@@ -136,22 +159,30 @@ pub(crate) async fn store_results(connection: &mut PgConnection, results: &[Stor
     Ok(())
 }
 
-pub(crate) async fn find(connection: &mut PgConnection, ids: &[AttemptId]) -> Result<Vec<AttemptRow>, StoreError> {
+pub(crate) async fn find(
+    connection: &mut PgConnection,
+    ids: &[AttemptId],
+) -> Result<Vec<AttemptRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM attempt WHERE id = ANY($1)");
     let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await?;
     rows.iter().map(attempt).collect()
 }
 
-pub(crate) async fn of_flow(connection: &mut PgConnection, flow: FlowId) -> Result<Vec<AttemptRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM attempt WHERE flow = $1 ORDER BY planned_at, step, grp");
+pub(crate) async fn of_flow(
+    connection: &mut PgConnection,
+    flow: FlowId,
+) -> Result<Vec<AttemptRow>, StoreError> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM attempt WHERE flow = $1 ORDER BY planned_at, step, grp");
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(flow.0).fetch_all(connection).await?;
     rows.iter().map(attempt).collect()
 }
 
 fn attempt(row: &PgRow) -> Result<AttemptRow, StoreError> {
     let disposition: &str = row.try_get("disposition")?;
-    let unknown = || StoreError::Invariant(format!("attempt: disposition {disposition} is unknown"));
+    let unknown =
+        || StoreError::Invariant(format!("attempt: disposition {disposition} is unknown"));
     Ok(AttemptRow {
         plan: NewAttempt {
             id: AttemptId(row.try_get("id")?),

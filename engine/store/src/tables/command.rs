@@ -8,7 +8,10 @@ use crate::error::StoreError;
 use crate::rows::CommandRow;
 
 /// Accepts commands; returns the rows that hold the keys of those that were not accepted.
-pub(crate) async fn accept(connection: &mut PgConnection, rows: &[CommandRow]) -> Result<Vec<CommandRow>, StoreError> {
+pub(crate) async fn accept(
+    connection: &mut PgConnection,
+    rows: &[CommandRow],
+) -> Result<Vec<CommandRow>, StoreError> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
@@ -20,7 +23,8 @@ pub(crate) async fn accept(connection: &mut PgConnection, rows: &[CommandRow]) -
     let hashes: Vec<Vec<u8>> = ordered.iter().map(|row| row.hash.to_vec()).collect();
     let flows: Vec<uuid::Uuid> = ordered.iter().map(|row| row.flow.0).collect();
     let records: Vec<&str> = ordered.iter().map(|row| row.record.as_str()).collect();
-    let contents: Vec<sqlx::types::Json<&serde_json::Value>> = ordered.iter().map(|row| sqlx::types::Json(&row.content)).collect();
+    let contents: Vec<sqlx::types::Json<&serde_json::Value>> =
+        ordered.iter().map(|row| sqlx::types::Json(&row.content)).collect();
     let times: Vec<i64> = ordered.iter().map(|row| row.accepted_at.0).collect();
     let accepted = sqlx::query(
         "INSERT INTO command (tenant, key, hash, flow, record, content, accepted_at) \
@@ -39,13 +43,18 @@ pub(crate) async fn accept(connection: &mut PgConnection, rows: &[CommandRow]) -
     if accepted.len() == rows.len() {
         return Ok(Vec::new());
     }
-    let won: Vec<uuid::Uuid> = accepted.iter().map(|row| row.try_get("flow")).collect::<Result<_, _>>()?;
-    let lost: Vec<&CommandRow> = ordered.into_iter().filter(|row| !won.contains(&row.flow.0)).collect();
+    let won: Vec<uuid::Uuid> =
+        accepted.iter().map(|row| row.try_get("flow")).collect::<Result<_, _>>()?;
+    let lost: Vec<&CommandRow> =
+        ordered.into_iter().filter(|row| !won.contains(&row.flow.0)).collect();
     holders(connection, &lost).await
 }
 
 /// Who holds the keys, or the flows, of these commands.
-async fn holders(connection: &mut PgConnection, lost: &[&CommandRow]) -> Result<Vec<CommandRow>, StoreError> {
+async fn holders(
+    connection: &mut PgConnection,
+    lost: &[&CommandRow],
+) -> Result<Vec<CommandRow>, StoreError> {
     let tenants: Vec<&str> = lost.iter().map(|row| row.tenant.as_str()).collect();
     let keys: Vec<&str> = lost.iter().map(|row| row.key.as_str()).collect();
     let flows: Vec<uuid::Uuid> = lost.iter().map(|row| row.flow.0).collect();
@@ -64,7 +73,9 @@ async fn holders(connection: &mut PgConnection, lost: &[&CommandRow]) -> Result<
             Ok(CommandRow {
                 tenant: Tenant::from(row.try_get::<String, _>("tenant")?),
                 key: row.try_get("key")?,
-                hash: hash.try_into().map_err(|_| StoreError::Invariant("command: a hash has 32 bytes".to_owned()))?,
+                hash: hash.try_into().map_err(|_| {
+                    StoreError::Invariant("command: a hash has 32 bytes".to_owned())
+                })?,
                 flow: FlowId(row.try_get("flow")?),
                 record: RecordName::from(row.try_get::<String, _>("record")?),
                 content: serde_json::Value::Null,

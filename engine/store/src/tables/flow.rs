@@ -11,35 +11,60 @@ use crate::tables::{all_or_broken, lane_id, smallint};
 const COLUMNS: &str = "flow.id, flow.tenant, flow.aggregate, flow.lane, flow.journey, flow.version, flow.state, flow.status, \
      flow.rev, flow.started_at, flow.updated_at, flow.data";
 
-pub(crate) async fn load(connection: &mut PgConnection, ids: &[FlowId]) -> Result<Vec<LoadedFlow>, StoreError> {
+pub(crate) async fn load(
+    connection: &mut PgConnection,
+    ids: &[FlowId],
+) -> Result<Vec<LoadedFlow>, StoreError> {
     let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
-    let sql = format!("SELECT {COLUMNS}, command.content FROM flow JOIN command ON command.flow = flow.id WHERE flow.id = ANY($1)");
+    let sql = format!(
+        "SELECT {COLUMNS}, command.content FROM flow JOIN command ON command.flow = flow.id WHERE flow.id = ANY($1)"
+    );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await?;
-    rows.iter().map(|row| Ok(LoadedFlow { row: flow(row)?, command: row.try_get("content")? })).collect()
+    rows.iter()
+        .map(|row| Ok(LoadedFlow { row: flow(row)?, command: row.try_get("content")? }))
+        .collect()
 }
 
 /// Flows of a business id or a flow id given as text, newest first: how people look one up.
-pub(crate) async fn find(connection: &mut PgConnection, text: &str) -> Result<Vec<LoadedFlow>, StoreError> {
+pub(crate) async fn find(
+    connection: &mut PgConnection,
+    text: &str,
+) -> Result<Vec<LoadedFlow>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS}, command.content FROM flow JOIN command ON command.flow = flow.id \
          WHERE flow.aggregate = $1 OR flow.id::text = $1 ORDER BY flow.started_at DESC LIMIT 100"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(text).fetch_all(connection).await?;
-    rows.iter().map(|row| Ok(LoadedFlow { row: flow(row)?, command: row.try_get("content")? })).collect()
+    rows.iter()
+        .map(|row| Ok(LoadedFlow { row: flow(row)?, command: row.try_get("content")? }))
+        .collect()
 }
 
 /// How many flows are in each state of each journey.
-pub(crate) async fn count_by_state(connection: &mut PgConnection) -> Result<Vec<(String, String, String, i64)>, StoreError> {
+pub(crate) async fn count_by_state(
+    connection: &mut PgConnection,
+) -> Result<Vec<(String, String, String, i64)>, StoreError> {
     let rows = sqlx::query("SELECT journey, status, state, count(*) AS flows FROM flow GROUP BY 1, 2, 3 ORDER BY 1, 2, 3")
         .fetch_all(connection)
         .await?;
     rows.iter()
-        .map(|row| Ok((row.try_get("journey")?, row.try_get("status")?, row.try_get("state")?, row.try_get("flows")?)))
+        .map(|row| {
+            Ok((
+                row.try_get("journey")?,
+                row.try_get("status")?,
+                row.try_get("state")?,
+                row.try_get("flows")?,
+            ))
+        })
         .collect()
 }
 
-pub(crate) async fn write(connection: &mut PgConnection, writes: &[FlowWrite]) -> Result<(), StoreError> {
-    let (new, changed): (Vec<&FlowWrite>, Vec<&FlowWrite>) = writes.iter().partition(|write| write.expected_rev.is_none());
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    writes: &[FlowWrite],
+) -> Result<(), StoreError> {
+    let (new, changed): (Vec<&FlowWrite>, Vec<&FlowWrite>) =
+        writes.iter().partition(|write| write.expected_rev.is_none());
     insert(connection, &new).await?;
     update(connection, &changed).await
 }

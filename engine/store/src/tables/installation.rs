@@ -11,7 +11,8 @@ const CURRENT: &str = "(SELECT system_identifier::text FROM pg_control_system())
      substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS current_timeline";
 
 pub(crate) async fn load(connection: &mut PgConnection) -> Result<Installation, StoreError> {
-    let sql = format!("SELECT kafka_cluster, system_identifier, timeline, {CURRENT} FROM installation");
+    let sql =
+        format!("SELECT kafka_cluster, system_identifier, timeline, {CURRENT} FROM installation");
     let row = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_one(connection).await?;
     Ok(Installation {
         kafka_cluster: row.try_get("kafka_cluster")?,
@@ -22,7 +23,10 @@ pub(crate) async fn load(connection: &mut PgConnection) -> Result<Installation, 
     })
 }
 
-pub(crate) async fn remember(connection: &mut PgConnection, kafka_cluster: &str) -> Result<(), StoreError> {
+pub(crate) async fn remember(
+    connection: &mut PgConnection,
+    kafka_cluster: &str,
+) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE installation SET kafka_cluster = coalesce(kafka_cluster, $1), \
          system_identifier = coalesce(system_identifier, (SELECT system_identifier::text FROM pg_control_system())), \

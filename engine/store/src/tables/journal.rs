@@ -12,7 +12,10 @@ const COLUMNS: &str = "lane, seq, at, flow, flow_rev, kind, input_topic, input_p
      version, state_before, state_after, out_last, records, prev_hash, hash";
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-pub(crate) async fn append(connection: &mut PgConnection, rows: &[JournalRow]) -> Result<(), StoreError> {
+pub(crate) async fn append(
+    connection: &mut PgConnection,
+    rows: &[JournalRow],
+) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -28,13 +31,25 @@ pub(crate) async fn append(connection: &mut PgConnection, rows: &[JournalRow]) -
         .bind(rows.iter().map(|row| row.flow.map(|flow| flow.0)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.flow_rev).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.input_topic.as_ref().map(TopicName::as_str)).collect::<Vec<_>>())
+        .bind(
+            rows.iter()
+                .map(|row| row.input_topic.as_ref().map(TopicName::as_str))
+                .collect::<Vec<_>>(),
+        )
         .bind(rows.iter().map(|row| row.input_partition).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.input_offset).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.actor.as_str()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.reason.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.journey.as_ref().map(JourneyName::as_str)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.version.and_then(|version| i32::try_from(version).ok())).collect::<Vec<_>>())
+        .bind(
+            rows.iter()
+                .map(|row| row.journey.as_ref().map(JourneyName::as_str))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows.iter()
+                .map(|row| row.version.and_then(|version| i32::try_from(version).ok()))
+                .collect::<Vec<_>>(),
+        )
         .bind(rows.iter().map(|row| row.before.as_ref().map(StepName::as_str)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.after.as_ref().map(StepName::as_str)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.out_last).collect::<Vec<_>>())
@@ -53,7 +68,8 @@ pub(crate) async fn after(
     seq: i64,
     at_most: usize,
 ) -> Result<Vec<JournalRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM journal WHERE lane = $1 AND seq > $2 ORDER BY seq LIMIT $3");
+    let sql =
+        format!("SELECT {COLUMNS} FROM journal WHERE lane = $1 AND seq > $2 ORDER BY seq LIMIT $3");
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(smallint(lane))
         .bind(seq)
@@ -64,33 +80,50 @@ pub(crate) async fn after(
 }
 
 /// Rows about a flow, in order.
-pub(crate) async fn of_flow(connection: &mut PgConnection, flow: FlowId) -> Result<Vec<JournalRow>, StoreError> {
+pub(crate) async fn of_flow(
+    connection: &mut PgConnection,
+    flow: FlowId,
+) -> Result<Vec<JournalRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM journal WHERE flow = $1 ORDER BY seq");
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(flow.0).fetch_all(connection).await?;
     rows.iter().map(journal_row).collect()
 }
 
 /// Position of the last row whose records all have a sequence of `out_seq` or less.
-pub(crate) async fn seq_of(connection: &mut PgConnection, lane: LaneId, out_seq: i64) -> Result<i64, StoreError> {
-    let seq: Option<i64> = sqlx::query_scalar("SELECT max(seq) FROM journal WHERE lane = $1 AND out_last <= $2")
-        .bind(smallint(lane))
-        .bind(out_seq)
-        .fetch_one(connection)
-        .await?;
+pub(crate) async fn seq_of(
+    connection: &mut PgConnection,
+    lane: LaneId,
+    out_seq: i64,
+) -> Result<i64, StoreError> {
+    let seq: Option<i64> =
+        sqlx::query_scalar("SELECT max(seq) FROM journal WHERE lane = $1 AND out_last <= $2")
+            .bind(smallint(lane))
+            .bind(out_seq)
+            .fetch_one(connection)
+            .await?;
     Ok(seq.unwrap_or(0))
 }
 
 /// Creates the partition of a day, apart and then attached: creating it in place would lock the whole journal.
-pub(crate) async fn ensure_partition(connection: &mut PgConnection, now: Micros, day: i64) -> Result<(), StoreError> {
+pub(crate) async fn ensure_partition(
+    connection: &mut PgConnection,
+    now: Micros,
+    day: i64,
+) -> Result<(), StoreError> {
     let number = now.0.div_euclid(MICROS_PER_DAY) + day;
     let name = format!("journal_d{number}");
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(&name).fetch_one(&mut *connection).await?;
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .bind(&name)
+        .fetch_one(&mut *connection)
+        .await?;
     if exists {
         return Ok(());
     }
     let (from, to) = (number * MICROS_PER_DAY, (number + 1) * MICROS_PER_DAY);
     let statements = [
-        format!("CREATE TABLE IF NOT EXISTS {name} (LIKE journal INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"),
+        format!(
+            "CREATE TABLE IF NOT EXISTS {name} (LIKE journal INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
+        ),
         format!("ALTER TABLE journal ATTACH PARTITION {name} FOR VALUES FROM ({from}) TO ({to})"),
     ];
     for statement in statements {
@@ -116,7 +149,9 @@ fn journal_row(row: &PgRow) -> Result<JournalRow, StoreError> {
         actor: row.try_get("actor")?,
         reason: row.try_get("reason")?,
         journey: row.try_get::<Option<String>, _>("journey")?.map(JourneyName::from),
-        version: row.try_get::<Option<i32>, _>("version")?.and_then(|version| u32::try_from(version).ok()),
+        version: row
+            .try_get::<Option<i32>, _>("version")?
+            .and_then(|version| u32::try_from(version).ok()),
         before: step("state_before")?,
         after: step("state_after")?,
         out_last: row.try_get("out_last")?,

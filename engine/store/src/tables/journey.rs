@@ -22,11 +22,12 @@ pub(crate) async fn deploy(
         .bind(now.0)
         .execute(&mut *connection)
         .await?;
-    let pinned: String = sqlx::query_scalar("SELECT source FROM journey WHERE name = $1 AND version = $2")
-        .bind(name)
-        .bind(number)
-        .fetch_one(connection)
-        .await?;
+    let pinned: String =
+        sqlx::query_scalar("SELECT source FROM journey WHERE name = $1 AND version = $2")
+            .bind(name)
+            .bind(number)
+            .fetch_one(connection)
+            .await?;
     if pinned == source {
         return Ok(());
     }
@@ -36,8 +37,12 @@ pub(crate) async fn deploy(
 }
 
 /// Name, version and text of every version.
-pub(crate) async fn all(connection: &mut PgConnection) -> Result<Vec<(String, u32, String)>, StoreError> {
-    let rows = sqlx::query("SELECT name, version, source FROM journey ORDER BY name, version").fetch_all(connection).await?;
+pub(crate) async fn all(
+    connection: &mut PgConnection,
+) -> Result<Vec<(String, u32, String)>, StoreError> {
+    let rows = sqlx::query("SELECT name, version, source FROM journey ORDER BY name, version")
+        .fetch_all(connection)
+        .await?;
     rows.iter()
         .map(|row| {
             let version: i32 = row.try_get("version")?;

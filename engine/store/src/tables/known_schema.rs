@@ -15,7 +15,10 @@ pub(crate) async fn all(connection: &mut PgConnection) -> Result<Vec<(u32, Strin
         .collect()
 }
 
-pub(crate) async fn remember(connection: &mut PgConnection, schemas: &[(u32, String)]) -> Result<(), StoreError> {
+pub(crate) async fn remember(
+    connection: &mut PgConnection,
+    schemas: &[(u32, String)],
+) -> Result<(), StoreError> {
     let ids: Vec<i64> = schemas.iter().map(|(id, _)| i64::from(*id)).collect();
     let texts: Vec<&str> = schemas.iter().map(|(_, text)| text.as_str()).collect();
     sqlx::query("INSERT INTO known_schema (id, text) SELECT * FROM unnest($1::bigint[], $2::text[]) ON CONFLICT DO NOTHING")

@@ -43,7 +43,10 @@ pub(crate) async fn claim(
 }
 
 /// Ends sessions that have held the row of an expired lane for longer than its lease: their owner is stopped or cut off.
-pub(crate) async fn end_stale_holders(connection: &mut PgConnection, lease: Duration) -> Result<u64, StoreError> {
+pub(crate) async fn end_stale_holders(
+    connection: &mut PgConnection,
+    lease: Duration,
+) -> Result<u64, StoreError> {
     let ended = sqlx::query(
         "SELECT pg_terminate_backend(activity.pid) FROM pg_stat_activity activity \
          WHERE activity.xact_start < clock_timestamp() - make_interval(secs => $1) AND activity.pid <> pg_backend_pid() \
@@ -57,32 +60,54 @@ pub(crate) async fn end_stale_holders(connection: &mut PgConnection, lease: Dura
 }
 
 /// Locks the rows in id order and returns the lanes whose epoch or revision is not as expected.
-pub(crate) async fn lock(connection: &mut PgConnection, fences: &[LaneFence]) -> Result<Vec<LaneId>, StoreError> {
+pub(crate) async fn lock(
+    connection: &mut PgConnection,
+    fences: &[LaneFence],
+) -> Result<Vec<LaneId>, StoreError> {
     let ids: Vec<i16> = fences.iter().map(|fence| smallint(fence.lane)).collect();
-    let rows = sqlx::query("SELECT id, epoch, rev FROM lane WHERE id = ANY($1) ORDER BY id FOR UPDATE")
-        .bind(&ids)
-        .fetch_all(connection)
-        .await?;
+    let rows =
+        sqlx::query("SELECT id, epoch, rev FROM lane WHERE id = ANY($1) ORDER BY id FOR UPDATE")
+            .bind(&ids)
+            .fetch_all(connection)
+            .await?;
     let mut found = Vec::with_capacity(rows.len());
     for row in &rows {
-        found.push(LaneFence { lane: lane_id(row.try_get("id")?), epoch: row.try_get("epoch")?, rev: row.try_get("rev")? });
+        found.push(LaneFence {
+            lane: lane_id(row.try_get("id")?),
+            epoch: row.try_get("epoch")?,
+            rev: row.try_get("rev")?,
+        });
     }
     Ok(fences.iter().filter(|fence| !found.contains(fence)).map(|fence| fence.lane).collect())
 }
 
 /// The rows as they are, locked: how an ambiguous commit is resolved.
-pub(crate) async fn read_locked(connection: &mut PgConnection, lanes: &[LaneId]) -> Result<Vec<LaneFence>, StoreError> {
+pub(crate) async fn read_locked(
+    connection: &mut PgConnection,
+    lanes: &[LaneId],
+) -> Result<Vec<LaneFence>, StoreError> {
     let ids: Vec<i16> = lanes.iter().copied().map(smallint).collect();
-    let rows = sqlx::query("SELECT id, epoch, rev FROM lane WHERE id = ANY($1) ORDER BY id FOR UPDATE")
-        .bind(&ids)
-        .fetch_all(connection)
-        .await?;
+    let rows =
+        sqlx::query("SELECT id, epoch, rev FROM lane WHERE id = ANY($1) ORDER BY id FOR UPDATE")
+            .bind(&ids)
+            .fetch_all(connection)
+            .await?;
     rows.iter()
-        .map(|row| Ok(LaneFence { lane: lane_id(row.try_get("id")?), epoch: row.try_get("epoch")?, rev: row.try_get("rev")? }))
+        .map(|row| {
+            Ok(LaneFence {
+                lane: lane_id(row.try_get("id")?),
+                epoch: row.try_get("epoch")?,
+                rev: row.try_get("rev")?,
+            })
+        })
         .collect()
 }
 
-pub(crate) async fn advance(connection: &mut PgConnection, lanes: &[LaneMove], lease: Duration) -> Result<Micros, StoreError> {
+pub(crate) async fn advance(
+    connection: &mut PgConnection,
+    lanes: &[LaneMove],
+    lease: Duration,
+) -> Result<Micros, StoreError> {
     let column = |pick: fn(&LaneMove) -> i64| lanes.iter().map(pick).collect::<Vec<i64>>();
     let ids: Vec<i16> = lanes.iter().map(|lane| smallint(lane.fence.lane)).collect();
     let heads: Vec<Vec<u8>> = lanes.iter().map(|lane| lane.journal_head.clone()).collect();
@@ -108,7 +133,9 @@ pub(crate) async fn advance(connection: &mut PgConnection, lanes: &[LaneMove], l
         .fetch_all(connection)
         .await?;
     all_or_broken("lane", lanes.len(), u64::try_from(rows.len()).unwrap_or(u64::MAX))?;
-    let last = rows.last().ok_or_else(|| StoreError::Invariant("a tick moves at least one lane".to_owned()))?;
+    let last = rows
+        .last()
+        .ok_or_else(|| StoreError::Invariant("a tick moves at least one lane".to_owned()))?;
     Ok(Micros(last.try_get("now")?))
 }
 
@@ -138,7 +165,10 @@ pub(crate) async fn renew(
     Ok((lost, crate::tables::now(connection).await?))
 }
 
-pub(crate) async fn release(connection: &mut PgConnection, fences: &[LaneFence]) -> Result<(), StoreError> {
+pub(crate) async fn release(
+    connection: &mut PgConnection,
+    fences: &[LaneFence],
+) -> Result<(), StoreError> {
     let ids: Vec<i16> = fences.iter().map(|fence| smallint(fence.lane)).collect();
     let epochs: Vec<i64> = fences.iter().map(|fence| fence.epoch).collect();
     sqlx::query(
@@ -152,7 +182,11 @@ pub(crate) async fn release(connection: &mut PgConnection, fences: &[LaneFence])
     Ok(())
 }
 
-pub(crate) async fn stop(connection: &mut PgConnection, fence: LaneFence, reason: &str) -> Result<(), StoreError> {
+pub(crate) async fn stop(
+    connection: &mut PgConnection,
+    fence: LaneFence,
+    reason: &str,
+) -> Result<(), StoreError> {
     sqlx::query("UPDATE lane SET stopped = $3, owner = NULL, lease_until = NULL WHERE id = $1 AND epoch = $2")
         .bind(smallint(fence.lane))
         .bind(fence.epoch)
@@ -164,7 +198,11 @@ pub(crate) async fn stop(connection: &mut PgConnection, fence: LaneFence, reason
 
 fn claimed(row: &PgRow) -> Result<ClaimedLane, StoreError> {
     Ok(ClaimedLane {
-        fence: LaneFence { lane: lane_id(row.try_get("id")?), epoch: row.try_get("epoch")?, rev: row.try_get("rev")? },
+        fence: LaneFence {
+            lane: lane_id(row.try_get("id")?),
+            epoch: row.try_get("epoch")?,
+            rev: row.try_get("rev")?,
+        },
         out_seq: row.try_get("out_seq")?,
         pub_seq: row.try_get("pub_seq")?,
         pub_journal_seq: row.try_get("pub_journal_seq")?,

@@ -8,7 +8,10 @@ use crate::error::StoreError;
 use crate::rows::InputRow;
 use crate::tables::{all_or_broken, lane_id, smallint};
 
-pub(crate) async fn load(connection: &mut PgConnection, lanes: &[LaneId]) -> Result<Vec<InputRow>, StoreError> {
+pub(crate) async fn load(
+    connection: &mut PgConnection,
+    lanes: &[LaneId],
+) -> Result<Vec<InputRow>, StoreError> {
     let ids: Vec<i16> = lanes.iter().copied().map(smallint).collect();
     let rows = sqlx::query(
         "SELECT lane, topic, next_offset, last_offset, last_record_hash FROM lane_input WHERE lane = ANY($1) ORDER BY lane, topic",
@@ -31,7 +34,10 @@ pub(crate) async fn load(connection: &mut PgConnection, lanes: &[LaneId]) -> Res
 }
 
 /// Positions of inputs that were never read; existing ones stay.
-pub(crate) async fn begin(connection: &mut PgConnection, rows: &[InputRow]) -> Result<(), StoreError> {
+pub(crate) async fn begin(
+    connection: &mut PgConnection,
+    rows: &[InputRow],
+) -> Result<(), StoreError> {
     let lanes: Vec<i16> = rows.iter().map(|row| smallint(row.lane)).collect();
     let topics: Vec<&str> = rows.iter().map(|row| row.topic.as_str()).collect();
     let offsets: Vec<i64> = rows.iter().map(|row| row.next_offset).collect();
@@ -47,7 +53,10 @@ pub(crate) async fn begin(connection: &mut PgConnection, rows: &[InputRow]) -> R
     Ok(())
 }
 
-pub(crate) async fn advance(connection: &mut PgConnection, moves: &[(i64, InputRow)]) -> Result<(), StoreError> {
+pub(crate) async fn advance(
+    connection: &mut PgConnection,
+    moves: &[(i64, InputRow)],
+) -> Result<(), StoreError> {
     if moves.is_empty() {
         return Ok(());
     }
@@ -56,7 +65,8 @@ pub(crate) async fn advance(connection: &mut PgConnection, moves: &[(i64, InputR
     let old: Vec<i64> = moves.iter().map(|(old, _)| *old).collect();
     let next: Vec<i64> = moves.iter().map(|(_, row)| row.next_offset).collect();
     let last: Vec<Option<i64>> = moves.iter().map(|(_, row)| row.last_offset).collect();
-    let hashes: Vec<Option<Vec<u8>>> = moves.iter().map(|(_, row)| row.last_record_hash.map(|hash| hash.to_vec())).collect();
+    let hashes: Vec<Option<Vec<u8>>> =
+        moves.iter().map(|(_, row)| row.last_record_hash.map(|hash| hash.to_vec())).collect();
     let done = sqlx::query(
         "UPDATE lane_input SET next_offset = moved.next, last_offset = moved.last, last_record_hash = moved.hash \
          FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[]) \

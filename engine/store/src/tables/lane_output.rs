@@ -8,7 +8,10 @@ use crate::error::StoreError;
 use crate::rows::OutputRow;
 use crate::tables::{all_or_broken, lane_id, smallint};
 
-pub(crate) async fn load(connection: &mut PgConnection, lanes: &[LaneId]) -> Result<Vec<OutputRow>, StoreError> {
+pub(crate) async fn load(
+    connection: &mut PgConnection,
+    lanes: &[LaneId],
+) -> Result<Vec<OutputRow>, StoreError> {
     let ids: Vec<i16> = lanes.iter().copied().map(smallint).collect();
     let rows = sqlx::query(
         "SELECT lane, topic, partition, last_seq, last_acked_offset FROM lane_output WHERE lane = ANY($1) \
@@ -30,7 +33,10 @@ pub(crate) async fn load(connection: &mut PgConnection, lanes: &[LaneId]) -> Res
         .collect()
 }
 
-pub(crate) async fn write(connection: &mut PgConnection, rows: &[OutputRow]) -> Result<(), StoreError> {
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    rows: &[OutputRow],
+) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }

@@ -8,9 +8,15 @@ use crate::error::StoreError;
 use crate::rows::PeerRow;
 use crate::tables::{all_or_broken, lane_id, smallint};
 
-pub(crate) async fn load(connection: &mut PgConnection, lanes: &[LaneId]) -> Result<Vec<PeerRow>, StoreError> {
+pub(crate) async fn load(
+    connection: &mut PgConnection,
+    lanes: &[LaneId],
+) -> Result<Vec<PeerRow>, StoreError> {
     let ids: Vec<i16> = lanes.iter().copied().map(smallint).collect();
-    let rows = sqlx::query("SELECT lane, source, last_seq FROM lane_peer WHERE lane = ANY($1)").bind(ids).fetch_all(connection).await?;
+    let rows = sqlx::query("SELECT lane, source, last_seq FROM lane_peer WHERE lane = ANY($1)")
+        .bind(ids)
+        .fetch_all(connection)
+        .await?;
     rows.iter()
         .map(|row| {
             Ok(PeerRow {
@@ -22,7 +28,10 @@ pub(crate) async fn load(connection: &mut PgConnection, lanes: &[LaneId]) -> Res
         .collect()
 }
 
-pub(crate) async fn write(connection: &mut PgConnection, rows: &[PeerRow]) -> Result<(), StoreError> {
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    rows: &[PeerRow],
+) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }

@@ -35,7 +35,10 @@ pub(crate) async fn due(
         .collect()
 }
 
-pub(crate) async fn next(connection: &mut PgConnection, lanes: &[LaneId]) -> Result<Option<Micros>, StoreError> {
+pub(crate) async fn next(
+    connection: &mut PgConnection,
+    lanes: &[LaneId],
+) -> Result<Option<Micros>, StoreError> {
     let ids: Vec<i16> = lanes.iter().copied().map(smallint).collect();
     // One index probe per lane; a plain min() over several lanes would read them whole.
     let next: Option<i64> = sqlx::query_scalar(
@@ -48,7 +51,10 @@ pub(crate) async fn next(connection: &mut PgConnection, lanes: &[LaneId]) -> Res
     Ok(next.map(Micros))
 }
 
-pub(crate) async fn clear(connection: &mut PgConnection, timers: &[(FlowId, String)]) -> Result<(), StoreError> {
+pub(crate) async fn clear(
+    connection: &mut PgConnection,
+    timers: &[(FlowId, String)],
+) -> Result<(), StoreError> {
     if timers.is_empty() {
         return Ok(());
     }
@@ -65,7 +71,10 @@ pub(crate) async fn clear(connection: &mut PgConnection, timers: &[(FlowId, Stri
     Ok(())
 }
 
-pub(crate) async fn set(connection: &mut PgConnection, timers: &[TimerRow]) -> Result<(), StoreError> {
+pub(crate) async fn set(
+    connection: &mut PgConnection,
+    timers: &[TimerRow],
+) -> Result<(), StoreError> {
     if timers.is_empty() {
         return Ok(());
     }

@@ -25,9 +25,18 @@ pub(crate) async fn heartbeat(
         "SELECT (SELECT count(*) FROM worker WHERE heartbeat > clock_timestamp() - make_interval(secs => $1)) AS workers, \
          (SELECT count(*) FROM lane) AS lanes, {NOW_MICROS} AS now"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(alive_for.as_secs_f64()).fetch_one(connection).await?;
-    let count = |column: &str| -> Result<usize, StoreError> { Ok(usize::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0)) };
-    Ok(WorkerShare { workers: count("workers")?.max(1), lanes: count("lanes")?, now: Micros(row.try_get("now")?) })
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(alive_for.as_secs_f64())
+        .fetch_one(connection)
+        .await?;
+    let count = |column: &str| -> Result<usize, StoreError> {
+        Ok(usize::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0))
+    };
+    Ok(WorkerShare {
+        workers: count("workers")?.max(1),
+        lanes: count("lanes")?,
+        now: Micros(row.try_get("now")?),
+    })
 }
 
 pub(crate) async fn leave(connection: &mut PgConnection, worker: &str) -> Result<(), StoreError> {

@@ -1,0 +1,227 @@
+//! Before a claimed lane does anything: is this the same Kafka and the same Postgres, are positions still valid, did
+//! Postgres lose commits; and then what the journal holds and the topics do not is published (protocol section 2).
+
+use signalbox_bus::{BusError, Inbound, LaneBus, LogRange, Outbound, Position};
+use signalbox_schemas::{LaneId, TopicName, headers};
+use signalbox_store::{InputRow, Installation, LaneStore, OutputRow, StoreError};
+use std::collections::BTreeMap;
+
+use crate::lane::Lane;
+use crate::outbox::decode_records;
+
+/// Records read at once while looking for a lane's last sequence, and journal rows read at once.
+const STRETCH: i64 = 2_000;
+const ROWS: usize = 1_000;
+
+/// Why a lane cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClaimError {
+    /// Try again later.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// Try again later.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another cluster or another database: nothing may be done until a person has looked.
+    #[error("{0}")]
+    Installation(String),
+    /// The lane's own positions do not fit what is there: stop it and page.
+    #[error("{0}")]
+    Lane(String),
+}
+
+/// Refuses to work against another Kafka or another Postgres than before.
+pub(crate) fn check_installation(
+    installation: &Installation,
+    cluster: &str,
+) -> Result<(), ClaimError> {
+    let differs = |what: &str, was: &Option<String>, is: &str| match was {
+        Some(was) if was != is => Err(ClaimError::Installation(format!(
+            "{what} was {was} and is {is} now: another cluster, a restored database or a promoted standby; reconcile first"
+        ))),
+        _ => Ok(()),
+    };
+    differs("the Kafka cluster id", &installation.kafka_cluster, cluster)?;
+    differs(
+        "the Postgres system identifier",
+        &installation.system_identifier,
+        &installation.current_system_identifier,
+    )?;
+    differs("the Postgres timeline", &installation.timeline, &installation.current_timeline)
+}
+
+/// Checks every input and returns where to read on. Inputs never read before begin at the start of their log.
+pub(crate) async fn check_inputs<B: LaneBus, S: LaneStore>(
+    lane: &mut Lane,
+    topics: &[TopicName],
+    bus: &mut B,
+    store: &mut S,
+) -> Result<Vec<Position>, ClaimError> {
+    let id = lane.id();
+    let mut begun = Vec::new();
+    for topic in topics {
+        let range = bus.range(topic, id.partition()).await?;
+        match lane.position.inputs.get(topic) {
+            Some(row) => check_input(row, range, bus).await?,
+            None => begun.push(InputRow {
+                lane: id,
+                topic: topic.clone(),
+                next_offset: range.start.max(0),
+                last_offset: None,
+                last_record_hash: None,
+            }),
+        }
+    }
+    if !begun.is_empty() {
+        store.begin_inputs(&begun).await?;
+        lane.position.inputs.extend(begun.into_iter().map(|row| (row.topic.clone(), row)));
+    }
+    let position = |row: &InputRow| Position {
+        topic: row.topic.clone(),
+        partition: id.partition(),
+        offset: row.next_offset,
+    };
+    Ok(lane
+        .position
+        .inputs
+        .values()
+        .filter(|row| topics.contains(&row.topic))
+        .map(position)
+        .collect())
+}
+
+async fn check_input<B: LaneBus>(
+    row: &InputRow,
+    range: LogRange,
+    bus: &mut B,
+) -> Result<(), ClaimError> {
+    let at = format!("{}-{}", row.topic, row.lane);
+    if row.next_offset < range.start || row.next_offset > range.end {
+        return Err(ClaimError::Lane(format!(
+            "{at}: the lane is at offset {}, the log holds {} to {}: records were lost or the topic was made anew",
+            row.next_offset, range.start, range.end
+        )));
+    }
+    let (Some(offset), Some(hash)) = (row.last_offset, row.last_record_hash) else { return Ok(()) };
+    if offset < range.start {
+        return Ok(());
+    }
+    let found = bus.read(&row.topic, row.lane.partition(), offset, offset + 1).await?;
+    match found.first() {
+        Some(record) if record.content_hash() == hash => Ok(()),
+        // Compaction or an aborted transaction may have taken the record; another record there is another topic.
+        None => Ok(()),
+        Some(_) => Err(ClaimError::Lane(format!(
+            "{at}: offset {offset} holds another record than the one that was consumed: the topic was made anew"
+        ))),
+    }
+}
+
+/// Finds what of the journal is missing on the topics and queues it, in order. Everything that was in flight is settled
+/// by what the logs hold.
+pub(crate) async fn resume<B: LaneBus, S: LaneStore>(
+    lane: &mut Lane,
+    bus: &mut B,
+    store: &mut S,
+) -> Result<usize, ClaimError> {
+    lane.forget_in_flight();
+    let id = lane.id();
+    let mut found: BTreeMap<(TopicName, i32), i64> = BTreeMap::new();
+    for (output, row) in &lane.position.outputs {
+        let last = last_on_topic(id, row, lane.pub_seq, bus).await?;
+        if last > lane.position.out_seq {
+            return Err(ClaimError::Lane(format!(
+                "{}-{}: holds sequence {last} of lane {id}, the store gave out {} at most: Postgres lost commits; reconcile first",
+                row.topic, row.partition, lane.position.out_seq
+            )));
+        }
+        found.insert(output.clone(), last);
+    }
+    let behind =
+        lane.position.outputs.iter().filter_map(|(output, row)| {
+            found.get(output).copied().filter(|last| *last < row.last_seq)
+        });
+    let Some(lowest) = behind.min() else {
+        lane.settle(tokio::time::Instant::now());
+        return Ok(0);
+    };
+    republish(lane, &found, lowest, bus, store).await
+}
+
+/// The lane's last sequence on an output.
+async fn last_on_topic<B: LaneBus>(
+    lane: LaneId,
+    row: &OutputRow,
+    pub_seq: i64,
+    bus: &mut B,
+) -> Result<i64, ClaimError> {
+    let range = bus.range(&row.topic, row.partition).await?;
+    let last_in = |records: &[Inbound]| {
+        let own = |record: &&Inbound| record.number(headers::LANE) == Some(i64::from(lane.0));
+        records.iter().filter(own).filter_map(|record| record.number(headers::LANE_SEQ)).max()
+    };
+    // The record at the last acknowledged offset is read too: it is the floor.
+    let from = row.last_acked_offset.max(range.start);
+    if row.last_acked_offset < range.end {
+        let records = bus.read(&row.topic, row.partition, from, range.end).await?;
+        if let Some(last) = last_in(&records) {
+            return Ok(last);
+        }
+    }
+    // The broker lost its tail, or the record has expired: search backwards from the end.
+    let mut end = from.min(range.end);
+    while end > range.start {
+        let begin = (end - STRETCH).max(range.start);
+        let records = bus.read(&row.topic, row.partition, begin, end).await?;
+        if let Some(last) = last_in(&records) {
+            return Ok(last);
+        }
+        end = begin;
+    }
+    // Nothing of this lane is there. Where retention took records, what was acknowledged is done; otherwise it is lost.
+    Ok(if range.start > 0 { pub_seq.min(row.last_seq) } else { 0 })
+}
+
+async fn republish<B: LaneBus, S: LaneStore>(
+    lane: &mut Lane,
+    found: &BTreeMap<(TopicName, i32), i64>,
+    lowest: i64,
+    bus: &mut B,
+    store: &mut S,
+) -> Result<usize, ClaimError> {
+    let id = lane.id();
+    let mut after = store.journal_seq_of(id, lowest).await?;
+    let mut count = 0;
+    loop {
+        let rows = store.journal_after(id, after, ROWS).await?;
+        let Some(last) = rows.last() else { break };
+        after = last.seq;
+        for row in &rows {
+            let records = decode_records(&row.records).map_err(|error| {
+                ClaimError::Lane(format!(
+                    "lane {id}: journal row {} is unreadable: {error}",
+                    row.seq
+                ))
+            })?;
+            let missing: Vec<(i64, &Outbound)> = records
+                .iter()
+                .filter_map(|record| Some((record.lane_seq()?, record)))
+                .filter(|(seq, record)| {
+                    found
+                        .get(&(record.topic.clone(), record.partition))
+                        .is_none_or(|last| seq > last)
+                })
+                .collect();
+            if !missing.is_empty() {
+                lane.publishing_row(row.seq, row.out_last);
+            }
+            for (seq, record) in missing {
+                lane.publishing(seq);
+                bus.publish(id.0, seq, record)?;
+                count += 1;
+            }
+        }
+    }
+    lane.settle(tokio::time::Instant::now());
+    Ok(count)
+}

@@ -1,0 +1,558 @@
+//! The tick without I/O: what a batch of inputs makes of lanes and flows, what is written and what is published.
+//! It may run twice for one tick: again with what was lost in the transaction (protocol section 3, step 2).
+
+mod draft;
+mod rows;
+
+use serde_json::{Value, json};
+use signalbox_bus::{Codec, Inbound, Outbound};
+use signalbox_flow::{Context, Decision, Flow, Input, Refusal, Start, Status};
+use signalbox_schemas::{
+    AttemptId, Contract, ErrorClass, FlowId, LaneId, Micros, TenantKey, TopicName, headers,
+};
+use signalbox_store::{CommandRow, Contest, InputRow, Losers, TickWrite};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::intake::{Body, StartWork, Work, WorkInput};
+use crate::lane::LanePosition;
+use crate::library::JourneyLibrary;
+use crate::outbox::{Cause, Death, Draft};
+use draft::Drafter;
+use rows::NetRows;
+
+/// Everything that a tick is decided from.
+pub(crate) struct Tick<'a> {
+    pub(crate) now: Micros,
+    pub(crate) key: &'a TenantKey,
+    pub(crate) codec: &'a Codec,
+    pub(crate) library: &'a JourneyLibrary,
+    pub(crate) forwards: &'a TopicName,
+    pub(crate) record_bytes_max: usize,
+    pub(crate) dedupe_horizon: Duration,
+    pub(crate) lanes: &'a BTreeMap<LaneId, LanePosition>,
+    /// Flows as committed; a flow that is missing does not exist.
+    pub(crate) flows: &'a HashMap<FlowId, Arc<Flow>>,
+    pub(crate) works: &'a [Work],
+}
+
+/// What a tick comes to.
+#[derive(Default)]
+pub(crate) struct Decided {
+    pub(crate) write: TickWrite,
+    pub(crate) contest: Contest,
+    /// Lanes afterwards.
+    pub(crate) lanes: BTreeMap<LaneId, LanePosition>,
+    /// Flows afterwards, those that changed.
+    pub(crate) flows: HashMap<FlowId, Arc<Flow>>,
+    /// Records in sequence order per lane.
+    pub(crate) publish: Vec<(LaneId, i64, Outbound)>,
+    /// Journal rows that publish: lane, position, last sequence.
+    pub(crate) published_rows: Vec<(LaneId, i64, i64)>,
+    /// Earliest timer that it sets.
+    pub(crate) next_timer: Option<Micros>,
+    /// For metrics, once it is committed.
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Something worth counting.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Note {
+    Started(String),
+    Ended(String, String),
+    Dead(TopicName, &'static str, String),
+    Repeat(&'static str),
+    Conflict,
+    TimerLate(Duration),
+}
+
+impl Tick<'_> {
+    /// Decides everything. With the first pass nothing is lost yet; its contest is what may be.
+    pub(crate) fn decide(&self, losers: &Losers) -> Decided {
+        let mut desk = Deciding {
+            tick: self,
+            losers,
+            rows: NetRows::default(),
+            decided: Decided { lanes: self.lanes.clone(), ..Decided::default() },
+        };
+        for work in self.works {
+            desk.apply(work);
+        }
+        desk.finish()
+    }
+
+    /// Decides with the losers of a contest. Whatever a second pass would newly contest counts as lost, which is the
+    /// careful side: a write that may be out, a key that is taken.
+    pub(crate) fn decide_again(&self, first: &Contest, losers: Losers) -> Decided {
+        let mut losers = losers;
+        loop {
+            let decided = self.decide(&losers);
+            let new: Vec<AttemptId> = decided
+                .contest
+                .abandons
+                .iter()
+                .copied()
+                .filter(|id| !first.abandons.contains(id))
+                .collect();
+            if new.is_empty() {
+                return decided;
+            }
+            losers.sending.extend(new);
+        }
+    }
+}
+
+/// One pass over the works of a tick.
+struct Deciding<'t, 'd> {
+    tick: &'d Tick<'t>,
+    losers: &'d Losers,
+    rows: NetRows,
+    decided: Decided,
+}
+
+/// A transition before it is journaled.
+struct Transition<'a> {
+    kind: &'static str,
+    flow: Option<&'a Flow>,
+    before: Option<&'a Flow>,
+    actor: String,
+    reason: String,
+}
+
+impl<'d> Deciding<'_, 'd> {
+    fn apply(&mut self, work: &'d Work) {
+        if !self.moves_on(work) {
+            return;
+        }
+        match &work.body {
+            Body::Start(start) => self.start(work, start),
+            Body::Command { journey, flow, aggregate, tenant, record, value } => {
+                match self.flow(*flow) {
+                    Some(found) => self.step(work, &found, Input::Command { record, value }),
+                    None => {
+                        let rejection = rejection(
+                            aggregate,
+                            tenant,
+                            record,
+                            "no_such_flow",
+                            "there is no such payout or journey; check the id",
+                            self.tick.now,
+                        );
+                        self.reject(work, None, aggregate, journey.events_topic(), rejection);
+                    }
+                }
+            }
+            Body::Outcome { flow, attempt, capability, value } => match self.flow(*flow) {
+                Some(found) => {
+                    self.step(work, &found, Input::Outcome { attempt: *attempt, capability, value })
+                }
+                None => self.die(
+                    work,
+                    None,
+                    Death::unprocessable(
+                        "no_such_flow",
+                        "the outcome answers a flow that does not exist".to_owned(),
+                    ),
+                ),
+            },
+            Body::Timer => self.timer(work),
+            Body::Forward { home } => self.forward(work, *home),
+            Body::Dead(death) => self.die(work, None, death.clone()),
+        }
+    }
+
+    /// Moves the input on; false where the record was applied before.
+    fn moves_on(&mut self, work: &Work) -> bool {
+        let WorkInput::Record(record) = &work.input else { return true };
+        let Some(lane) = self.decided.lanes.get_mut(&work.lane) else { return false };
+        let input = lane.inputs.entry(record.topic.clone()).or_insert_with(|| InputRow {
+            lane: work.lane,
+            topic: record.topic.clone(),
+            next_offset: 0,
+            last_offset: None,
+            last_record_hash: None,
+        });
+        if record.offset < input.next_offset {
+            self.decided.notes.push(Note::Repeat("offset"));
+            return false;
+        }
+        input.next_offset = record.offset + 1;
+        input.last_offset = Some(record.offset);
+        input.last_record_hash = Some(record.content_hash());
+        let Some((source, seq)) = work.peer else { return true };
+        let last = lane.peers.entry(source).or_insert(0);
+        if seq <= *last {
+            self.decided.notes.push(Note::Repeat("forward"));
+            return false;
+        }
+        *last = seq;
+        self.rows.peer(work.lane, source, seq);
+        true
+    }
+
+    fn flow(&self, id: FlowId) -> Option<Arc<Flow>> {
+        self.decided.flows.get(&id).or_else(|| self.tick.flows.get(&id)).cloned()
+    }
+
+    fn context(&self) -> Context<'d> {
+        Context { now: self.tick.now, key: self.tick.key, sending: &self.losers.sending }
+    }
+
+    fn start(&mut self, work: &'d Work, start: &'d StartWork) {
+        let now = self.tick.now;
+        let reject = |reason, detail| {
+            rejection(&start.aggregate, &start.tenant, &start.record, reason, detail, now)
+        };
+        let events = start.journey.events_topic();
+        if let Some(found) = self.flow(start.flow) {
+            if Contract::content_hash(&start.record, &found.command) == start.hash {
+                return self.repeated(work, start, &found);
+            }
+            self.decided.notes.push(Note::Conflict);
+            let told = reject(
+                "idempotency_conflict",
+                "the same id was used with another content; use a new id",
+            );
+            return self.reject(work, Some(start.flow), &start.aggregate, events, told);
+        }
+        if let Some(holder) = self
+            .losers
+            .commands
+            .iter()
+            .find(|held| held.tenant == start.tenant && held.key == start.key)
+        {
+            self.decided.notes.push(Note::Conflict);
+            let told = reject(
+                "idempotency_conflict",
+                "the idempotency key belongs to another request; use a new key",
+            );
+            return self.reject(work, Some(holder.flow), &start.aggregate, events, told);
+        }
+        if self.too_old(work) {
+            let told = reject(
+                "too_old",
+                "the command is older than keys are remembered; send it again as a new request",
+            );
+            return self.reject(work, None, &start.aggregate, events, told);
+        }
+        let begun = signalbox_flow::begin(
+            &start.journey,
+            Start { command: &start.value, lane: work.lane },
+            self.context(),
+        );
+        match begun {
+            Ok(decision) => {
+                let applied = self.transition(work, None, decision);
+                if applied {
+                    self.decided.contest.commands.push(CommandRow {
+                        tenant: start.tenant.clone(),
+                        key: start.key.clone(),
+                        hash: start.hash,
+                        flow: start.flow,
+                        record: start.record.clone(),
+                        content: (*start.value).clone(),
+                        accepted_at: now,
+                    });
+                }
+            }
+            Err(refusal) => {
+                let detail = refusal_text(&refusal);
+                self.reject(work, None, &start.aggregate, events, reject("invalid", &detail));
+            }
+        }
+    }
+
+    fn too_old(&self, work: &Work) -> bool {
+        let WorkInput::Record(record) = &work.input else { return false };
+        let made = Micros(record.timestamp_ms.saturating_mul(1_000));
+        record.timestamp_ms > 0 && self.tick.now.since(made) > self.tick.dedupe_horizon
+    }
+
+    fn repeated(&mut self, work: &'d Work, start: &StartWork, found: &Flow) {
+        self.decided.notes.push(Note::Repeat("command"));
+        let told = json!({
+            "aggregate_id": start.aggregate, "tenant": start.tenant, "command": start.record, "flow_id": found.id,
+            "state": found.state, "ended": found.status == Status::Ended, "occurred_at": self.tick.now});
+        let transition = Transition {
+            kind: "repeat",
+            flow: None,
+            before: None,
+            actor: "command".to_owned(),
+            reason: "request_repeated".to_owned(),
+        };
+        self.tell(
+            work,
+            transition,
+            start.journey.events_topic(),
+            (&start.aggregate, Some(start.flow)),
+            ("signalbox.RequestRepeated", told),
+        );
+    }
+
+    fn reject(
+        &mut self,
+        work: &'d Work,
+        flow: Option<FlowId>,
+        aggregate: &signalbox_schemas::AggregateId,
+        topic: &TopicName,
+        mut told: Value,
+    ) {
+        if let (Some(flow), Some(fields)) = (flow, told.as_object_mut()) {
+            fields.insert("flow_id".to_owned(), json!(flow));
+        }
+        let reason = told.get("reason").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let transition = Transition {
+            kind: "reject",
+            flow: None,
+            before: None,
+            actor: "command".to_owned(),
+            reason,
+        };
+        self.tell(work, transition, topic, (aggregate, flow), ("signalbox.RequestRejected", told));
+    }
+
+    fn timer(&mut self, work: &'d Work) {
+        let WorkInput::Timer(timer) = &work.input else { return };
+        let Some(found) = self.flow(timer.flow) else {
+            return self.rows.clear_timer(timer.flow, timer.name.clone());
+        };
+        // The flow may have cancelled or moved the timer after it was read.
+        match found.data.timers.get(&timer.name) {
+            Some(due) if *due <= self.tick.now => {
+                self.decided.notes.push(Note::TimerLate(self.tick.now.since(timer.due_at)));
+                self.step(work, &found, Input::Timer { name: &timer.name });
+            }
+            Some(_) => {}
+            None => self.rows.clear_timer(timer.flow, timer.name.clone()),
+        }
+    }
+
+    fn step(&mut self, work: &'d Work, flow: &Arc<Flow>, input: Input<'_>) {
+        let Some(journey) = self.tick.library.version(&flow.journey, flow.version) else {
+            let text = format!(
+                "journey {} version {} is not known to this worker",
+                flow.journey, flow.version
+            );
+            return self.die(work, Some(flow), Death::unprocessable("no_journey", text));
+        };
+        match signalbox_flow::step(journey, flow, input, self.context()) {
+            Ok(decision) => {
+                self.transition(work, Some(flow), decision);
+            }
+            Err(Refusal::Known) => {
+                if let WorkInput::Timer(timer) = &work.input {
+                    self.rows.clear_timer(timer.flow, timer.name.clone());
+                }
+                self.decided.notes.push(Note::Repeat("input"));
+            }
+            Err(Refusal::NotPossibleNow { detail }) => {
+                if let Input::Command { record, .. } = input {
+                    let told = rejection(
+                        &flow.aggregate,
+                        &flow.tenant,
+                        record,
+                        "not_possible_now",
+                        &detail,
+                        self.tick.now,
+                    );
+                    self.reject(work, Some(flow.id), &flow.aggregate, journey.events_topic(), told);
+                }
+            }
+            Err(Refusal::Unresolvable { detail }) => {
+                self.die(work, Some(flow), Death::unprocessable("unresolvable", detail))
+            }
+        }
+    }
+
+    /// Takes a decision over: records, rows, journal. A decision whose records cannot be encoded or delivered is not
+    /// taken: its input is dead and the flow stays. True where it was taken.
+    fn transition(
+        &mut self,
+        work: &'d Work,
+        before: Option<&Arc<Flow>>,
+        decision: Decision,
+    ) -> bool {
+        let Decision { flow, effects, actor, reason, .. } = decision;
+        let drafter = Drafter {
+            codec: self.tick.codec,
+            bytes_max: self.tick.record_bytes_max,
+            cause: self.cause(work),
+        };
+        let drafts = match drafter.drafts(&flow, &effects) {
+            Ok(drafts) => drafts,
+            Err(death) => {
+                self.die(work, before, death);
+                return false;
+            }
+        };
+        self.rows.effects(&flow, effects, self.tick.now, &mut self.decided.contest);
+        let kind = if before.is_none() { "start" } else { "step" };
+        if before.is_none() {
+            self.decided.notes.push(Note::Started(flow.journey.to_string()));
+        }
+        if flow.status == Status::Ended
+            && before.is_none_or(|before| before.status == Status::Running)
+        {
+            self.decided.notes.push(Note::Ended(flow.journey.to_string(), flow.state.to_string()));
+        }
+        let transition =
+            Transition { kind, flow: Some(&flow), before: before.map(Arc::as_ref), actor, reason };
+        self.journal(work, transition, drafts);
+        self.decided.flows.insert(flow.id, Arc::new(flow));
+        true
+    }
+
+    fn forward(&mut self, work: &'d Work, home: LaneId) {
+        let WorkInput::Record(record) = &work.input else { return };
+        let draft = crate::outbox::forward(record, self.tick.forwards, home);
+        let transition = Transition {
+            kind: "forward",
+            flow: None,
+            before: None,
+            actor: "lane".to_owned(),
+            reason: format!("home lane {home}"),
+        };
+        self.journal(work, transition, vec![draft]);
+    }
+
+    /// Sends an input to its dead-letter topic. A timer has no record: then only the journal and the flow tell.
+    fn die(&mut self, work: &'d Work, flow: Option<&Arc<Flow>>, death: Death) {
+        let drafts = match &work.input {
+            WorkInput::Record(record) => {
+                vec![crate::outbox::dead_letter(record, &death, self.tick.now)]
+            }
+            WorkInput::Timer(timer) => {
+                self.rows.clear_timer(timer.flow, timer.name.clone());
+                Vec::new()
+            }
+        };
+        let topic =
+            drafts.first().map_or_else(|| TopicName::from("timer"), |draft| draft.topic.clone());
+        self.decided.notes.push(Note::Dead(topic, death.code, death.message.clone()));
+        let marked = flow.map(|flow| {
+            let mut marked = Flow::clone(flow);
+            marked.data.marked = Some(death.code.to_owned());
+            marked.rev += 1;
+            marked
+        });
+        let before = flow.map(Arc::as_ref);
+        let transition = Transition {
+            kind: "dead_letter",
+            flow: marked.as_ref(),
+            before,
+            actor: "lane".to_owned(),
+            reason: death.code.to_owned(),
+        };
+        self.journal(work, transition, drafts);
+        if let Some(marked) = marked {
+            self.decided.flows.insert(marked.id, Arc::new(marked));
+        }
+    }
+
+    /// Publishes one record that answers a command, without a step.
+    fn tell(
+        &mut self,
+        work: &'d Work,
+        transition: Transition<'_>,
+        topic: &TopicName,
+        about: (&signalbox_schemas::AggregateId, Option<FlowId>),
+        (record, value): (&str, Value),
+    ) {
+        let drafter = Drafter {
+            codec: self.tick.codec,
+            bytes_max: self.tick.record_bytes_max,
+            cause: self.cause(work),
+        };
+        let ce_id = place_of(&work.input);
+        match drafter.answer(topic, work.lane, about, &record.into(), &value, &ce_id) {
+            Ok(draft) => self.journal(work, transition, vec![draft]),
+            Err(death) => self.die(work, None, death),
+        }
+    }
+
+    fn cause(&self, work: &'d Work) -> Cause<'d> {
+        Cause {
+            ce_id: work.header(headers::CE_ID),
+            traceparent: work.header(headers::TRACEPARENT),
+            now: self.tick.now,
+        }
+    }
+
+    /// Gives records their sequence and writes the journal row.
+    fn journal(&mut self, work: &Work, transition: Transition<'_>, drafts: Vec<Draft>) {
+        let Some(lane) = self.decided.lanes.get_mut(&work.lane) else { return };
+        let first = self.decided.publish.len();
+        let flow_rev = transition.flow.map_or(0, |flow| flow.rev);
+        for draft in drafts {
+            let record = rows::place_record(lane, draft, flow_rev);
+            self.decided.publish.push((work.lane, lane.out_seq, record));
+        }
+        let records: Vec<&Outbound> =
+            self.decided.publish.iter().skip(first).map(|(_, _, record)| record).collect();
+        let row = rows::journal_row(lane, work, &transition, &records, self.tick.now);
+        if !records.is_empty() {
+            self.decided.published_rows.push((work.lane, row.seq, row.out_last));
+        }
+        lane.journal_seq = row.seq;
+        lane.journal_head.clone_from(&row.hash);
+        self.decided.write.journal.push(row);
+    }
+
+    fn finish(mut self) -> Decided {
+        self.decided.write.inputs = rows::moved_inputs(self.tick.lanes, &self.decided.lanes);
+        self.decided.write.flows =
+            rows::flow_writes(self.tick.flows, &self.decided.flows, self.tick.now);
+        self.rows.into_write(&mut self.decided.write);
+        self.decided.next_timer =
+            self.decided.write.timers_set.iter().map(|timer| timer.due_at).min();
+        self.decided
+    }
+}
+
+/// A `signalbox.RequestRejected` value.
+fn rejection(
+    aggregate: &signalbox_schemas::AggregateId,
+    tenant: &signalbox_schemas::Tenant,
+    command: &signalbox_schemas::RecordName,
+    reason: &str,
+    detail: &str,
+    now: Micros,
+) -> Value {
+    json!({"aggregate_id": aggregate, "tenant": tenant, "command": command, "reason": reason, "detail": detail,
+           "problems": [], "flow_id": null, "occurred_at": now})
+}
+
+fn refusal_text(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Known => "the command was applied before".to_owned(),
+        Refusal::NotPossibleNow { detail } | Refusal::Unresolvable { detail } => detail.clone(),
+    }
+}
+
+/// Where an input stands, as the identity of what answers it.
+fn place_of(input: &WorkInput) -> String {
+    match input {
+        WorkInput::Record(record) => place(record),
+        WorkInput::Timer(timer) => format!("{}:{}", timer.flow, timer.name),
+    }
+}
+
+fn place(record: &Inbound) -> String {
+    format!("{}-{}@{}", record.topic, record.partition, record.offset)
+}
+
+/// A store's refusal of one record's values.
+pub(crate) fn refused_by_store() -> Death {
+    Death {
+        stage: "TASK_PUT",
+        code: "store_refused",
+        class: ErrorClass::RequiresRepair,
+        message: "the store refuses a value of this record".to_owned(),
+    }
+}
+
+/// Flows that a tick needs and that are not in the cache.
+pub(crate) fn needed(works: &[Work]) -> BTreeSet<FlowId> {
+    works.iter().filter_map(Work::flow).collect()
+}

@@ -1,0 +1,196 @@
+//! Decisions as rows: one net row per key, journal rows chained, inputs compared with where they were.
+
+use signalbox_bus::Outbound;
+use signalbox_flow::{Effect, Flow, Status};
+use signalbox_schemas::{Effect as CallEffect, FlowId, LaneId, Micros, TopicName};
+use signalbox_store::{
+    Contest, FlowRow, FlowWrite, InputRow, JournalRow, NewAttempt, OutputRow, PeerRow, TickWrite,
+    TimerRow, seal,
+};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::Transition;
+use crate::intake::{Work, WorkInput};
+use crate::lane::LanePosition;
+use crate::outbox::{Draft, encode_records, place};
+
+/// Rows of which only the last state within a tick counts.
+#[derive(Default)]
+pub(super) struct NetRows {
+    attempts: Vec<NewAttempt>,
+    timers: BTreeMap<(FlowId, String), Option<TimerRow>>,
+    peers: BTreeMap<(LaneId, LaneId), i64>,
+}
+
+impl NetRows {
+    pub(super) fn peer(&mut self, lane: LaneId, source: LaneId, last_seq: i64) {
+        self.peers.insert((lane, source), last_seq);
+    }
+
+    pub(super) fn clear_timer(&mut self, flow: FlowId, name: String) {
+        self.timers.insert((flow, name), None);
+    }
+
+    /// What a step's effects write, records apart.
+    pub(super) fn effects(
+        &mut self,
+        flow: &Flow,
+        effects: Vec<Effect>,
+        now: Micros,
+        contest: &mut Contest,
+    ) {
+        for effect in effects {
+            match effect {
+                Effect::Ask {
+                    step, group, attempt, capability, effect: CallEffect::Write, ..
+                } => {
+                    let (lane, flow) = (flow.lane, flow.id);
+                    self.attempts.push(NewAttempt {
+                        id: attempt,
+                        lane,
+                        flow,
+                        step,
+                        group,
+                        capability,
+                        planned_at: now,
+                    });
+                }
+                Effect::Abandon { attempt } => contest.abandons.push(attempt),
+                Effect::SetTimer { name, due } => {
+                    let timer = TimerRow {
+                        due_at: due,
+                        flow: flow.id,
+                        name: name.clone(),
+                        lane: flow.lane,
+                    };
+                    self.timers.insert((flow.id, name), Some(timer));
+                }
+                Effect::CancelTimer { name } => self.clear_timer(flow.id, name),
+                Effect::Ask { effect: CallEffect::Read, .. } | Effect::Publish { .. } => {}
+            }
+        }
+    }
+
+    pub(super) fn into_write(self, write: &mut TickWrite) {
+        write.attempts = self.attempts;
+        write.peers = self
+            .peers
+            .into_iter()
+            .map(|((lane, source), last_seq)| PeerRow { lane, source, last_seq })
+            .collect();
+        for (key, timer) in self.timers {
+            match timer {
+                Some(timer) => write.timers_set.push(timer),
+                None => write.timers_cleared.push(key),
+            }
+        }
+    }
+}
+
+/// Gives a draft the lane's next sequence and moves the output.
+pub(super) fn place_record(lane: &mut LanePosition, draft: Draft, flow_rev: i64) -> Outbound {
+    lane.out_seq += 1;
+    let output =
+        lane.outputs.entry((draft.topic.clone(), draft.partition)).or_insert_with(|| OutputRow {
+            lane: lane.fence.lane,
+            topic: draft.topic.clone(),
+            partition: draft.partition,
+            last_seq: 0,
+            last_acked_offset: -1,
+        });
+    let prev = std::mem::replace(&mut output.last_seq, lane.out_seq);
+    place(draft, lane.fence.lane, lane.fence.epoch, lane.out_seq, prev, flow_rev)
+}
+
+/// The journal row of a transition, linked to the one before it.
+pub(super) fn journal_row(
+    lane: &LanePosition,
+    work: &Work,
+    transition: &Transition<'_>,
+    records: &[&Outbound],
+    now: Micros,
+) -> JournalRow {
+    let record = match &work.input {
+        WorkInput::Record(record) => Some(record),
+        WorkInput::Timer(_) => None,
+    };
+    let flow = transition.flow.or(transition.before);
+    let row = JournalRow {
+        lane: work.lane,
+        seq: lane.journal_seq + 1,
+        at: now,
+        flow: flow.map(|flow| flow.id).or_else(|| work.flow()),
+        flow_rev: transition.flow.map_or(0, |flow| flow.rev),
+        kind: transition.kind.to_owned(),
+        input_topic: record.map(|record| record.topic.clone()),
+        input_partition: record.map(|record| record.partition),
+        input_offset: record.map(|record| record.offset),
+        actor: transition.actor.clone(),
+        reason: transition.reason.clone(),
+        journey: flow.map(|flow| flow.journey.clone()),
+        version: flow.map(|flow| flow.version),
+        before: transition.before.map(|flow| flow.state.clone()),
+        after: transition.flow.map(|flow| flow.state.clone()),
+        out_last: lane.out_seq,
+        records: encode_records(records).unwrap_or_default(),
+        prev_hash: Vec::new(),
+        hash: Vec::new(),
+    };
+    let head = if lane.journal_head.is_empty() {
+        signalbox_store::GENESIS.to_vec()
+    } else {
+        lane.journal_head.clone()
+    };
+    seal(row, &head)
+}
+
+/// Inputs that moved, with where they were.
+pub(super) fn moved_inputs(
+    before: &BTreeMap<LaneId, LanePosition>,
+    after: &BTreeMap<LaneId, LanePosition>,
+) -> Vec<(i64, InputRow)> {
+    let moved = |lane: &LaneId, topic: &TopicName, row: &InputRow| {
+        let old = before
+            .get(lane)
+            .and_then(|position| position.inputs.get(topic))
+            .map_or(0, |old| old.next_offset);
+        (old != row.next_offset).then(|| (old, row.clone()))
+    };
+    after
+        .iter()
+        .flat_map(|(lane, position)| {
+            position.inputs.iter().filter_map(move |(topic, row)| moved(lane, topic, row))
+        })
+        .collect()
+}
+
+/// Flows that changed, with the revision that must be there.
+pub(super) fn flow_writes(
+    before: &HashMap<FlowId, Arc<Flow>>,
+    after: &HashMap<FlowId, Arc<Flow>>,
+    now: Micros,
+) -> Vec<FlowWrite> {
+    let write = |flow: &Arc<Flow>| FlowWrite {
+        row: flow_row(flow, now),
+        expected_rev: before.get(&flow.id).map(|old| old.rev),
+    };
+    after.values().map(write).collect()
+}
+
+fn flow_row(flow: &Flow, now: Micros) -> FlowRow {
+    FlowRow {
+        id: flow.id,
+        tenant: flow.tenant.clone(),
+        aggregate: flow.aggregate.clone(),
+        lane: flow.lane,
+        journey: flow.journey.clone(),
+        version: flow.version,
+        state: flow.state.clone(),
+        ended: flow.status == Status::Ended,
+        rev: flow.rev,
+        started_at: flow.started_at,
+        updated_at: now,
+        data: serde_json::to_value(&flow.data).unwrap_or_default(),
+    }
+}

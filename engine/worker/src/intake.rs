@@ -1,0 +1,288 @@
+//! What a record is to its lane, before any flow is asked: a start, a command, an outcome, somebody else's, or dead.
+//! It decodes and checks keys; it applies nothing.
+
+use serde_json::Value;
+use signalbox_bus::{Codec, Inbound, Undecoded};
+use signalbox_flow::Journey;
+use signalbox_schemas::{
+    AggregateId, AttemptId, Contract, FlowId, JourneyName, LaneId, RecordName, Tenant, TenantKey,
+    TopicName, headers, home_lane, topics::Role,
+};
+use signalbox_store::TimerRow;
+use std::sync::Arc;
+
+use crate::library::JourneyLibrary;
+use crate::outbox::Death;
+
+/// The record by which people decide reviews; it names its journey itself.
+const REVIEW_DECISION: &str = "signalbox.review.ReviewDecision";
+
+/// One thing for a lane to apply.
+#[derive(Clone)]
+pub(crate) struct Work {
+    pub(crate) lane: LaneId,
+    pub(crate) input: WorkInput,
+    /// Source lane and its sequence, where the record was forwarded.
+    pub(crate) peer: Option<(LaneId, i64)>,
+    pub(crate) body: Body,
+}
+
+/// Where it came from.
+#[derive(Clone)]
+pub(crate) enum WorkInput {
+    Record(Arc<Inbound>),
+    Timer(TimerRow),
+}
+
+/// What it is.
+#[derive(Clone)]
+pub(crate) enum Body {
+    Start(Box<StartWork>),
+    Command {
+        journey: Arc<Journey>,
+        flow: FlowId,
+        aggregate: AggregateId,
+        tenant: Tenant,
+        record: RecordName,
+        value: Arc<Value>,
+    },
+    Outcome {
+        flow: FlowId,
+        attempt: AttemptId,
+        capability: String,
+        value: Arc<Value>,
+    },
+    Timer,
+    Forward {
+        home: LaneId,
+    },
+    Dead(Death),
+}
+
+/// A command that may start a flow.
+#[derive(Clone)]
+pub(crate) struct StartWork {
+    pub(crate) journey: Arc<Journey>,
+    pub(crate) flow: FlowId,
+    pub(crate) aggregate: AggregateId,
+    pub(crate) tenant: Tenant,
+    pub(crate) key: String,
+    pub(crate) hash: [u8; 32],
+    pub(crate) record: RecordName,
+    pub(crate) value: Arc<Value>,
+}
+
+/// The schema id of a record is not known yet: learn it, then classify again. Not the record's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UnknownSchema(pub(crate) u32);
+
+/// What classification needs to know.
+pub(crate) struct Desk<'a> {
+    pub(crate) codec: &'a Codec,
+    pub(crate) library: &'a JourneyLibrary,
+    pub(crate) key: &'a TenantKey,
+    pub(crate) lanes: u16,
+    pub(crate) forwards: &'a TopicName,
+    /// Ids of which the registry says that they do not exist.
+    pub(crate) missing_schemas: &'a [u32],
+}
+
+impl Work {
+    /// The flow that it concerns.
+    pub(crate) fn flow(&self) -> Option<FlowId> {
+        match &self.body {
+            Body::Start(start) => Some(start.flow),
+            Body::Command { flow, .. } | Body::Outcome { flow, .. } => Some(*flow),
+            Body::Timer => match &self.input {
+                WorkInput::Timer(timer) => Some(timer.flow),
+                WorkInput::Record(_) => None,
+            },
+            Body::Forward { .. } | Body::Dead(_) => None,
+        }
+    }
+
+    /// A header of its record.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        match &self.input {
+            WorkInput::Record(record) => record.headers.text(name),
+            WorkInput::Timer(_) => None,
+        }
+    }
+
+    /// A timer as work.
+    pub(crate) fn timer(timer: TimerRow) -> Self {
+        Self { lane: timer.lane, input: WorkInput::Timer(timer), peer: None, body: Body::Timer }
+    }
+
+    /// The same work given up.
+    pub(crate) fn dead(&self, death: Death) -> Self {
+        Self { body: Body::Dead(death), ..self.clone() }
+    }
+}
+
+impl Desk<'_> {
+    /// Says what a record is.
+    pub(crate) fn classify(&self, record: Inbound) -> Result<Work, UnknownSchema> {
+        let lane = LaneId(u16::try_from(record.partition).unwrap_or(0));
+        let forwarded = record.topic == *self.forwards;
+        let topic = if forwarded {
+            record.headers.text(headers::FORWARD_TOPIC).map(TopicName::from)
+        } else {
+            Some(record.topic.clone())
+        };
+        let peer = if forwarded { peer(&record) } else { None };
+        let body = match topic {
+            None => Body::Dead(Death::undecodable(format!(
+                "a forwarded record needs the header {}",
+                headers::FORWARD_TOPIC
+            ))),
+            Some(_) if forwarded && peer.is_none() => Body::Dead(Death::undecodable(
+                "a forwarded record needs lane and lane_seq headers".to_owned(),
+            )),
+            Some(topic) => self.body(&topic, lane, &record)?,
+        };
+        Ok(Work { lane, input: WorkInput::Record(Arc::new(record)), peer, body })
+    }
+
+    fn body(
+        &self,
+        topic: &TopicName,
+        lane: LaneId,
+        record: &Inbound,
+    ) -> Result<Body, UnknownSchema> {
+        let role = self.codec.contract().topics().topics.get(topic.as_str()).map(|spec| spec.role);
+        // Only commands have foreign producers, so only they can arrive at another lane than their key's.
+        if role == Some(Role::Command)
+            && let Some(home) = record.key.as_deref().map(|key| home_lane(key, self.lanes))
+            && home != lane
+        {
+            return Ok(Body::Forward { home });
+        }
+        let (name, value) = match self.codec.decode(record.payload.as_deref()) {
+            Ok(decoded) => decoded,
+            Err(Undecoded::UnknownId(id)) if !self.missing_schemas.contains(&id) => {
+                return Err(UnknownSchema(id));
+            }
+            Err(Undecoded::UnknownId(id)) => {
+                return Ok(Body::Dead(Death::undecodable(Undecoded::NoSuchId(id).to_string())));
+            }
+            Err(error) => return Ok(Body::Dead(Death::undecodable(error.to_string()))),
+        };
+        let misplaced = format!("record {name} does not belong to topic {topic}");
+        if !self.codec.belongs(topic, &name) {
+            return Ok(Body::Dead(Death::unprocessable("misplaced", misplaced)));
+        }
+        if contains_nul(&value) {
+            return Ok(Body::Dead(Death::unprocessable(
+                "nul",
+                "text must not contain the character NUL".to_owned(),
+            )));
+        }
+        Ok(match role {
+            Some(Role::Command) => self.command(record, name, value),
+            Some(Role::Outcome) => outcome(lane, &name, value),
+            _ => Body::Dead(Death::unprocessable("misplaced", misplaced)),
+        })
+    }
+
+    fn command(&self, record: &Inbound, name: RecordName, value: Value) -> Body {
+        let dead = |code, message: String| Body::Dead(Death::unprocessable(code, message));
+        let text = |field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
+        let (journey, field) = if let Some(journey) = self.library.starting(&name) {
+            (Arc::clone(journey), journey.aggregate_field().to_owned())
+        } else if let Some(journey) = self.library.reacting(&name) {
+            (Arc::clone(journey), journey.aggregate_field().to_owned())
+        } else if name.as_str() == REVIEW_DECISION {
+            let wanted = JourneyName::from(text("journey").unwrap_or_default());
+            match self.library.newest(&wanted) {
+                Some(journey) => (Arc::clone(journey), "aggregate_id".to_owned()),
+                None => {
+                    return dead(
+                        "no_journey",
+                        "the decision names a journey that does not exist here".to_owned(),
+                    );
+                }
+            }
+        } else {
+            return dead("no_journey", format!("no journey starts with or reacts to {name}"));
+        };
+        let Some(aggregate) = text(&field).filter(|id| !id.is_empty() && id.len() <= 64) else {
+            return dead("bad_aggregate", format!("{field} must have 1 to 64 bytes"));
+        };
+        if record.key_text() != Some(aggregate.as_str()) {
+            return dead("key_mismatch", format!("the record's key must be its {field}"));
+        }
+        let tenant = Tenant::from(text("tenant").unwrap_or_else(|| "default".to_owned()));
+        let aggregate = AggregateId::from(aggregate);
+        let flow = self.key.flow_id(&tenant, journey.name(), &aggregate);
+        let value = Arc::new(value);
+        if *journey.starts_with() != name {
+            return Body::Command { journey, flow, aggregate, tenant, record: name, value };
+        }
+        let key =
+            record.headers.text(headers::IDEMPOTENCY_KEY).unwrap_or(aggregate.as_str()).to_owned();
+        if key.is_empty() || key.len() > 255 || key.contains('\0') {
+            return dead(
+                "bad_idempotency_key",
+                "an idempotency key has 1 to 255 bytes without NUL".to_owned(),
+            );
+        }
+        let hash = Contract::content_hash(&name, &value);
+        Body::Start(Box::new(StartWork {
+            journey,
+            flow,
+            aggregate,
+            tenant,
+            key,
+            hash,
+            record: name,
+            value,
+        }))
+    }
+}
+
+/// Source lane and sequence of a forward.
+fn peer(record: &Inbound) -> Option<(LaneId, i64)> {
+    let source = u16::try_from(record.number(headers::LANE)?).ok()?;
+    Some((LaneId(source), record.number(headers::LANE_SEQ)?))
+}
+
+fn outcome(lane: LaneId, name: &RecordName, value: Value) -> Body {
+    let id = |pointer: &str| {
+        value.pointer(pointer).and_then(Value::as_str).and_then(|text| text.parse().ok())
+    };
+    let capability = name.as_str().strip_suffix(".Outcome");
+    let (Some(capability), Some(flow), Some(attempt)) =
+        (capability, id("/ref/flow_id"), id("/ref/attempt_id"))
+    else {
+        return Body::Dead(Death::unprocessable(
+            "no_reference",
+            format!("{name} needs ref.flow_id and ref.attempt_id"),
+        ));
+    };
+    if value.pointer("/ref/lane").and_then(Value::as_u64) != Some(u64::from(lane.0)) {
+        return Body::Dead(Death::unprocessable(
+            "wrong_lane",
+            "ref.lane is not the partition it arrived at".to_owned(),
+        ));
+    }
+    let capability = capability.to_owned();
+    Body::Outcome {
+        flow: FlowId(flow),
+        attempt: AttemptId(attempt),
+        capability,
+        value: Arc::new(value),
+    }
+}
+
+/// Postgres refuses NUL in text and jsonb.
+fn contains_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(contains_nul),
+        Value::Object(fields) => {
+            fields.iter().any(|(key, item)| key.contains('\0') || contains_nul(item))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}

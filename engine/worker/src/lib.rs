@@ -1,0 +1,20 @@
+//! Does: leases lanes, reads their inputs, lets `flow` decide, commits a tick in one transaction, publishes in sequence.
+//! It knows no vendor and no HTTP. Read `Worker` first, then `decide`, which is the tick without I/O.
+
+mod claim;
+mod decide;
+mod health;
+mod intake;
+mod lane;
+mod library;
+mod metrics;
+mod options;
+mod outbox;
+mod worker;
+
+pub use health::WorkerHealth;
+pub use library::{JourneyLibrary, LibraryError};
+pub use metrics::describe as describe_metrics;
+pub use options::WorkerOptions;
+pub use outbox::decode_records;
+pub use worker::{Worker, WorkerError};

@@ -1,0 +1,124 @@
+//! Every metric of the worker: its name, described once, and the functions that record it.
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use signalbox_schemas::LaneId;
+use std::time::Duration;
+
+const TICK_RECORDS: &str = "signalbox_tick_records";
+const COMMIT: &str = "signalbox_commit_duration_seconds";
+const PUBLISH: &str = "signalbox_publish_duration_seconds";
+const UNPUBLISHED: &str = "signalbox_unpublished_records";
+const LAG: &str = "signalbox_lane_lag_records";
+const TIMER_LAG: &str = "signalbox_timer_lag_seconds";
+const REPEATS: &str = "signalbox_dedupe_hits_total";
+const DEAD: &str = "signalbox_dead_letters_total";
+const CONFLICTS: &str = "signalbox_idempotency_conflicts_total";
+const STARTED: &str = "signalbox_flows_started_total";
+const ENDED: &str = "signalbox_flows_ended_total";
+const LANES: &str = "signalbox_lanes_owned";
+const FENCED: &str = "signalbox_fenced_commits_total";
+const RESUMED: &str = "signalbox_resumes_total";
+const REPUBLISHED: &str = "signalbox_republished_records_total";
+const STALLS: &str = "signalbox_lane_stalls_total";
+const STOPPED: &str = "signalbox_lanes_stopped_total";
+
+/// Registers descriptions with the installed recorder.
+pub fn describe() {
+    describe_histogram!(TICK_RECORDS, "Records and timers handled in one tick");
+    describe_histogram!(COMMIT, metrics::Unit::Seconds, "Duration of a tick's transaction");
+    describe_histogram!(
+        PUBLISH,
+        metrics::Unit::Seconds,
+        "From commit until the broker acknowledged everything of the tick"
+    );
+    describe_gauge!(
+        UNPUBLISHED,
+        "Records committed and not yet acknowledged by the broker, per lane"
+    );
+    describe_gauge!(LAG, "Records on the lane's inputs that it has not read");
+    describe_histogram!(TIMER_LAG, metrics::Unit::Seconds, "How late timers fire");
+    describe_counter!(REPEATS, "Inputs that had been applied before, by kind");
+    describe_counter!(DEAD, "Records sent to a dead-letter topic, by topic and code");
+    describe_counter!(
+        CONFLICTS,
+        "Commands refused because their key was used with another content"
+    );
+    describe_counter!(STARTED, "Flows started, by journey");
+    describe_counter!(ENDED, "Flows ended, by journey and state");
+    describe_gauge!(LANES, "Lanes that this worker owns");
+    describe_counter!(FENCED, "Commits refused because the lane belongs to another worker");
+    describe_counter!(
+        RESUMED,
+        "Times that a producer was replaced and outputs were resumed from their logs"
+    );
+    describe_counter!(REPUBLISHED, "Records published again from the journal");
+    describe_counter!(STALLS, "Times that a lane stood still while there was something to read");
+    describe_counter!(STOPPED, "Lanes stopped because a cross-check failed: a person must act");
+}
+
+pub(crate) fn tick(records: usize, commit: Duration) {
+    histogram!(TICK_RECORDS).record(u32::try_from(records).map_or(f64::MAX, f64::from));
+    histogram!(COMMIT).record(commit.as_secs_f64());
+}
+
+pub(crate) fn published(after: Duration) {
+    histogram!(PUBLISH).record(after.as_secs_f64());
+}
+
+pub(crate) fn unpublished(lane: LaneId, records: usize) {
+    gauge!(UNPUBLISHED, "lane" => lane.to_string())
+        .set(u32::try_from(records).map_or(f64::MAX, f64::from));
+}
+
+pub(crate) fn lag(lane: LaneId, records: i64) {
+    gauge!(LAG, "lane" => lane.to_string())
+        .set(u32::try_from(records.max(0)).map_or(f64::MAX, f64::from));
+}
+
+pub(crate) fn timer_lag(late: Duration) {
+    histogram!(TIMER_LAG).record(late.as_secs_f64());
+}
+
+pub(crate) fn repeat(kind: &'static str) {
+    counter!(REPEATS, "kind" => kind).increment(1);
+}
+
+pub(crate) fn dead_letter(topic: &str, code: &'static str) {
+    counter!(DEAD, "topic" => topic.to_owned(), "code" => code).increment(1);
+}
+
+pub(crate) fn idempotency_conflict() {
+    counter!(CONFLICTS).increment(1);
+}
+
+pub(crate) fn started(journey: &str) {
+    counter!(STARTED, "journey" => journey.to_owned()).increment(1);
+}
+
+pub(crate) fn ended(journey: &str, state: &str) {
+    counter!(ENDED, "journey" => journey.to_owned(), "state" => state.to_owned()).increment(1);
+}
+
+pub(crate) fn lanes(owned: usize) {
+    gauge!(LANES).set(u32::try_from(owned).map_or(f64::MAX, f64::from));
+}
+
+pub(crate) fn fenced(lanes: usize) {
+    counter!(FENCED).increment(u64::try_from(lanes).unwrap_or(u64::MAX));
+}
+
+pub(crate) fn resumed() {
+    counter!(RESUMED).increment(1);
+}
+
+pub(crate) fn republished(records: usize) {
+    counter!(REPUBLISHED).increment(u64::try_from(records).unwrap_or(u64::MAX));
+}
+
+pub(crate) fn stalled(lane: LaneId) {
+    counter!(STALLS, "lane" => lane.to_string()).increment(1);
+}
+
+pub(crate) fn stopped(lane: LaneId) {
+    counter!(STOPPED, "lane" => lane.to_string()).increment(1);
+}

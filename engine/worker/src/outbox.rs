@@ -1,0 +1,182 @@
+//! Records that lanes publish: CloudEvents headers, the lane's sequence, dead letters and forwards; and how the journal
+//! keeps them. It gives out no sequence by itself: the tick does.
+
+use signalbox_bus::{Headers, Inbound, Outbound};
+use signalbox_schemas::topics::dlq_of;
+use signalbox_schemas::{
+    AggregateId, ErrorClass, FlowId, LaneId, Micros, RecordName, TopicName, headers,
+};
+
+/// A record before it has a place in the lane's sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Draft {
+    pub(crate) topic: TopicName,
+    pub(crate) partition: i32,
+    pub(crate) key: Vec<u8>,
+    pub(crate) payload: Option<Vec<u8>>,
+    pub(crate) headers: Headers,
+}
+
+/// What all records of one transition have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Cause<'a> {
+    /// `ce_id` of the input, where it had one.
+    pub(crate) ce_id: Option<&'a str>,
+    /// Trace context of the input.
+    pub(crate) traceparent: Option<&'a str>,
+    pub(crate) now: Micros,
+}
+
+/// What a record is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct About<'a> {
+    pub(crate) flow: Option<FlowId>,
+    pub(crate) aggregate: &'a AggregateId,
+    pub(crate) record: &'a RecordName,
+    /// The same for every copy of this record.
+    pub(crate) ce_id: &'a str,
+}
+
+const SOURCE: &str = "/signalbox/engine";
+
+/// Headers of a record of the contract.
+pub(crate) fn event_headers(about: About<'_>, cause: &Cause<'_>) -> Headers {
+    let flow = about.flow.map(|flow| flow.to_string());
+    Headers::new()
+        .with(headers::CE_SPECVERSION, "1.0")
+        .with(headers::CE_ID, about.ce_id)
+        .with(headers::CE_SOURCE, SOURCE)
+        .with(headers::CE_TYPE, about.record.as_str())
+        .with(headers::CE_TIME, cause.now.to_rfc3339())
+        .with(headers::CE_SUBJECT, about.aggregate.as_str())
+        .with_some(headers::CE_CORRELATION, flow.as_deref())
+        .with_some(headers::CE_CAUSATION, cause.ce_id)
+        .with(headers::CONTENT_TYPE, headers::AVRO)
+        .with_some(headers::TRACEPARENT, traceparent(about.flow, cause).as_deref())
+}
+
+/// The trace goes on; where the input had none (a timer, a client without tracing), the flow's id is the trace's.
+fn traceparent(flow: Option<FlowId>, cause: &Cause<'_>) -> Option<String> {
+    match (cause.traceparent, flow) {
+        (Some(given), _) => Some(given.to_owned()),
+        (None, Some(flow)) => {
+            let span = flow.0.as_u64_pair().1 ^ cause.now.0.cast_unsigned();
+            Some(format!("00-{}-{:016x}-01", flow.0.simple(), span.max(1)))
+        }
+        (None, None) => None,
+    }
+}
+
+/// A record that could not be processed, byte-identical, with why.
+pub(crate) fn dead_letter(record: &Inbound, death: &Death, now: Micros) -> Draft {
+    let place = format!("{}-{}@{}", record.topic, record.partition, record.offset);
+    let with_cause = record
+        .headers
+        .clone()
+        .with(headers::DLQ_TOPIC, record.topic.as_str())
+        .with(headers::DLQ_PARTITION, record.partition.to_string())
+        .with(headers::DLQ_OFFSET, record.offset.to_string())
+        .with(headers::DLQ_STAGE, death.stage)
+        .with(headers::DLQ_EXCEPTION, death.code)
+        .with(headers::DLQ_MESSAGE, death.message.as_str())
+        .with(headers::DLQ_CLASS, class_word(death.class))
+        .with(headers::DLQ_CODE, death.code)
+        .with(headers::DLQ_FAILED_AT, now.to_rfc3339())
+        .with(headers::DLQ_GROUP, "signalbox.engine")
+        .with(headers::DLQ_RECORD, place);
+    Draft {
+        topic: TopicName::from(dlq_of(record.topic.as_str())),
+        partition: record.partition,
+        key: record.key.clone().unwrap_or_default(),
+        payload: record.payload.clone(),
+        headers: with_cause,
+    }
+}
+
+/// A record on its way to its home lane.
+pub(crate) fn forward(record: &Inbound, forwards: &TopicName, home: LaneId) -> Draft {
+    Draft {
+        topic: forwards.clone(),
+        partition: home.partition(),
+        key: record.key.clone().unwrap_or_default(),
+        payload: record.payload.clone(),
+        headers: record.headers.clone().with(headers::FORWARD_TOPIC, record.topic.as_str()),
+    }
+}
+
+/// Why a record is dead. The message carries no value of the record: it may be personal data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Death {
+    pub(crate) stage: &'static str,
+    pub(crate) code: &'static str,
+    pub(crate) class: ErrorClass,
+    pub(crate) message: String,
+}
+
+impl Death {
+    /// The bytes are not what they claim to be.
+    pub(crate) fn undecodable(message: String) -> Self {
+        Self {
+            stage: "VALUE_CONVERTER",
+            code: "undecodable",
+            class: ErrorClass::Permanent,
+            message,
+        }
+    }
+
+    /// The record is readable and cannot be applied.
+    pub(crate) fn unprocessable(code: &'static str, message: String) -> Self {
+        Self { stage: "TRANSFORMATION", code, class: ErrorClass::RequiresRepair, message }
+    }
+}
+
+fn class_word(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::Transient => "transient",
+        ErrorClass::InDoubt => "in_doubt",
+        ErrorClass::RequiresRepair => "requires_repair",
+        ErrorClass::Permanent => "permanent",
+        ErrorClass::ComplianceHold => "compliance_hold",
+        ErrorClass::Duplicate => "duplicate",
+        ErrorClass::Misconfigured => "misconfigured",
+    }
+}
+
+/// Gives a draft its place: the lane's sequence headers come last, so that they count where a forwarded or dead record
+/// carried others.
+pub(crate) fn place(
+    draft: Draft,
+    lane: LaneId,
+    epoch: i64,
+    seq: i64,
+    prev: i64,
+    flow_rev: i64,
+) -> Outbound {
+    let headers = draft
+        .headers
+        .with(headers::LANE, lane.to_string())
+        .with(headers::LANE_EPOCH, epoch.to_string())
+        .with(headers::LANE_SEQ, seq.to_string())
+        .with(headers::PREV_SEQ, prev.to_string())
+        .with(headers::FLOW_REV, flow_rev.to_string());
+    Outbound {
+        topic: draft.topic,
+        partition: draft.partition,
+        key: draft.key,
+        payload: draft.payload,
+        headers,
+    }
+}
+
+/// Records as the journal keeps them: MessagePack, in sequence order. None for no records.
+pub(crate) fn encode_records(records: &[&Outbound]) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+    if records.is_empty() { Ok(Vec::new()) } else { rmp_serde::to_vec(records) }
+}
+
+/// Records out of a journal row.
+///
+/// # Errors
+/// The bytes are not what a worker wrote.
+pub fn decode_records(bytes: &[u8]) -> Result<Vec<Outbound>, rmp_serde::decode::Error> {
+    if bytes.is_empty() { Ok(Vec::new()) } else { rmp_serde::from_slice(bytes) }
+}

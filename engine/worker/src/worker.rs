@@ -1,0 +1,323 @@
+//! The worker: one loop that shares lanes with other workers, ticks, and keeps what it published in view.
+//! No transaction is ever cancelled: the loop awaits each to its end, and limits are the server's.
+
+mod leases;
+mod tick;
+
+use signalbox_bus::{BusError, Codec, Inbound, LaneBus};
+use signalbox_flow::Flow;
+use signalbox_schemas::{FlowId, LaneId, Micros, TopicName, topics::Role};
+use signalbox_store::{LaneFence, LaneStore, StoreError};
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::health::WorkerHealth;
+use crate::intake::Work;
+use crate::lane::Lane;
+use crate::library::JourneyLibrary;
+use crate::metrics;
+use crate::options::WorkerOptions;
+
+/// What a worker cannot mend by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The client has stopped or its configuration is wrong: start the process again.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The store cannot be used: see the message.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The contract has no topic for forwards, or none that lanes read.
+    #[error("the contract lacks {0}; see topics.yaml")]
+    Contract(&'static str),
+}
+
+/// How long the loop waits after trouble before it tries again.
+const AFTER_TROUBLE: Duration = Duration::from_millis(200);
+/// How long acknowledgements may wait to be written while nothing else is.
+const IDLE_FLUSH: Duration = Duration::from_secs(1);
+
+/// A worker over a bus and a store.
+pub struct Worker<B: LaneBus, S: LaneStore> {
+    options: WorkerOptions,
+    bus: B,
+    store: S,
+    codec: Arc<Codec>,
+    library: JourneyLibrary,
+    health: Arc<WorkerHealth>,
+    inputs: Vec<TopicName>,
+    forwards: TopicName,
+    lane_count: u16,
+    lanes: BTreeMap<LaneId, Lane>,
+    /// Flows as committed, by lanes that this worker owns.
+    cache: lru::LruCache<FlowId, Arc<Flow>>,
+    /// Records read and not yet applied, in order.
+    pending: VecDeque<Inbound>,
+    /// Work taken into a tick that has to be tried again.
+    works: VecDeque<Work>,
+    missing_schemas: Vec<u32>,
+    clock: Clock,
+    next_timer: Option<Micros>,
+    due: Due,
+    producer_broken: bool,
+    batch_max: usize,
+}
+
+/// Database time as last told, carried on by the monotonic clock.
+struct Clock {
+    told: Micros,
+    at: Instant,
+}
+
+/// When recurring duties are next due.
+struct Due {
+    heartbeat: Instant,
+    flush: Instant,
+    watch: Instant,
+    journal: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Micros {
+        self.told.after(self.at.elapsed())
+    }
+
+    /// Database time never goes back for a worker: timers would fire early otherwise.
+    fn set(&mut self, told: Micros) {
+        *self = Self { told: told.max(self.now()), at: Instant::now() };
+    }
+}
+
+impl<B: LaneBus, S: LaneStore> Worker<B, S> {
+    /// A worker that owns nothing yet.
+    ///
+    /// # Errors
+    /// The contract lacks a topic that lanes need.
+    pub fn new(
+        options: WorkerOptions,
+        bus: B,
+        store: S,
+        codec: Arc<Codec>,
+        journeys: JourneyLibrary,
+    ) -> Result<Self, WorkerError> {
+        let topics = codec.contract().topics();
+        let forwards = topics.of_role(Role::Forward).next().map(|(name, _)| TopicName::from(name));
+        let forwards = forwards.ok_or(WorkerError::Contract("a topic of role forward"))?;
+        let inputs: Vec<TopicName> =
+            topics.lane_inputs().into_iter().map(TopicName::from).collect();
+        let lane_count = topics.lanes;
+        let cached = NonZeroUsize::new(options.cached_flows_max).unwrap_or(NonZeroUsize::MIN);
+        let now = Instant::now();
+        Ok(Self {
+            batch_max: options.tick_records_max.max(1),
+            options,
+            bus,
+            store,
+            codec,
+            library: journeys,
+            health: Arc::new(WorkerHealth::default()),
+            inputs,
+            forwards,
+            lane_count,
+            lanes: BTreeMap::new(),
+            cache: lru::LruCache::new(cached),
+            pending: VecDeque::new(),
+            works: VecDeque::new(),
+            missing_schemas: Vec::new(),
+            clock: Clock { told: Micros(0), at: now },
+            next_timer: None,
+            due: Due { heartbeat: now, flush: now, watch: now, journal: now },
+            producer_broken: false,
+        })
+    }
+
+    /// Health, to be shared with an admin server.
+    pub fn health(&self) -> Arc<WorkerHealth> {
+        Arc::clone(&self.health)
+    }
+
+    /// Works until `shutdown` says true, then finishes what it has begun, publishes, and gives its lanes back.
+    ///
+    /// # Errors
+    /// Only what a restart of the process may mend; trouble with Kafka or Postgres is waited out.
+    pub async fn run(mut self, shutdown: watch::Receiver<bool>) -> Result<(), WorkerError> {
+        self.health.started();
+        while !*shutdown.borrow() {
+            self.turn().await?;
+        }
+        self.stop().await;
+        Ok(())
+    }
+
+    /// One turn of the loop: duties that are due, then one tick. Public to simulations, which turn workers by hand.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub async fn turn(&mut self) -> Result<(), WorkerError> {
+        match self.try_turn().await {
+            Ok(()) => {
+                self.health.problem(None);
+                Ok(())
+            }
+            Err(WorkerError::Store(StoreError::Schema(text))) => {
+                Err(WorkerError::Store(StoreError::Schema(text)))
+            }
+            Err(WorkerError::Bus(error @ (BusError::Stopped | BusError::Config(_)))) => {
+                Err(error.into())
+            }
+            Err(WorkerError::Bus(BusError::Undelivered(reason))) => {
+                tracing::warn!(reason, "the producer is replaced");
+                self.producer_broken = true;
+                Ok(())
+            }
+            Err(WorkerError::Bus(error @ BusError::OutOfRange { .. })) => {
+                // Claiming again finds out which lane it is, and stops that one.
+                tracing::error!(%error, "an input is not where it was; lanes are claimed again");
+                self.drop_all_lanes().await;
+                Ok(())
+            }
+            Err(WorkerError::Store(StoreError::Invariant(what))) => {
+                tracing::error!(what, "an invariant is broken; the lanes of this tick are stopped");
+                self.stop_lanes(&what).await;
+                self.health.problem(Some(what));
+                tokio::time::sleep(AFTER_TROUBLE * 5).await;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the worker waits and tries again");
+                self.health.problem(Some(error.to_string()));
+                tokio::time::sleep(AFTER_TROUBLE).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn try_turn(&mut self) -> Result<(), WorkerError> {
+        let now = Instant::now();
+        if now >= self.due.heartbeat {
+            self.share_lanes().await?;
+            self.due.heartbeat = now + self.options.lease / 5;
+        }
+        if now >= self.due.journal {
+            self.store.ensure_journal().await?;
+            self.due.journal = now + Duration::from_hours(1);
+        }
+        if self.producer_broken {
+            self.replace_producer().await?;
+        }
+        self.take_acks()?;
+        if now >= self.due.watch {
+            self.watch_progress().await?;
+            self.due.watch = now + self.options.stall_after / 3;
+        }
+        self.tick().await?;
+        self.take_acks()?;
+        if Instant::now() >= self.due.flush {
+            self.flush_acks().await?;
+            self.due.flush = Instant::now() + IDLE_FLUSH;
+        }
+        Ok(())
+    }
+
+    /// Takes acknowledgements over.
+    fn take_acks(&mut self) -> Result<(), WorkerError> {
+        let now = Instant::now();
+        for ack in self.bus.take_acks()? {
+            if let Some(lane) = self.lanes.get_mut(&LaneId(ack.lane)) {
+                for took in lane.acknowledged(&ack, now) {
+                    metrics::published(took);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Records committed and not acknowledged, over all lanes.
+    fn unpublished(&self) -> usize {
+        self.lanes.values().map(Lane::unpublished).sum()
+    }
+
+    fn fences(&self) -> Vec<LaneFence> {
+        self.lanes.values().map(|lane| lane.position.fence).collect()
+    }
+
+    /// A new producer, and for every lane what the old one left undone.
+    async fn replace_producer(&mut self) -> Result<(), WorkerError> {
+        self.bus.reset_producer().await?;
+        self.producer_broken = false;
+        metrics::resumed();
+        let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
+        for id in lanes {
+            self.resume_lane(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Per lane: how far behind, and whether it moves. A lane that stands still although there is something to read is
+    /// assigned anew.
+    async fn watch_progress(&mut self) -> Result<(), WorkerError> {
+        metrics::lanes(self.lanes.len());
+        let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
+        for id in lanes {
+            let Some(lane) = self.lanes.get(&id) else { continue };
+            let inputs: Vec<(TopicName, i64)> = lane
+                .position
+                .inputs
+                .values()
+                .map(|row| (row.topic.clone(), row.next_offset))
+                .collect();
+            let mut lag = 0;
+            for (topic, next_offset) in &inputs {
+                let range = self.bus.range(topic, id.partition()).await?;
+                lag += (range.end - next_offset).max(0);
+            }
+            metrics::lag(id, lag);
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            metrics::unpublished(id, lane.unpublished());
+            self.health.lane(id, Some(format!("lag {lag}, unpublished {}", lane.unpublished())));
+            if lag == 0 {
+                lane.progress_at = Instant::now();
+            } else if lane.progress_at.elapsed() > self.options.stall_after
+                && self.works.is_empty()
+                && self.pending.is_empty()
+            {
+                tracing::error!(
+                    lane = id.0,
+                    lag,
+                    "a lane stands still; its inputs are assigned anew"
+                );
+                metrics::stalled(id);
+                lane.progress_at = Instant::now();
+                self.assign(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finishes: everything committed is published, lanes are given back.
+    async fn stop(&mut self) {
+        let deadline = Instant::now() + self.options.lease;
+        while self.unpublished() > 0 && Instant::now() < deadline && !self.producer_broken {
+            self.bus.acks_ready(Duration::from_millis(20)).await;
+            if self.take_acks().is_err() {
+                break;
+            }
+        }
+        if let Err(error) = self.flush_acks().await {
+            tracing::warn!(%error, "acknowledgements were not written; they will be found in the logs");
+        }
+        let fences = self.fences();
+        if let Err(error) = self.store.release(&fences).await {
+            tracing::warn!(%error, "lanes were not given back; their leases will expire");
+        }
+        if let Err(error) = self.store.leave(&self.options.worker_id).await {
+            tracing::warn!(%error, "the worker is still listed; its heartbeat will expire");
+        }
+        self.health.problem(Some("stopped".to_owned()));
+        tracing::info!(lanes = fences.len(), "worker stopped");
+    }
+}

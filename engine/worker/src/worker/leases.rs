@@ -1,0 +1,225 @@
+//! Sharing lanes: heartbeat, claim up to the fair share, give back what is more, renew, and drop what is lost.
+
+use signalbox_bus::{LaneBus, Position};
+use signalbox_schemas::{LaneId, TopicName};
+use signalbox_store::{ClaimedLane, LaneStore, StoreError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::{Worker, WorkerError};
+use crate::claim::{self, ClaimError};
+use crate::lane::Lane;
+use crate::metrics;
+
+impl<B: LaneBus, S: LaneStore> Worker<B, S> {
+    /// Says that this worker is alive and takes or gives lanes until it has its share.
+    pub(super) async fn share_lanes(&mut self) -> Result<(), WorkerError> {
+        let share = self.store.heartbeat(&self.options.worker_id, self.options.lease).await?;
+        self.clock.set(share.now);
+        if !self.lanes.is_empty() {
+            let (lost, now) = self.store.renew(&self.fences(), self.options.lease).await?;
+            self.clock.set(now);
+            self.drop_lanes(&lost)?;
+        }
+        let fair = share.lanes.div_ceil(share.workers);
+        if self.lanes.len() > fair {
+            self.give_back(self.lanes.len() - fair).await?;
+        } else if self.lanes.len() < fair {
+            self.claim_up_to(fair - self.lanes.len()).await?;
+        }
+        metrics::lanes(self.lanes.len());
+        Ok(())
+    }
+
+    async fn claim_up_to(&mut self, count: usize) -> Result<(), WorkerError> {
+        let cluster = self.bus.cluster_id().await?;
+        let installation = self.store.installation().await?;
+        if let Err(error) = claim::check_installation(&installation, &cluster) {
+            tracing::error!(%error, "no lane is claimed");
+            return Err(WorkerError::Store(StoreError::Invariant(error.to_string())));
+        }
+        if installation.kafka_cluster.is_none() || installation.system_identifier.is_none() {
+            self.store.remember_installation(&cluster).await?;
+        }
+        // Lanes that this worker holds in memory are never claimed again: it would fence itself.
+        let claimed = self
+            .store
+            .claim(&self.options.worker_id, count + self.lanes.len(), self.options.lease)
+            .await?;
+        for lane in claimed {
+            let id = lane.fence.lane;
+            if self.lanes.contains_key(&id) {
+                self.drop_lanes(&[id])?;
+            }
+            self.begin_lane(lane).await?;
+        }
+        Ok(())
+    }
+
+    async fn begin_lane(&mut self, claimed: ClaimedLane) -> Result<(), WorkerError> {
+        let id = claimed.fence.lane;
+        let epoch = claimed.fence.epoch;
+        let mut lane = Lane::new(claimed, Instant::now());
+        let inputs = self.inputs.clone();
+        let ready =
+            match claim::check_inputs(&mut lane, &inputs, &mut self.bus, &mut self.store).await {
+                Ok(_) => claim::resume(&mut lane, &mut self.bus, &mut self.store).await,
+                Err(error) => Err(error),
+            };
+        match ready {
+            Ok(republished) => {
+                metrics::republished(republished);
+                self.lanes.insert(id, lane);
+                self.next_timer = None;
+                self.assign(id)?;
+                self.health.lane(id, Some(format!("epoch {epoch}")));
+                tracing::info!(lane = id.0, epoch, republished, "lane claimed");
+                Ok(())
+            }
+            Err(error) => self.refuse_lane(&lane, error).await,
+        }
+    }
+
+    /// A lane that cannot be served: given back where it may work later, stopped where a person must look.
+    async fn refuse_lane(&mut self, lane: &Lane, error: ClaimError) -> Result<(), WorkerError> {
+        let fence = lane.position.fence;
+        match error {
+            ClaimError::Bus(error) => {
+                drop(self.store.release(&[fence]).await);
+                Err(error.into())
+            }
+            ClaimError::Store(error) => Err(error.into()),
+            ClaimError::Installation(reason) | ClaimError::Lane(reason) => {
+                tracing::error!(lane = fence.lane.0, reason, "lane stopped: a person must look");
+                metrics::stopped(fence.lane);
+                self.store.stop_lane(fence, &reason).await?;
+                self.health.lane(fence.lane, Some(format!("stopped: {reason}")));
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads a lane's inputs from where it is.
+    pub(super) fn assign(&mut self, id: LaneId) -> Result<(), WorkerError> {
+        let Some(lane) = self.lanes.get(&id) else { return Ok(()) };
+        self.pending.retain(|record| record.partition != id.partition());
+        self.works.retain(|work| work.lane != id);
+        let position = |(topic, row): (&TopicName, &signalbox_store::InputRow)| Position {
+            topic: topic.clone(),
+            partition: id.partition(),
+            offset: row.next_offset,
+        };
+        Ok(self.bus.assign(lane.position.inputs.iter().map(position).collect())?)
+    }
+
+    /// Settles a lane's outputs by what their logs hold.
+    pub(super) async fn resume_lane(&mut self, id: LaneId) -> Result<(), WorkerError> {
+        let Some(mut lane) = self.lanes.remove(&id) else { return Ok(()) };
+        match claim::resume(&mut lane, &mut self.bus, &mut self.store).await {
+            Ok(republished) => {
+                metrics::republished(republished);
+                self.lanes.insert(id, lane);
+                Ok(())
+            }
+            Err(ClaimError::Bus(error)) => {
+                // Tried again with a new producer.
+                self.lanes.insert(id, lane);
+                self.producer_broken = true;
+                Err(error.into())
+            }
+            Err(ClaimError::Store(error)) => {
+                self.lanes.insert(id, lane);
+                self.producer_broken = true;
+                Err(error.into())
+            }
+            Err(error) => {
+                self.lanes.insert(id, lane);
+                let Some(lane) = self.lanes.remove(&id) else { return Ok(()) };
+                self.forget(&[id])?;
+                self.refuse_lane(&lane, error).await
+            }
+        }
+    }
+
+    /// Forgets lanes that belong to somebody else now.
+    pub(super) fn drop_lanes(&mut self, lost: &[LaneId]) -> Result<(), WorkerError> {
+        if lost.is_empty() {
+            return Ok(());
+        }
+        metrics::fenced(lost.len());
+        tracing::warn!(lanes = ?lost, "lanes belong to another worker now");
+        self.forget(lost)
+    }
+
+    pub(super) fn forget(&mut self, ids: &[LaneId]) -> Result<(), WorkerError> {
+        let mut partitions = Vec::new();
+        for id in ids {
+            self.lanes.remove(id);
+            self.health.lane(*id, None);
+            partitions.extend(self.inputs.iter().map(|topic| (topic.clone(), id.partition())));
+        }
+        self.pending.retain(|record| !ids.iter().any(|id| id.partition() == record.partition));
+        self.works.retain(|work| !ids.contains(&work.lane));
+        let stale: Vec<_> = self
+            .cache
+            .iter()
+            .filter(|(_, flow)| ids.contains(&flow.lane))
+            .map(|(flow_id, _)| *flow_id)
+            .collect();
+        for flow_id in stale {
+            self.cache.pop(&flow_id);
+        }
+        Ok(self.bus.unassign(&partitions)?)
+    }
+
+    /// Gives lanes back to whoever has fewer: publishes what they committed first.
+    async fn give_back(&mut self, count: usize) -> Result<(), WorkerError> {
+        let ids: Vec<LaneId> = self.lanes.keys().rev().take(count).copied().collect();
+        let deadline = Instant::now() + self.options.lease / 2;
+        let in_flight = |worker: &Self| {
+            ids.iter().any(|id| worker.lanes.get(id).is_some_and(|lane| lane.unpublished() > 0))
+        };
+        while in_flight(self) && Instant::now() < deadline {
+            self.bus.acks_ready(Duration::from_millis(20)).await;
+            self.take_acks()?;
+        }
+        self.flush_acks().await?;
+        let fences: Vec<_> = ids
+            .iter()
+            .filter_map(|id| self.lanes.get(id))
+            .map(|lane| lane.position.fence)
+            .collect();
+        self.forget(&ids)?;
+        self.store.release(&fences).await?;
+        tracing::info!(lanes = ?ids, "lanes given back");
+        Ok(())
+    }
+
+    /// Gives everything back after trouble that claiming again will explain.
+    pub(super) async fn drop_all_lanes(&mut self) {
+        let fences = self.fences();
+        let ids: Vec<LaneId> = self.lanes.keys().copied().collect();
+        if let Err(error) = self.forget(&ids) {
+            tracing::warn!(%error, "inputs were not unassigned");
+        }
+        if let Err(error) = self.store.release(&fences).await {
+            tracing::warn!(%error, "lanes were not given back; their leases will expire");
+        }
+    }
+
+    /// Stops every lane of this worker for good: an invariant is broken.
+    pub(super) async fn stop_lanes(&mut self, reason: &str) {
+        let fences = self.fences();
+        let ids: Vec<LaneId> = self.lanes.keys().copied().collect();
+        if let Err(error) = self.forget(&ids) {
+            tracing::warn!(%error, "inputs were not unassigned");
+        }
+        for fence in fences {
+            metrics::stopped(fence.lane);
+            self.health.lane(fence.lane, Some(format!("stopped: {reason}")));
+            if let Err(error) = self.store.stop_lane(fence, reason).await {
+                tracing::error!(lane = fence.lane.0, %error, "the lane could not be marked as stopped");
+            }
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! One tick: read, load, decide, commit, publish. A tick that fails is tried again with the same works.
+
+use signalbox_bus::LaneBus;
+use signalbox_flow::{Flow, FlowData, Status};
+use signalbox_schemas::{FlowId, LaneId};
+use signalbox_store::{
+    Commit, Contest, LaneStore, LoadedFlow, Losers, OutputRow, StoreError, TickWrite,
+};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::{Worker, WorkerError};
+use crate::decide::{self, Decided, Note, Tick};
+use crate::intake::{Desk, UnknownSchema, Work, WorkInput};
+use crate::lane::LanePosition;
+use crate::metrics;
+
+/// Timers taken into one tick at most.
+const TIMERS_MAX: usize = 500;
+
+impl<B: LaneBus, S: LaneStore> Worker<B, S> {
+    pub(super) async fn tick(&mut self) -> Result<(), WorkerError> {
+        if self.unpublished() >= self.options.unpublished_max {
+            // Kafka is behind: nothing more is read until it has taken what is committed.
+            self.bus.acks_ready(self.options.tick_wait).await;
+            return Ok(());
+        }
+        if self.works.is_empty() {
+            self.take_timers().await?;
+            self.take_records().await?;
+        }
+        self.process().await
+    }
+
+    /// Timers that are due become works.
+    async fn take_timers(&mut self) -> Result<(), WorkerError> {
+        let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
+        if lanes.is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let due = match self.next_timer {
+            None => {
+                self.next_timer = Some(
+                    self.store
+                        .next_timer(&lanes)
+                        .await?
+                        .unwrap_or(signalbox_schemas::Micros(i64::MAX)),
+                );
+                self.next_timer.is_some_and(|next| next <= now)
+            }
+            Some(next) => next <= now,
+        };
+        if due {
+            let timers = self.store.due_timers(&lanes, now, TIMERS_MAX).await?;
+            self.works.extend(timers.into_iter().map(Work::timer));
+            self.next_timer = None;
+        }
+        Ok(())
+    }
+
+    /// Records become works; a schema that is not known yet is learnt first, and trouble with the registry pauses
+    /// instead of killing records.
+    async fn take_records(&mut self) -> Result<(), WorkerError> {
+        if self.pending.is_empty() {
+            let wait = if self.works.is_empty() { self.wait_for_records() } else { Duration::ZERO };
+            let records = self.bus.poll(self.options.tick_records_max, wait).await?;
+            self.pending.extend(records);
+        }
+        while let Some(record) = self.pending.pop_front() {
+            let owned = u16::try_from(record.partition)
+                .is_ok_and(|lane| self.lanes.contains_key(&LaneId(lane)));
+            if !owned {
+                continue;
+            }
+            let desk = Desk {
+                codec: &self.codec,
+                library: &self.library,
+                key: &self.options.tenant_key,
+                lanes: self.lane_count,
+                forwards: &self.forwards,
+                missing_schemas: &self.missing_schemas,
+            };
+            // The record is kept until it is known what it is.
+            match desk.classify(record.clone()) {
+                Ok(work) => self.works.push_back(work),
+                Err(UnknownSchema(id)) => {
+                    self.pending.push_front(record);
+                    return self.learn(id).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits no longer than until the next timer.
+    fn wait_for_records(&self) -> Duration {
+        match self.next_timer {
+            Some(next) => next.since(self.clock.now()).min(self.options.tick_wait),
+            None => self.options.tick_wait,
+        }
+    }
+
+    async fn learn(&mut self, id: u32) -> Result<(), WorkerError> {
+        match self.codec.learn(id).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => {
+                self.missing_schemas.push(id);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(id, %error, "the registry is away; the lane waits");
+                self.health.problem(Some(format!("registry: {error}")));
+                tokio::time::sleep(super::AFTER_TROUBLE).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Applies what is waiting, in pieces that the store can take.
+    async fn process(&mut self) -> Result<(), WorkerError> {
+        while !self.works.is_empty() {
+            let count = self.works.len().min(self.batch_max);
+            let batch: Vec<Work> = self.works.iter().take(count).cloned().collect();
+            match self.apply(&batch).await {
+                Ok(true) => {
+                    self.works.drain(..count.min(self.works.len()));
+                    self.batch_max =
+                        (self.batch_max * 2).clamp(1, self.options.tick_records_max.max(1));
+                }
+                // Lanes were lost: their works are gone from the queue, the others are tried again.
+                Ok(false) => {}
+                Err(WorkerError::Store(StoreError::TooMuch(error))) => {
+                    tracing::warn!(%error, batch = count, "the tick took too long; half of it is tried");
+                    self.batch_max = (count / 2).max(1);
+                }
+                Err(WorkerError::Store(StoreError::BadData(error))) if count > 1 => {
+                    tracing::warn!(%error, batch = count, "a value is refused; the record is looked for");
+                    self.batch_max = (count / 2).max(1);
+                }
+                Err(WorkerError::Store(StoreError::BadData(_))) => self.give_up_first(),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The one record whose values the store refuses becomes a dead letter.
+    fn give_up_first(&mut self) {
+        let Some(work) = self.works.pop_front() else { return };
+        if let WorkInput::Timer(timer) = &work.input {
+            tracing::error!(flow = %timer.flow, timer = timer.name, "the store refuses what a timer would write");
+        }
+        self.works.push_front(work.dead(decide::refused_by_store()));
+    }
+
+    /// One transaction. True where it was committed.
+    async fn apply(&mut self, works: &[Work]) -> Result<bool, WorkerError> {
+        let flows = self.load(works).await?;
+        let positions: BTreeMap<LaneId, LanePosition> = self.positions(works);
+        let started = Instant::now();
+        let (commit, decided) = {
+            let tick = Tick {
+                now: self.clock.now(),
+                key: &self.options.tenant_key,
+                codec: &self.codec,
+                library: &self.library,
+                forwards: &self.forwards,
+                record_bytes_max: self.options.record_bytes_max,
+                dedupe_horizon: self.options.dedupe_horizon,
+                lanes: &positions,
+                flows: &flows,
+                works,
+            };
+            let first = tick.decide(&Losers::default());
+            let contest: Contest = first.contest.clone();
+            let mut decided = first;
+            let lanes = &self.lanes;
+            let mut settle = |losers: Losers| -> TickWrite {
+                if losers != Losers::default() {
+                    decided = tick.decide_again(&contest, losers);
+                }
+                let mut write = std::mem::take(&mut decided.write);
+                complete(&mut write, lanes, &positions, &mut decided.lanes);
+                write
+            };
+            let fences: Vec<_> = positions.values().map(|position| position.fence).collect();
+            let commit =
+                self.store.commit(&fences, &contest, self.options.lease, &mut settle).await?;
+            (commit, decided)
+        };
+        match commit {
+            Commit::Done { now } => {
+                self.clock.set(now);
+                metrics::tick(works.len(), started.elapsed());
+                self.take_over(decided)?;
+                Ok(true)
+            }
+            Commit::Fenced(lost) => {
+                self.drop_lanes(&lost)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Lanes that a tick touches.
+    fn positions(&self, works: &[Work]) -> BTreeMap<LaneId, LanePosition> {
+        let touched = |id: &LaneId| works.iter().any(|work| work.lane == *id);
+        self.lanes
+            .iter()
+            .filter(|(id, _)| touched(id))
+            .map(|(id, lane)| (*id, lane.position.clone()))
+            .collect()
+    }
+
+    /// Flows that a tick needs, from the cache or the store.
+    async fn load(&mut self, works: &[Work]) -> Result<HashMap<FlowId, Arc<Flow>>, WorkerError> {
+        let mut flows = HashMap::new();
+        let mut missing = Vec::new();
+        for id in decide::needed(works) {
+            match self.cache.get(&id) {
+                Some(flow) => {
+                    flows.insert(id, Arc::clone(flow));
+                }
+                None => missing.push(id),
+            }
+        }
+        if !missing.is_empty() {
+            for loaded in self.store.load_flows(&missing).await? {
+                let flow = Arc::new(flow_of(loaded)?);
+                flows.insert(flow.id, flow);
+            }
+        }
+        Ok(flows)
+    }
+
+    /// After the commit: memory follows, and records are published in sequence order.
+    fn take_over(&mut self, decided: Decided) -> Result<(), WorkerError> {
+        let now = Instant::now();
+        for note in &decided.notes {
+            tell(note);
+        }
+        for (id, position) in decided.lanes {
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.take_over(position);
+                lane.progress_at = now;
+            }
+        }
+        for flow in decided.flows.into_values() {
+            match flow.status {
+                Status::Running => drop(self.cache.put(flow.id, flow)),
+                Status::Ended => drop(self.cache.pop(&flow.id)),
+            }
+        }
+        if let (Some(next), Some(due)) = (self.next_timer, decided.next_timer) {
+            self.next_timer = Some(next.min(due));
+        }
+        for (lane, journal_seq, out_last) in decided.published_rows {
+            if let Some(lane) = self.lanes.get_mut(&lane) {
+                lane.publishing_row(journal_seq, out_last);
+            }
+        }
+        // Everything is noted as in flight first: a failure in the middle is settled by reading the logs.
+        for (lane, seq, _) in &decided.publish {
+            if let Some(lane) = self.lanes.get_mut(lane) {
+                lane.publishing(*seq);
+                lane.committed_at(now);
+            }
+        }
+        for (lane, seq, record) in &decided.publish {
+            if let Err(error) = self.bus.publish(lane.0, *seq, record) {
+                tracing::warn!(%error, "a record was not queued");
+                self.producer_broken = true;
+                break;
+            }
+        }
+        for lane in self.lanes.values_mut() {
+            lane.settle(now);
+        }
+        Ok(())
+    }
+
+    /// Writes acknowledgements that no tick has written.
+    pub(super) async fn flush_acks(&mut self) -> Result<(), WorkerError> {
+        let positions: BTreeMap<LaneId, LanePosition> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.has_unwritten_acks())
+            .map(|(id, lane)| (*id, lane.position.clone()))
+            .collect();
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let fences: Vec<_> = positions.values().map(|position| position.fence).collect();
+        let mut after = positions.clone();
+        let lanes = &self.lanes;
+        let mut settle = |_: Losers| {
+            let mut write = TickWrite::default();
+            complete(&mut write, lanes, &positions, &mut after);
+            write
+        };
+        match self
+            .store
+            .commit(&fences, &Contest::default(), self.options.lease, &mut settle)
+            .await?
+        {
+            Commit::Done { now } => {
+                self.clock.set(now);
+                for (id, position) in after {
+                    if let Some(lane) = self.lanes.get_mut(&id) {
+                        lane.take_over(position);
+                    }
+                }
+                Ok(())
+            }
+            Commit::Fenced(lost) => self.drop_lanes(&lost),
+        }
+    }
+}
+
+/// Adds to a write what every tick carries: outputs that moved or were acknowledged, and the lane rows.
+fn complete(
+    write: &mut TickWrite,
+    lanes: &BTreeMap<LaneId, crate::lane::Lane>,
+    before: &BTreeMap<LaneId, LanePosition>,
+    after: &mut BTreeMap<LaneId, LanePosition>,
+) {
+    for (id, position) in after {
+        let Some(lane) = lanes.get(id) else { continue };
+        let acked = lane.merge_acks(&mut position.outputs);
+        let old = before.get(id).map(|old| &old.outputs);
+        let moved = |(output, row): &(&(signalbox_schemas::TopicName, i32), &OutputRow)| {
+            acked.contains(*output)
+                || old
+                    .and_then(|old| old.get(*output))
+                    .is_none_or(|was| was.last_seq != row.last_seq)
+        };
+        write.outputs.extend(position.outputs.iter().filter(moved).map(|(_, row)| row.clone()));
+        write.lanes.push(lane.row(position));
+    }
+}
+
+fn flow_of(loaded: LoadedFlow) -> Result<Flow, StoreError> {
+    let LoadedFlow { row, command } = loaded;
+    let data: FlowData = serde_json::from_value(row.data).map_err(|error| {
+        StoreError::Invariant(format!("flow {}: its data cannot be read: {error}", row.id))
+    })?;
+    Ok(Flow {
+        id: row.id,
+        tenant: row.tenant,
+        aggregate: row.aggregate,
+        journey: row.journey,
+        version: row.version,
+        lane: row.lane,
+        state: row.state,
+        status: if row.ended { Status::Ended } else { Status::Running },
+        rev: row.rev,
+        started_at: row.started_at,
+        command: Arc::new(command),
+        data,
+    })
+}
+
+fn tell(note: &Note) {
+    match note {
+        Note::Started(journey) => metrics::started(journey),
+        Note::Ended(journey, state) => metrics::ended(journey, state),
+        Note::Dead(topic, code, message) => {
+            tracing::warn!(topic = %topic, code, message, "an input is dead-lettered");
+            metrics::dead_letter(topic.as_str(), code);
+        }
+        Note::Repeat(kind) => metrics::repeat(kind),
+        Note::Conflict => metrics::idempotency_conflict(),
+        Note::TimerLate(late) => metrics::timer_lag(*late),
+    }
+}
