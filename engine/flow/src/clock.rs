@@ -62,6 +62,11 @@ impl Run<'_> {
     }
 
     fn retry(&mut self, ask: &Ask) -> Result<(), Stop> {
+        let sending = |step: &StepName| self.flow.data.calls.get(step).is_some_and(|call| call.sending);
+        if ask.steps.iter().any(sending) {
+            // It was found to be on its way while this timer ran: it is asked about, never sent again blindly.
+            return self.into_doubt(ask);
+        }
         let words: Vec<&str> = ask.steps.iter().filter_map(|step| self.word(step)).collect();
         let Some(arm) = ask.arm(&words) else { return known() };
         let concerned = |step: &&StepName| self.word(step).is_some_and(|word| arm.when.words().iter().any(|each| each == word));

@@ -152,14 +152,15 @@ impl Expression {
         }
     }
 
-    /// Steps whose outcome it looks at.
-    pub(crate) fn steps(&self) -> Vec<&StepName> {
+    /// Words that it compares with.
+    pub(crate) fn words(&self) -> Vec<&str> {
         match self {
-            Self::Fact(Fact::Call(step, _)) => vec![step],
-            Self::Literal(_) | Self::Fact(_) => Vec::new(),
-            Self::Apply(_, inner) | Self::Not(inner) | Self::In(inner, _) => inner.steps(),
+            Self::Literal(value) => value.as_str().into_iter().collect(),
+            Self::Fact(_) => Vec::new(),
+            Self::Apply(_, inner) | Self::Not(inner) => inner.words(),
+            Self::In(inner, list) => inner.words().into_iter().chain(list.iter().filter_map(Value::as_str)).collect(),
             Self::And(left, right) | Self::Or(left, right) | Self::Compare(_, left, right) => {
-                left.steps().into_iter().chain(right.steps()).collect()
+                left.words().into_iter().chain(right.words()).collect()
             }
         }
     }

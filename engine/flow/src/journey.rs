@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use signalbox_schemas::{Contract, Effect, JourneyName, RecordName, StepName, TopicName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::compile;
@@ -298,6 +298,70 @@ impl Journey {
             Effect::Write => Some((step, self.write_status(step, state))),
             Effect::Read => None,
         })
+    }
+}
+
+impl Journey {
+    /// States to which a flow can go from one by answers, decisions, commands and times, itself included.
+    pub(crate) fn reachable(&self, from: &StepName) -> BTreeSet<StepName> {
+        let mut reached = BTreeSet::from([from.clone()]);
+        let mut open = vec![from.clone()];
+        while let Some(state) = open.pop().and_then(|name| self.state(&name)) {
+            for target in state.targets() {
+                if reached.insert(target.clone()) {
+                    open.push(target.clone());
+                }
+            }
+        }
+        reached
+    }
+}
+
+impl State {
+    /// Every state or ending that it names as a way on.
+    fn targets(&self) -> Vec<&StepName> {
+        let decided = self.panel.iter().flat_map(|panel| panel.arms.values());
+        let mut targets: Vec<&StepName> = decided.filter_map(Action::target).collect();
+        targets.extend(self.on_command.values().filter_map(|interrupt| match interrupt {
+            Interrupt::Go { target, .. } => Some(target),
+            Interrupt::Remember => None,
+        }));
+        match &self.kind {
+            Kind::Ask(ask) => {
+                targets.extend(ask.arms.iter().filter_map(|arm| arm.action.target()));
+                targets.extend(ask.until.iter().map(|(_, target)| target));
+            }
+            Kind::Choose { branches, otherwise } => {
+                targets.extend(branches.iter().map(|(_, target)| target));
+                targets.push(otherwise);
+            }
+            Kind::Wait(wait) => {
+                targets.push(&wait.go);
+                targets.extend(wait.at_most.iter().map(|(_, target)| target));
+            }
+            Kind::Emit { go, .. } => targets.push(go),
+            Kind::Review | Kind::End { .. } => {}
+        }
+        targets
+    }
+
+    /// Every ruling that it may put over an outcome.
+    pub(crate) fn rulings(&self) -> Vec<&String> {
+        let decided = self.panel.iter().flat_map(|panel| panel.arms.values());
+        let asked = match &self.kind {
+            Kind::Ask(ask) => ask.arms.iter().map(|arm| &arm.action).collect(),
+            Kind::Choose { .. } | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => Vec::new(),
+        };
+        decided.chain(asked).filter_map(|action| action.rules.as_ref()).collect()
+    }
+}
+
+impl Action {
+    fn target(&self) -> Option<&StepName> {
+        match &self.next {
+            Next::Go(target) | Next::Join(target) => Some(target),
+            Next::Again => None,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Decides: journeys as data, a pure `step`, and a checker that proves a journey safe before it runs.
 //! It has no clock, no I/O, no randomness and does not log; time and secrets are arguments. Read `Flow` and `Decision` first.
 
+mod abstraction;
 mod answers;
 mod check;
 mod clock;
@@ -9,6 +10,7 @@ mod compile_state;
 mod decision;
 mod document;
 mod duration;
+mod explore;
 mod expression;
 mod flow;
 mod invariant;

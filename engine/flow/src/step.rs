@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::decision::{Context, Decision, Effect, Input, Refusal, Start};
 use crate::flow::{Flow, FlowData, Status};
 use crate::journey::Journey;
-use crate::run::{DEADLINE, Run};
+use crate::run::Run;
 
 /// Why a step was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,11 +60,20 @@ pub fn begin(journey: &Journey, start: Start<'_>, ctx: Context<'_>) -> Result<De
     let (aggregate, tenant) = (AggregateId::from(aggregate), Tenant::from(tenant));
     let flow = fresh(journey, aggregate, tenant, &start, ctx);
     let actor = text("actor").unwrap_or("service").to_owned();
-    let before = BTreeMap::new();
-    let mut world = Real;
-    let mut run = Run::new(journey, flow, ctx, &mut world);
-    refused(run.begin())?;
-    Ok(finish(run, &before, actor, format!("{} accepted", journey.starts_with())))
+    let begun = refused(begin_in(journey, flow, ctx, &mut Real))?;
+    Ok(Decision { actor, ..begun })
+}
+
+/// A beginning in a given world.
+pub(crate) fn begin_in(
+    journey: &Journey,
+    flow: Flow,
+    ctx: Context<'_>,
+    world: &mut dyn World,
+) -> Result<Decision, Stop> {
+    let mut run = Run::new(journey, flow, ctx, world);
+    run.begin()?;
+    Ok(finish(run, &BTreeMap::new(), String::new(), format!("{} accepted", journey.starts_with())))
 }
 
 /// Applies one input to a flow. Where nothing changes, a refusal says why; the flow stays as it is.
@@ -131,7 +140,7 @@ pub(crate) fn fresh(
 }
 
 /// The decision: what the run did, and the net change of its timers.
-pub(crate) fn finish(
+fn finish(
     run: Run<'_>,
     before: &BTreeMap<String, signalbox_schemas::Micros>,
     actor: String,
@@ -148,7 +157,7 @@ pub(crate) fn finish(
     if path.is_empty() {
         path.push(flow.state.clone());
     }
-    debug_assert!(flow.status == Status::Running || after.is_empty() || after.keys().all(|name| name != DEADLINE));
+    debug_assert!(flow.status == Status::Running || after.is_empty(), "an ended flow waits for nothing");
     Decision { flow, effects, path, actor, reason }
 }
 

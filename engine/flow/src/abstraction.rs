@@ -1,0 +1,247 @@
+//! What of a flow matters to where it can still go: two flows with the same key have the same future.
+//! It keeps words as long as something can still look at them, and forgets times, counts and names.
+
+use signalbox_schemas::{Attempt, AttemptId, Effect, Micros, StepName, TenantKey};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use crate::flow::{CallState, Flow, Status};
+use crate::invariant::Invariant;
+use crate::journey::{Action, Ask, Call, Journey, Kind, Next, Panel, State, WriteStatus};
+use crate::run::{ESCALATE, ROUND};
+
+/// Attempts older than the one before the latest are like that one.
+const GROUPS: u32 = 2;
+
+/// Reduces flows of one journey.
+pub(crate) struct Abstraction<'a> {
+    journey: &'a Journey,
+    key: TenantKey,
+    /// For each step: word -> class of words that nothing tells apart once the step is over.
+    classes: BTreeMap<StepName, BTreeMap<String, usize>>,
+    /// For each state, the writes after which nothing that was checked before money can matter any more.
+    past: BTreeMap<StepName, BTreeSet<StepName>>,
+    /// Words that a guard looks at.
+    looked_at: BTreeSet<String>,
+}
+
+impl<'a> Abstraction<'a> {
+    pub(crate) fn new(journey: &'a Journey, key: TenantKey) -> Self {
+        let guards = journey.states.values().flat_map(|state| match &state.kind {
+            Kind::Choose { branches, .. } => branches.iter().flat_map(|(guard, _)| guard.words()).collect(),
+            Kind::Ask(_) | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => Vec::new(),
+        });
+        let looked_at = guards.map(str::to_owned).collect();
+        let classes = journey.calls.keys().map(|step| (step.clone(), classes(journey, step))).collect();
+        let past = journey.states.keys().map(|state| (state.clone(), past(journey, state))).collect();
+        Self { journey, key, classes, past, looked_at }
+    }
+
+    /// The attempt of a group, as `reduce` numbers groups.
+    pub(crate) fn attempt(&self, flow: &Flow, step: &StepName, group: u32) -> AttemptId {
+        self.key.attempt_id(&Attempt { flow: flow.id, step: step.clone(), group })
+    }
+
+    /// The flow without what nothing depends on.
+    pub(crate) fn reduce(&self, mut flow: Flow) -> Flow {
+        flow.rev = 1;
+        flow.data.rounds.clear();
+        flow.data.timers.values_mut().for_each(|due| *due = Micros(0));
+        for (index, vote) in flow.data.votes.iter_mut().enumerate() {
+            vote.actor = format!("person {index}");
+        }
+        if flow.status == Status::Ended {
+            flow.data.remembered.clear();
+            flow.data.overdue = false;
+        }
+        let mut calls = std::mem::take(&mut flow.data.calls);
+        let past = flow.status == Status::Ended || self.is_past(&flow.state, &calls);
+        let kind = self.journey.state(&flow.state).map(|state| &state.kind);
+        for (step, call) in &mut calls {
+            call.reported.clear();
+            call.reason = None;
+            call.problems.clear();
+            let here = self.journey.calls.get(step).is_some_and(|definition| definition.state == flow.state);
+            let group = match kind {
+                Some(Kind::Ask(ask)) if here => {
+                    if flow.data.timers.contains_key(ROUND) {
+                        between_rounds(ask, call);
+                    }
+                    call.group.min(GROUPS)
+                }
+                Some(Kind::Wait(wait)) if wait.answers_of.as_ref() == Some(step) => call.group.min(GROUPS),
+                _ => {
+                    self.close(past, step, call);
+                    1
+                }
+            };
+            if group != call.group {
+                call.group = group;
+                call.attempt = self.attempt(&flow, step, group);
+            }
+        }
+        flow.data.calls = calls;
+        flow
+    }
+
+    fn is_past(&self, state: &StepName, calls: &BTreeMap<StepName, CallState>) -> bool {
+        let executed = |write: &StepName| {
+            calls.get(write).is_some_and(|call| self.journey.write_status(write, call) == WriteStatus::Executed)
+        };
+        self.past.get(state).is_some_and(|writes| writes.iter().any(executed))
+    }
+
+    /// A call whose state was left: its word matters only by the class it belongs to. An older attempt of it is like
+    /// the latest: both come too late.
+    fn close(&self, past: bool, step: &StepName, call: &mut CallState) {
+        let Some(definition) = self.journey.calls.get(step) else { return };
+        match definition.effect {
+            Effect::Read if past && definition.about.is_none() => {
+                call.outcome = None;
+                call.ruling = None;
+            }
+            Effect::Read if definition.about.is_some() => {
+                if !call.word().is_some_and(|word| self.looked_at.contains(word)) {
+                    call.outcome = None;
+                    call.ruling = None;
+                }
+            }
+            Effect::Read => self.stand_in(step, definition, call, |_| true),
+            Effect::Write => match self.journey.write_status(step, call) {
+                WriteStatus::Planned => {}
+                WriteStatus::Sending | WriteStatus::InDoubt => {
+                    call.outcome = Some("in_doubt".to_owned());
+                    call.sending = false;
+                }
+                WriteStatus::Executed => {
+                    self.stand_in(step, definition, call, |word| definition.proves.get(word) == Some(&true));
+                }
+                WriteStatus::NotExecuted => {
+                    self.stand_in(step, definition, call, |word| definition.proves.get(word) == Some(&false));
+                }
+            },
+        }
+    }
+
+    /// Puts the first outcome of the same class in the place of the word.
+    fn stand_in(&self, step: &StepName, definition: &Call, call: &mut CallState, fits: impl Fn(&str) -> bool) {
+        let class = |word: Option<&str>| self.classes.get(step)?.get(word?).copied();
+        let own = class(call.word());
+        if call.word().is_none() && !call.abandoned {
+            return;
+        }
+        let alike = |other: &&String| {
+            let looked_at = |word: &str| self.looked_at.contains(word);
+            fits(other)
+                && (call.word().is_none() || class(Some(other)) == own)
+                && !(looked_at(other) || call.word().is_some_and(looked_at))
+        };
+        if let Some(word) = definition.outcomes.iter().find(alike) {
+            call.outcome = Some(word.clone());
+            call.ruling = None;
+            call.abandoned = false;
+            call.sending = false;
+        }
+    }
+
+    /// A text that is equal for flows with the same future.
+    pub(crate) fn key(flow: &Flow) -> String {
+        let data = &flow.data;
+        // Whether people were called already changes what they are told, not where the flow can go.
+        let mut key = format!("{} {:?} {}", flow.state, flow.status, data.overdue);
+        for (step, call) in &data.calls {
+            let word = |word: &Option<String>| word.clone().unwrap_or_else(|| "-".to_owned());
+            let (outcome, ruling) = (word(&call.outcome), word(&call.ruling));
+            // Writing to a string cannot fail.
+            let _ = write!(key, "|{step} {} {outcome} {ruling} {} {}", call.group, call.abandoned, call.sending);
+        }
+        let names = |names: Vec<&String>| names.into_iter().fold(String::new(), |all, name| all + " " + name);
+        let remembered = names(data.remembered.keys().collect());
+        let timers = names(data.timers.keys().filter(|name| *name != ESCALATE).collect());
+        let votes: BTreeSet<&String> = data.votes.iter().map(|vote| &vote.decision).collect();
+        let votes = names(votes.into_iter().collect());
+        let _ = write!(key, "|{remembered}|{timers}|{votes}");
+        key
+    }
+}
+
+/// An inquiry that waits for its next round has learnt nothing, whatever the word was.
+fn between_rounds(ask: &Ask, call: &mut CallState) {
+    if ask.arm(&["unavailable"]).is_some_and(|arm| matches!(arm.action.next, Next::Again)) {
+        call.outcome = Some("unavailable".to_owned());
+    }
+}
+
+/// Whether answers of a state are judged again after it was left.
+fn is_joined(journey: &Journey, state: &StepName) -> bool {
+    let joins = |action: &Action| matches!(&action.next, Next::Join(target) if target == state);
+    journey.states.values().flat_map(|each| each.panel.iter()).flat_map(|panel| panel.arms.values()).any(joins)
+}
+
+/// Writes that, once they happened, stay so wherever a flow goes from `state`, with no guarded call on the way: then
+/// what was checked before them decides nothing any more.
+fn past(journey: &Journey, state: &StepName) -> BTreeSet<StepName> {
+    let ways = journey.reachable(state);
+    let guarded = |capability: &str| {
+        let guards = |rule: &Invariant| matches!(rule, Invariant::OnlyAfter { capability: guarded, .. } if guarded == capability);
+        journey.invariants.iter().any(guards)
+    };
+    if journey.calls.values().any(|call| ways.contains(&call.state) && guarded(&call.capability)) {
+        return BTreeSet::new();
+    }
+    let writes = journey.calls.iter().filter(|(_, call)| call.effect == Effect::Write).map(|(step, _)| step);
+    writes.filter(|write| !ways.iter().any(|state| may_undo(journey, state, write))).cloned().collect()
+}
+
+/// Whether a state may rule that a write did not happen, and go on.
+fn may_undo(journey: &Journey, name: &StepName, write: &StepName) -> bool {
+    let Some(state) = journey.state(name) else { return false };
+    let goes_on = |action: &Action| match &action.next {
+        Next::Go(target) => !matches!(journey.state(target).map(|state| &state.kind), Some(Kind::End { .. })),
+        Next::Again | Next::Join(_) => true,
+    };
+    let undoes = |action: &Action| action.rules.as_deref() == Some("not_executed") && goes_on(action);
+    let asked = match &state.kind {
+        Kind::Ask(ask) => {
+            let about = |step: &StepName| journey.calls.get(step).is_some_and(|call| call.about.as_ref() == Some(write));
+            ask.steps.iter().any(about) && ask.arms.iter().any(|arm| undoes(&arm.action))
+        }
+        Kind::Choose { .. } | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => false,
+    };
+    let decided = |panel: &Panel| panel.about.contains(write) && panel.arms.values().any(undoes);
+    asked || state.panel.as_ref().is_some_and(decided)
+}
+
+/// Words of a step by what can tell them apart after the step is over: invariants, reviews, arms judged again, `later`.
+fn classes(journey: &Journey, step: &StepName) -> BTreeMap<String, usize> {
+    let Some(call) = journey.calls.get(step) else { return BTreeMap::new() };
+    let mut lists: Vec<&[String]> = Vec::new();
+    for invariant in &journey.invariants {
+        if let Invariant::OnlyAfter { conditions, .. } = invariant {
+            let own = conditions.iter().filter(|condition| condition.capability == call.capability);
+            lists.extend(own.map(|condition| condition.words.as_slice()));
+        }
+    }
+    for state in journey.states.values() {
+        let panel = state.panel.as_ref().filter(|panel| panel.about.contains(step));
+        lists.extend(panel.map(|panel| panel.outcomes.as_slice()));
+        if let Kind::Ask(ask) = &state.kind {
+            if ask.steps.contains(step) && is_joined(journey, &call.state) {
+                lists.extend(ask.arms.iter().map(|arm| arm.when.words()));
+            }
+        }
+    }
+    let stops: Vec<String> = call.later.keys().cloned().collect();
+    lists.push(&stops);
+    let rulings = journey.states.values().flat_map(State::rulings);
+    let always = ["late".to_owned(), "executed".to_owned(), "not_executed".to_owned()];
+    let words: BTreeSet<&String> = lists.iter().copied().flatten().chain(&call.outcomes).chain(&always).chain(rulings).collect();
+    let mut signatures: BTreeMap<Vec<bool>, usize> = BTreeMap::new();
+    let mut classes = BTreeMap::new();
+    for word in words {
+        let signature = lists.iter().map(|list| list.contains(word)).collect();
+        let next = signatures.len();
+        classes.insert(word.clone(), *signatures.entry(signature).or_insert(next));
+    }
+    classes
+}
