@@ -124,7 +124,7 @@ impl Explorer<'_> {
             let ctx = Context { now: Micros(0), key: &self.key, sending: &none };
             let flow = fresh(self.journey, AggregateId::from("checked"), Tenant::from("checker"), &start, ctx);
             match begin_in(self.journey, flow, ctx, &mut world) {
-                Ok(decision) => self.arrive(None, "start", decision),
+                Ok(decision) => self.arrive(None, "start", true, decision),
                 Err(stop) => self.stopped(None, "start", stop),
             }
             script = world.next();
@@ -162,7 +162,7 @@ impl Explorer<'_> {
                         | Effect::CancelTimer { .. } => None,
                     }));
                     self.judge(from, flow, each, &label, &decision);
-                    self.arrive(Some(from), &label, decision);
+                    self.arrive(Some(from), &label, !each.is_late(), decision);
                 }
                 Err(stop) => self.stopped(Some(from), &label, stop),
             }
@@ -171,7 +171,7 @@ impl Explorer<'_> {
         abandoned
     }
 
-    fn arrive(&mut self, from: Option<usize>, label: &str, decision: Decision) {
+    fn arrive(&mut self, from: Option<usize>, label: &str, counts: bool, decision: Decision) {
         self.visited.extend(decision.path.iter().cloned());
         let way: Vec<&str> = decision.path.iter().map(StepName::as_str).collect();
         let label = format!("{label} -> {}", way.join(" -> "));
@@ -187,7 +187,8 @@ impl Explorer<'_> {
                 to
             }
         };
-        if let (Some(from), Some(reached_from)) = (from, self.reached_from.get_mut(to)) {
+        // Nobody can count on an answer that comes too late to lead a flow to its end.
+        if let (Some(from), Some(reached_from)) = (from.filter(|_| counts), self.reached_from.get_mut(to)) {
             if reached_from.last() != Some(&from) {
                 reached_from.push(from);
             }
@@ -230,11 +231,15 @@ impl Explorer<'_> {
     /// Everything that can happen to a flow, however late.
     fn moves(&self, flow: &Flow) -> Vec<Move> {
         let mut moves: Vec<Move> = flow.data.timers.keys().map(|name| Move::Timer(name.clone())).collect();
+        let listened = match self.journey.state(&flow.state).map(|state| &state.kind) {
+            Some(Kind::Wait(wait)) => wait.answers_of.as_ref(),
+            _ => None,
+        };
         for (step, call) in &flow.data.calls {
             let Some(definition) = self.journey.calls.get(step) else { continue };
             for group in (1..=call.group).rev() {
                 let attempt = self.abstraction.attempt(flow, step, group);
-                let late = group < call.group || definition.state != flow.state;
+                let late = group < call.group || definition.state != flow.state && listened != Some(step);
                 moves.extend(definition.outcomes.iter().map(|word| Move::Outcome {
                     attempt,
                     capability: definition.capability.clone(),
@@ -305,18 +310,14 @@ impl Explorer<'_> {
             dead.entry(node.flow.state.clone()).or_insert(index);
         }
         // Where exploration stopped at another finding, the way to the end may only be unseen.
-        if !self.findings.is_empty() && self.findings.iter().any(|found| found.rule != "unreachable") {
-            dead.retain(|state, _| self.waits_for_nothing(state));
+        if self.findings.iter().any(|found| found.rule != "unreachable") {
+            return;
         }
         for (state, index) in dead {
             let message = format!("{state}: no ending can be reached from it any more; add a way out");
             let path = self.path_to(index);
             self.findings.push(Finding { rule: "dead end", message, path });
         }
-    }
-
-    fn waits_for_nothing(&self, state: &StepName) -> bool {
-        matches!(self.journey.state(state).map(|state| &state.kind), Some(Kind::Wait(_)))
     }
 }
 
@@ -340,6 +341,10 @@ impl Move {
                 step_in(journey, flow, Input::Command { record: &record, value: &value }, ctx, world)
             }
         }
+    }
+
+    fn is_late(&self) -> bool {
+        matches!(self, Self::Outcome { late: true, .. })
     }
 
     fn label(&self, too_late: bool) -> String {

@@ -247,7 +247,7 @@ impl<'a> Run<'a> {
         let call = self.definition(step)?;
         let previous = self.flow.data.calls.get(step);
         let resend = call.effect == CallEffect::Write
-            && previous.is_some_and(|previous| self.journey.write_status(step, previous).is_open());
+            && previous.is_some_and(|previous| self.journey.write_status(step, previous) == WriteStatus::Planned);
         let group = previous.map_or(0, |previous| previous.group).saturating_add(u32::from(!resend));
         let reported = previous.map(|previous| previous.reported.clone()).unwrap_or_default();
         self.refuse_unsafe_call(step, call, resend)?;
