@@ -69,11 +69,6 @@ impl Codes {
     pub(crate) fn find(&self, code: &str) -> Option<Code> {
         self.rows.get(code).cloned()
     }
-
-    /// The codes listed.
-    pub(crate) fn listed(&self) -> impl Iterator<Item = &str> {
-        self.rows.keys().map(String::as_str)
-    }
 }
 
 /// Lines of a table of data: `#` begins a comment line, and every other line has exactly `N` fields.

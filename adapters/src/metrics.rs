@@ -26,8 +26,6 @@ pub const PERMIT_BATCH: &str = "signalbox_permit_batch_size";
 pub const RESENDS: &str = "signalbox_adapter_resends_total";
 /// Attempts that no table holds: a restored database. Pages.
 pub const ATTEMPTS_MISSING: &str = "signalbox_attempts_missing_total";
-/// Results that contradict a final result stored before, by vendor. Pages.
-pub const CONTRADICTIONS: &str = "signalbox_results_contradicting_total";
 /// Codes that no table knows, by table. Alerts.
 pub const UNKNOWN_CODES: &str = "signalbox_unknown_codes_total";
 /// Requests that went to a dead-letter topic, by topic and code.
@@ -85,10 +83,6 @@ pub(crate) fn resend(vendor: &str) {
 
 pub(crate) fn attempt_missing() {
     counter!(ATTEMPTS_MISSING).increment(1);
-}
-
-pub(crate) fn contradiction(vendor: &str) {
-    counter!(CONTRADICTIONS, "vendor" => vendor.to_owned()).increment(1);
 }
 
 pub(crate) fn unknown_code(table: &'static str) {

@@ -40,6 +40,22 @@ pub(crate) enum Move {
     Closed,
 }
 
+impl Move {
+    /// The move as its metric names it.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Send => "granted",
+            Self::Resend { .. } => "resend",
+            Self::Inquire { .. } => "inquire",
+            Self::Publish(_) => "answered",
+            Self::AskAgain => "busy",
+            Self::Drop => "abandoned",
+            Self::Page => "missing",
+            Self::Closed => "gate_closed",
+        }
+    }
+}
+
 /// Redelivery: result stored, publish again; sending and key usable, same bytes; sending otherwise, inquire.
 pub(crate) fn on_permit(permit: &Permit, terms: Idempotency, now: Micros) -> Move {
     match permit {
@@ -89,13 +105,38 @@ fn holds(evidence: Evidence, sends: u32, terms: Idempotency) -> bool {
     }
 }
 
+/// In whose words an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Words {
+    /// A capability that moves no money.
+    Read,
+    /// payout.send.
+    Send,
+    /// payout.inquire.
+    Inquire,
+    /// payout.recall.
+    Recall,
+}
+
+impl Words {
+    /// The words of whoever asks.
+    pub(crate) fn of(ask: &Ask) -> Self {
+        match ask {
+            Ask::Kyc(_) | Ask::Aml(_) | Ask::Fraud(_) => Self::Read,
+            Ask::Send(_) => Self::Send,
+            Ask::Inquire(_) => Self::Inquire,
+            Ask::Recall(_) => Self::Recall,
+        }
+    }
+}
+
 /// Turns an answer that says more than is known into `in_doubt`. `sends` counts the sends of the write itself:
 /// for an inquiry, those of the payout that it asks about.
-pub(crate) fn settle(ask: &Ask, answer: Answer, sends: u32, terms: Idempotency) -> Answer {
-    let says_no = match (ask, answer.outcome) {
-        (Ask::Send(_), Outcome::Rejected | Outcome::RequiresRepair | Outcome::Blocked | Outcome::Unavailable) => true,
-        (Ask::Recall(_), Outcome::Unavailable) => true,
-        (Ask::Inquire(_), Outcome::NotExecuted) => true,
+pub(crate) fn settle(words: Words, answer: Answer, sends: u32, terms: Idempotency) -> Answer {
+    let says_no = match (words, answer.outcome) {
+        (Words::Send, Outcome::Rejected | Outcome::RequiresRepair | Outcome::Blocked | Outcome::Unavailable) => true,
+        (Words::Recall, Outcome::Unavailable) => true,
+        (Words::Inquire, Outcome::NotExecuted) => true,
         _ => false,
     };
     if !says_no || holds(answer.evidence, sends, terms) {

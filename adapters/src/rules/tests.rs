@@ -41,19 +41,6 @@ fn request() -> HttpRequest {
     HttpRequest::post("create", "/transfers".to_owned(), &json!({"amount": 5})).write()
 }
 
-fn ask(capability: &str) -> Ask {
-    let call = json!({"attempt_id": Uuid::nil(), "flow_id": Uuid::nil(), "aggregate_id": "p", "tenant": "t", "lane": 0,
-        "step": "s", "group": 0, "reply_by": 0, "excluded": []});
-    let party = json!({"kind": "person", "name": "n", "address": {"town": "t", "country": "US"}});
-    let value = match capability {
-        "payout.send" => json!({"call": call, "amount": {"minor_units": 1, "currency": "USD", "exponent": 2},
-            "originator": party, "beneficiary": party, "account": {"scheme": "aba"}, "rail": "ach"}),
-        "payout.recall" => json!({"call": call, "subject_attempt": Uuid::nil(), "why": "w"}),
-        _ => json!({"call": call, "subject_attempt": Uuid::nil()}),
-    };
-    Ask::read(capability, value).unwrap()
-}
-
 #[test]
 fn a_redelivered_write_is_sent_again_only_under_a_key_that_is_still_remembered() {
     let sending = || Permit::Sending(Box::new(row(Disposition::Sending)));
@@ -113,15 +100,15 @@ fn a_refusal_is_believed_only_where_it_proves_that_nothing_was_executed() {
     ];
     for (evidence, sends, terms, believed) in rows {
         let said_no = [
-            (ask("payout.send"), Outcome::Rejected),
-            (ask("payout.send"), Outcome::RequiresRepair),
-            (ask("payout.send"), Outcome::Blocked),
-            (ask("payout.send"), Outcome::Unavailable),
-            (ask("payout.inquire"), Outcome::NotExecuted),
-            (ask("payout.recall"), Outcome::Unavailable),
+            (Words::Send, Outcome::Rejected),
+            (Words::Send, Outcome::RequiresRepair),
+            (Words::Send, Outcome::Blocked),
+            (Words::Send, Outcome::Unavailable),
+            (Words::Inquire, Outcome::NotExecuted),
+            (Words::Recall, Outcome::Unavailable),
         ];
-        for (ask, no) in said_no {
-            let settled = settle(&ask, Answer::of(no).evidence(evidence), sends, terms).outcome;
+        for (words, no) in said_no {
+            let settled = settle(words, Answer::of(no).evidence(evidence), sends, terms).outcome;
             let expected = if believed { no } else { Outcome::InDoubt };
             assert_eq!(settled, expected, "{no:?} with {evidence:?} after {sends} sends");
         }
@@ -130,13 +117,13 @@ fn a_refusal_is_believed_only_where_it_proves_that_nothing_was_executed() {
 
 #[test]
 fn a_yes_needs_no_proof() {
-    for (capability, yes) in [
-        ("payout.send", Outcome::Accepted),
-        ("payout.inquire", Outcome::Settled),
-        ("payout.inquire", Outcome::Unavailable),
-        ("payout.recall", Outcome::Recalled),
+    for (words, yes) in [
+        (Words::Send, Outcome::Accepted),
+        (Words::Inquire, Outcome::Settled),
+        (Words::Inquire, Outcome::Unavailable),
+        (Words::Recall, Outcome::Recalled),
     ] {
-        assert_eq!(settle(&ask(capability), Answer::of(yes), 5, NO_KEYS).outcome, yes);
+        assert_eq!(settle(words, Answer::of(yes), 5, NO_KEYS).outcome, yes);
     }
 }
 

@@ -1,0 +1,244 @@
+//! What all requests share: policy, vendors with their places, the HTTP client, and the grouped ways to the store.
+//! It holds things together and decides nothing.
+
+use secrecy::SecretString;
+use serde_json::Value;
+use signalbox_bus::Codec;
+use signalbox_schemas::{AttemptId, Micros};
+use signalbox_store::{AttemptRow, AttemptStore, Permit, PermitRequest, StoreError, StoredResult};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+
+use crate::metrics;
+use crate::model::{Answer, Exchange, HttpRequest, Vendor};
+use crate::routing::{Policy, VendorPolicy};
+use crate::runtime::batch::Batcher;
+use crate::runtime::http::{Http, Sending};
+use crate::runtime::publish;
+use crate::runtime::{AdapterError, AdapterOptions};
+use crate::vendors;
+
+/// Permits or results in one statement.
+const BATCH_MAX: usize = 1_000;
+/// First wait after trouble with the store; doubled up to `TROUBLE_MAX`.
+pub(crate) const TROUBLE: Duration = Duration::from_millis(50);
+/// Longest wait between tries.
+pub(crate) const TROUBLE_MAX: Duration = Duration::from_secs(2);
+
+/// The store did not answer; what it did is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trouble;
+
+/// A vendor with its terms and places.
+pub(crate) struct Partner {
+    pub(crate) vendor: Vendor,
+    pub(crate) terms: VendorPolicy,
+    places: Semaphore,
+}
+
+/// A place at a vendor, given back when dropped.
+pub(crate) struct Place<'a> {
+    vendor: &'a str,
+    _held: SemaphorePermit<'a>,
+}
+
+/// What all requests share.
+pub(crate) struct Desk<S> {
+    pub(crate) policy: Policy,
+    pub(crate) codec: Arc<Codec>,
+    pub(crate) learning: Mutex<()>,
+    pub(crate) permit_age_max: Duration,
+    store: Arc<S>,
+    partners: BTreeMap<String, Partner>,
+    http: Http,
+    permits: Batcher<PermitRequest, Result<Permit, Trouble>>,
+    results: Batcher<StoredResult, Result<(), Trouble>>,
+}
+
+impl<S: AttemptStore + 'static> Desk<S> {
+    /// Makes every vendor of the policy ready and starts the ways to the store.
+    pub(crate) fn new(options: &AdapterOptions, codec: Arc<Codec>, store: Arc<S>) -> Result<Self, AdapterError> {
+        let mut partners = BTreeMap::new();
+        for (name, terms) in &options.policy.vendors {
+            let Some(listing) = vendors::find(name) else { continue };
+            let settings = options.settings.get(name).cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+            let vendor = (listing.build)(settings)?;
+            let places = Semaphore::new(terms.in_flight_max.min(Semaphore::MAX_PERMITS));
+            partners.insert(name.clone(), Partner { vendor, terms: terms.clone(), places });
+        }
+        let (for_permits, for_results) = (Arc::clone(&store), Arc::clone(&store));
+        Ok(Self {
+            policy: options.policy.clone(),
+            codec,
+            learning: Mutex::new(()),
+            permit_age_max: Duration::from_millis(options.permit_age_ms_max),
+            store,
+            partners,
+            http: Http::new().map_err(AdapterError::Http)?,
+            permits: Batcher::start(BATCH_MAX, move |asked| take_permits(Arc::clone(&for_permits), asked)),
+            results: Batcher::start(BATCH_MAX, move |given| store_results(Arc::clone(&for_results), given)),
+        })
+    }
+
+    /// Makes the gates of vendors that move money known, waiting for the store as long as it takes.
+    pub(crate) async fn ensure_gates(&self) {
+        let writing = self.partners.iter().filter(|(_, partner)| partner.vendor.payout.is_some());
+        let names: Vec<String> = writing.map(|(name, _)| name.clone()).collect();
+        let mut wait = TROUBLE;
+        while let Err(error) = self.store.ensure_gates(&names).await {
+            disturbed(&error);
+            pause(&mut wait).await;
+        }
+    }
+
+    pub(crate) fn partner(&self, vendor: &str) -> Option<&Partner> {
+        self.partners.get(vendor)
+    }
+
+    /// Asks for a permit; repeated while the store is in trouble, up to the deadline.
+    pub(crate) async fn permit(&self, request: &PermitRequest, deadline: Instant) -> Result<Permit, Trouble> {
+        let mut wait = TROUBLE;
+        loop {
+            match self.permits.ask(request.clone()).await {
+                Some(Ok(permit)) => return Ok(permit),
+                Some(Err(Trouble)) if Instant::now() + wait < deadline => pause(&mut wait).await,
+                _ => return Err(Trouble),
+            }
+        }
+    }
+
+    /// Keeps an answer with its attempt, however long that takes: it must be kept before it is told.
+    pub(crate) async fn keep(&self, attempt: AttemptId, answer: &Answer) {
+        let mut wait = TROUBLE;
+        let result = StoredResult { attempt, result: publish::stored(answer) };
+        while self.results.ask(result.clone()).await != Some(Ok(())) {
+            pause(&mut wait).await;
+        }
+    }
+
+    /// Rows of attempts; repeated while the store is in trouble, up to the deadline.
+    pub(crate) async fn find(&self, attempts: &[AttemptId], deadline: Instant) -> Result<Vec<AttemptRow>, Trouble> {
+        let mut wait = TROUBLE;
+        loop {
+            match self.store.find(attempts).await {
+                Ok(rows) => return Ok(rows),
+                Err(error) => disturbed(&error),
+            }
+            if Instant::now() + wait >= deadline {
+                return Err(Trouble);
+            }
+            pause(&mut wait).await;
+        }
+    }
+
+    /// Raises `sends` before a resend. Not repeated after trouble: it may have been raised, and then it is not ours to use.
+    pub(crate) async fn raise_sends(&self, attempt: AttemptId, expected: u32) -> Result<bool, Trouble> {
+        self.store.raise_sends(attempt, expected).await.map_err(|error| {
+            disturbed(&error);
+            Trouble
+        })
+    }
+
+    /// Database time, by which the age of a first send is told.
+    pub(crate) async fn now(&self) -> Result<Micros, Trouble> {
+        self.store.now().await.map_err(|error| {
+            disturbed(&error);
+            Trouble
+        })
+    }
+
+    /// Sends a request to a vendor, or hands it to the vendor inside the process.
+    pub(crate) async fn send(
+        &self,
+        partner: &Partner,
+        request: &HttpRequest,
+        within: Duration,
+        leave_before: Option<Instant>,
+    ) -> Exchange {
+        if let Some(inside) = partner.vendor.inside {
+            return Exchange { operation: request.operation.clone(), reply: inside(request) };
+        }
+        let credentials: &[(String, SecretString)] = &partner.vendor.credentials;
+        let sending = Sending { base_url: &partner.terms.base_url, credentials, within, leave_before };
+        self.http.send(request, &sending).await
+    }
+}
+
+impl Partner {
+    /// A place at the vendor, or none where there is none in time.
+    pub(crate) async fn place(&self, deadline: Instant) -> Option<Place<'_>> {
+        let start_within = Duration::from_millis(self.terms.start_within_ms);
+        let within = start_within.min(deadline.saturating_duration_since(Instant::now()));
+        let held = match self.places.try_acquire() {
+            Ok(held) => held,
+            Err(_) => tokio::time::timeout(within, self.places.acquire()).await.ok()?.ok()?,
+        };
+        let vendor = self.vendor.partner.name.as_str();
+        metrics::in_flight(vendor, 1.0);
+        Some(Place { vendor, _held: held })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        metrics::in_flight(self.vendor, -1.0);
+    }
+}
+
+/// Takes permits in one statement. An attempt that is asked for twice at once gets one permit, not two.
+async fn take_permits<S: AttemptStore>(store: Arc<S>, asked: Vec<PermitRequest>) -> Vec<Result<Permit, Trouble>> {
+    let mut seen = HashSet::new();
+    let first: Vec<bool> = asked.iter().map(|request| seen.insert(request.attempt)).collect();
+    let requests: Vec<PermitRequest> =
+        asked.into_iter().zip(&first).filter(|(_, first)| **first).map(|(request, _)| request).collect();
+    metrics::permit_batch(requests.len());
+    let mut permits = match store.take_permits(&requests).await {
+        Ok(permits) => permits.into_iter(),
+        Err(error) => {
+            disturbed(&error);
+            Vec::new().into_iter()
+        }
+    };
+    // The second one asks again and is told how the first one stands.
+    let answer = |first: &bool| if *first { permits.next().ok_or(Trouble) } else { Err(Trouble) };
+    first.iter().map(answer).collect()
+}
+
+async fn store_results<S: AttemptStore>(store: Arc<S>, given: Vec<StoredResult>) -> Vec<Result<(), Trouble>> {
+    let count = given.len();
+    // Two results of one attempt go one after the other, so that each meets what the earlier one left.
+    let mut rounds: Vec<Vec<StoredResult>> = Vec::new();
+    for result in given {
+        let free = rounds.iter_mut().find(|round| round.iter().all(|other| other.attempt != result.attempt));
+        match free {
+            Some(round) => round.push(result),
+            None => rounds.push(vec![result]),
+        }
+    }
+    for round in rounds {
+        if let Err(error) = store.store_results(&round).await {
+            disturbed(&error);
+            return vec![Err(Trouble); count];
+        }
+    }
+    vec![Ok(()); count]
+}
+
+fn disturbed(error: &StoreError) {
+    metrics::disturbance("store");
+    tracing::warn!(error = %error, "the store does not answer as it should");
+}
+
+/// Waits, longer each time.
+pub(crate) async fn pause(wait: &mut Duration) {
+    tokio::time::sleep(*wait).await;
+    *wait = wait.saturating_mul(2).min(TROUBLE_MAX);
+}
+
+/// Wall-clock time, for what the contract calls an instant.
+pub(crate) fn wall_clock() -> Micros {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,492 @@
+//! The runtime against sandbox vendors over real HTTP, on a bus and a store in memory: every persona's answer, what the
+//! vendors' own ledger says, redelivery, a full vendor, dead letters and the order of commits.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use serde_json::{Value, json};
+use signalbox_bus::{BusError, Codec, Headers, Inbound, Outbound};
+use signalbox_sandbox::{Sandbox, SandboxOptions, Vendor, serve as serve_sandbox};
+use signalbox_schemas::{AttemptId, Contract, FlowId, LaneId, Micros, RecordName, TopicName, headers};
+use signalbox_store::{
+    AttemptRow, AttemptStore, Disposition, NewAttempt, Permit, PermitRequest, StoreError, StoredResult,
+};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use super::*;
+use crate::routing::VendorPolicy;
+
+/// Attempts in memory, with a clock that a test may set forward.
+#[derive(Clone, Default)]
+struct Book {
+    rows: Arc<Mutex<HashMap<AttemptId, AttemptRow>>>,
+    later: Arc<Mutex<i64>>,
+}
+
+impl Book {
+    fn plan(&self, attempt: AttemptId, capability: &str) {
+        let plan = NewAttempt {
+            id: attempt,
+            lane: LaneId(3),
+            flow: FlowId(Uuid::nil()),
+            step: "send".into(),
+            group: 0,
+            capability: capability.to_owned(),
+            planned_at: Micros(0),
+        };
+        let row = AttemptRow {
+            plan,
+            disposition: Disposition::Planned,
+            vendor: None,
+            sends: 0,
+            request: None,
+            first_sent_at: None,
+            result: None,
+            contradiction: None,
+        };
+        self.rows.lock().unwrap().insert(attempt, row);
+    }
+
+    fn row(&self, attempt: AttemptId) -> AttemptRow {
+        self.rows.lock().unwrap()[&attempt].clone()
+    }
+
+    fn change(&self, attempt: AttemptId, change: impl FnOnce(&mut AttemptRow)) {
+        change(self.rows.lock().unwrap().get_mut(&attempt).unwrap());
+    }
+}
+
+impl AttemptStore for Book {
+    async fn take_permits(&self, requests: &[PermitRequest]) -> Result<Vec<Permit>, StoreError> {
+        let now = self.now().await?;
+        let mut rows = self.rows.lock().unwrap();
+        let mut permit = |request: &PermitRequest| match rows.get_mut(&request.attempt) {
+            None => Permit::Missing,
+            Some(row) if row.disposition == Disposition::Planned => {
+                row.disposition = Disposition::Sending;
+                row.vendor = Some(request.vendor.clone());
+                row.sends = 1;
+                row.request = Some(request.request.clone());
+                row.first_sent_at = Some(now);
+                Permit::Granted { first_sent_at: now }
+            }
+            Some(row) if row.disposition == Disposition::Abandoned => Permit::Abandoned,
+            Some(row) if row.result.is_some() => Permit::Answered(Box::new(row.clone())),
+            Some(row) => Permit::Sending(Box::new(row.clone())),
+        };
+        Ok(requests.iter().map(&mut permit).collect())
+    }
+
+    async fn raise_sends(&self, attempt: AttemptId, expected: u32) -> Result<bool, StoreError> {
+        let mut rows = self.rows.lock().unwrap();
+        let row = rows.get_mut(&attempt).filter(|row| row.sends == expected);
+        Ok(row.map(|row| row.sends += 1).is_some())
+    }
+
+    async fn store_results(&self, results: &[StoredResult]) -> Result<(), StoreError> {
+        for given in results {
+            self.change(given.attempt, |row| row.result = Some(given.result.clone()));
+        }
+        Ok(())
+    }
+
+    async fn find(&self, attempts: &[AttemptId]) -> Result<Vec<AttemptRow>, StoreError> {
+        let rows = self.rows.lock().unwrap();
+        Ok(attempts.iter().filter_map(|attempt| rows.get(attempt).cloned()).collect())
+    }
+
+    async fn ensure_gates(&self, _vendors: &[String]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn now(&self) -> Result<Micros, StoreError> {
+        Ok(Micros(*self.later.lock().unwrap()))
+    }
+}
+
+type Commits = Arc<Mutex<Vec<(String, i64)>>>;
+
+struct Channel {
+    records: mpsc::Receiver<Inbound>,
+    commits: Commits,
+}
+
+impl Inlet for Channel {
+    async fn next(&mut self) -> Option<Inbound> {
+        self.records.recv().await
+    }
+
+    fn commit(&self, topic: &TopicName, _partition: i32, next_offset: i64) -> Result<(), BusError> {
+        self.commits.lock().unwrap().push((topic.to_string(), next_offset));
+        Ok(())
+    }
+}
+
+#[derive(Clone)]
+struct Published(mpsc::UnboundedSender<Outbound>);
+
+impl Outlet for Published {
+    async fn publish(&self, record: &Outbound) -> Result<i64, BusError> {
+        self.0.send(record.clone()).map_err(|_| BusError::Stopped)?;
+        Ok(0)
+    }
+}
+
+/// A running adapter with its vendors.
+struct Station {
+    sandbox: Sandbox,
+    book: Book,
+    codec: Arc<Codec>,
+    inlets: HashMap<String, mpsc::Sender<Inbound>>,
+    published: mpsc::UnboundedReceiver<Outbound>,
+    commits: Commits,
+    offset: i64,
+    _stop: watch::Sender<bool>,
+}
+
+/// A request for a capability, about people whose names say what shall happen.
+struct Order<'a> {
+    capability: &'a str,
+    name: &'a str,
+    rail: &'a str,
+    subject: Option<AttemptId>,
+}
+
+impl Station {
+    async fn open(change: impl Fn(&mut VendorPolicy)) -> Self {
+        let options = SandboxOptions {
+            settle_after: Duration::from_secs(3_600),
+            slow_for: Duration::from_millis(300),
+            hang_for: Duration::from_secs(20),
+            ..SandboxOptions::default()
+        };
+        let sandbox = serve_sandbox(options).await.unwrap();
+        let mut policy = Policy::parse(include_str!("../../../deploy/policies/routing.yaml")).unwrap();
+        for vendor in Vendor::ALL {
+            policy.override_base_url(vendor.prefix(), &sandbox.url(vendor)).unwrap();
+            let terms = policy.vendors.get_mut(vendor.prefix()).unwrap();
+            terms.backoff_ms = 20;
+            terms.deadline_ms = 3_000;
+            change(terms);
+        }
+        let settings = [
+            ("onfido", json!({"api_token": "t", "workflow_id": "7b1c2f64-1f7e-4d8a-8a5b-6d2c9c1e0b42", "poll_after_ms": 20})),
+            ("seon", json!({"license_key": "k"})),
+            ("increase", json!({"api_key": "k", "account_id": "a", "source_account_number_id": "s", "company_name": "Bank"})),
+        ];
+        let options = AdapterOptions {
+            policy,
+            settings: settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>(),
+            capabilities: Vec::new(),
+            member: "adapter-1".to_owned(),
+            under_way_max: 64,
+            permit_age_ms_max: 2_000,
+            drain_ms_max: 1_000,
+        };
+        let (stop, stopping) = watch::channel(false);
+        let (outlet, published) = mpsc::unbounded_channel();
+        let codec = Arc::new(Codec::offline(Contract::builtin().unwrap()));
+        let (book, commits) = (Book::default(), Commits::default());
+        let mut senders = HashMap::new();
+        let mut channels = HashMap::new();
+        for capability in Contract::builtin().unwrap().capabilities() {
+            let (sender, records) = mpsc::channel(1_000);
+            senders.insert(capability.name.clone(), sender);
+            channels.insert(capability.name.clone(), Channel { records, commits: Arc::clone(&commits) });
+        }
+        let channels = Mutex::new(channels);
+        let inlet = move |name: &str, _: &[TopicName]| Ok(channels.lock().unwrap().remove(name).unwrap());
+        let running = run_on(options, Arc::clone(&codec), book.clone(), inlet, Published(outlet), stopping);
+        // It ends with an error when the test drops its channels.
+        tokio::spawn(running);
+        Self { sandbox, book, codec, inlets: senders, published, commits, offset: 0, _stop: stop }
+    }
+
+    async fn deliver(&mut self, order: &Order<'_>, attempt: AttemptId) {
+        let topic = TopicName::from(format!("{}.requests.v1", order.capability));
+        let record = RecordName::from(format!("{}.Request", order.capability));
+        let value = request(order, attempt);
+        let payload = self.codec.encode(&topic, &record, &value).unwrap();
+        self.deliver_bytes(order.capability, payload).await;
+    }
+
+    async fn deliver_bytes(&mut self, capability: &str, payload: Vec<u8>) {
+        let record = Inbound {
+            topic: TopicName::from(format!("{capability}.requests.v1")),
+            partition: 3,
+            offset: self.offset,
+            timestamp_ms: -1,
+            key: Some(b"p-1".to_vec()),
+            payload: Some(payload),
+            headers: Headers::new().with(headers::CE_ID, "request-1").with(headers::TRACEPARENT, "00-ab-cd-01"),
+        };
+        self.offset += 1;
+        self.inlets[capability].send(record).await.unwrap();
+    }
+
+    /// The next record on a topic, whatever else is published before it.
+    async fn published_on(&mut self, topic: &str) -> Outbound {
+        let found = async {
+            loop {
+                let record = self.published.recv().await.unwrap();
+                if record.topic.as_str() == topic {
+                    return record;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), found).await.unwrap_or_else(|_| panic!("nothing on {topic}"))
+    }
+
+    async fn outcome(&mut self, capability: &str) -> Value {
+        let record = self.published_on(&format!("{capability}.outcomes.v1")).await;
+        assert_eq!(record.partition, 3, "an outcome goes to the lane that asked");
+        self.codec.decode(record.payload.as_deref()).unwrap().1
+    }
+
+    /// Asks and waits for the answer.
+    async fn ask(&mut self, order: &Order<'_>) -> (AttemptId, Value) {
+        let attempt = AttemptId(Uuid::new_v4());
+        if order.capability == "payout.send" || order.capability == "payout.recall" {
+            self.book.plan(attempt, order.capability);
+        }
+        self.deliver(order, attempt).await;
+        (attempt, self.outcome(order.capability).await)
+    }
+
+    async fn ledger(&self) -> Value {
+        let url = format!("{}/ledger", self.sandbox.control_url());
+        reqwest::get(url).await.unwrap().json().await.unwrap()
+    }
+
+    async fn effects(&self) -> u64 {
+        let url = format!("{}/summary", self.sandbox.control_url());
+        let summary: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        assert_eq!(summary["duplicate_effects"], 0, "{summary}");
+        summary["effects"].as_u64().unwrap()
+    }
+}
+
+fn request(order: &Order<'_>, attempt: AttemptId) -> Value {
+    let call = json!({"attempt_id": attempt, "flow_id": attempt, "aggregate_id": "p-1", "tenant": "acme", "lane": 3,
+        "step": "s", "group": 0, "reply_by": 4_000_000_000_000_000_i64, "excluded": []});
+    let address = json!({"street": "1 Main Street", "building": null, "post_code": "62701", "town": "Springfield",
+        "region": "IL", "country": "US"});
+    let party = json!({"kind": "person", "name": format!("Ann {}", order.name), "given_name": "Ann",
+        "family_name": order.name, "birth_date": 7_406, "address": address});
+    let amount = json!({"minor_units": 12_550, "currency": "USD", "exponent": 2});
+    let account = json!({"scheme": "aba", "iban": null, "routing_number": "101050001", "account_number": "987654321", "bic": null});
+    match order.capability {
+        "kyc.check" => json!({"call": call, "customer_id": attempt, "subject": party, "purpose": "payout"}),
+        "aml.screen" => json!({"call": call, "role": "originator", "party": party}),
+        "fraud.score" => json!({"call": call, "customer_id": "c", "amount": amount, "originator": party,
+            "beneficiary": party, "account": account}),
+        "payout.send" => json!({"call": call, "amount": amount, "originator": party, "beneficiary": party,
+            "account": account, "rail": order.rail, "reference": null}),
+        "payout.inquire" => json!({"call": call, "subject_attempt": order.subject}),
+        _ => json!({"call": call, "subject_attempt": order.subject, "why": "requested_by_customer"}),
+    }
+}
+
+fn order<'a>(capability: &'a str, name: &'a str) -> Order<'a> {
+    Order { capability, name, rail: "ach", subject: None }
+}
+
+fn about<'a>(capability: &'a str, subject: AttemptId) -> Order<'a> {
+    Order { subject: Some(subject), ..order(capability, "Clear") }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_persona_gets_its_answer() {
+    let mut station = Station::open(|_| {}).await;
+    let rows = [
+        ("kyc.check", "Clear", "pass", None),
+        ("kyc.check", "Softfailalways", "soft_fail", None),
+        ("kyc.check", "Hardfail", "hard_fail", None),
+        ("kyc.check", "Stepup", "step_up", None),
+        ("kyc.check", "Kycreview", "soft_fail", None),
+        ("kyc.check", "Abandoned", "soft_fail", None),
+        ("kyc.check", "Kycerror", "unavailable", Some("transient")),
+        ("kyc.check", "Kycflaky", "pass", None),
+        ("kyc.check", "Kycslow", "pass", None),
+        ("kyc.check", "Kycdown", "unavailable", Some("transient")),
+        ("kyc.check", "Kycgarbage", "unavailable", Some("requires_repair")),
+        ("aml.screen", "Clear", "clear", None),
+        ("aml.screen", "Hit", "hit", Some("compliance_hold")),
+        ("aml.screen", "Ambiguous", "ambiguous", None),
+        ("aml.screen", "Pep", "ambiguous", None),
+        ("aml.screen", "Amlflaky", "clear", None),
+        ("aml.screen", "Amldown", "unavailable", Some("transient")),
+        ("aml.screen", "Amlgarbage", "unavailable", Some("requires_repair")),
+        ("fraud.score", "Clear", "approve", None),
+        ("fraud.score", "Fraudreview", "review", None),
+        ("fraud.score", "Frauddecline", "decline", None),
+        ("fraud.score", "Fraudflaky", "approve", None),
+        ("fraud.score", "Frauddown", "unavailable", Some("transient")),
+        ("fraud.score", "Fraudgarbage", "unavailable", Some("requires_repair")),
+        ("payout.send", "Clear", "accepted", None),
+        ("payout.send", "Badaccount", "requires_repair", Some("requires_repair")),
+        ("payout.send", "Payoutflaky", "accepted", None),
+        ("payout.send", "Payoutslow", "accepted", None),
+        ("payout.send", "Lost", "accepted", None),
+        ("payout.send", "Vanish", "accepted", None),
+        ("payout.send", "Lostforever", "in_doubt", Some("in_doubt")),
+        ("payout.send", "Vanishforever", "in_doubt", Some("in_doubt")),
+        ("payout.send", "Payoutdown", "in_doubt", Some("in_doubt")),
+        ("payout.send", "Payoutgarbage", "in_doubt", Some("in_doubt")),
+    ];
+    for (capability, name, outcome, class) in rows {
+        let (_, answer) = station.ask(&order(capability, name)).await;
+        assert_eq!((answer["outcome"].as_str(), answer["class"].as_str()), (Some(outcome), class), "{capability} {name}: {answer}");
+        assert_eq!(answer["outcome"] == "unavailable", !answer["retry_after_ms"].is_null(), "{capability} {name}: {answer}");
+    }
+    // Clear, Payoutflaky, Payoutslow, Lost, Vanish, Lostforever and Payoutgarbage moved money, each once.
+    assert_eq!(station.effects().await, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_lost_is_found_by_inquiry_and_nothing_is_sent_twice() {
+    let mut station = Station::open(|_| {}).await;
+    let (payout, answer) = station.ask(&order("payout.send", "Lostforever")).await;
+    assert_eq!(answer["outcome"], "in_doubt");
+    let row = station.book.row(payout);
+    assert_eq!(row.sends, 3, "the same bytes under the same key, each send counted");
+    assert_eq!(row.result.unwrap()["outcome"], "in_doubt");
+    let (_, answer) = station.ask(&about("payout.inquire", payout)).await;
+    assert_eq!(answer["outcome"], "pending");
+    assert_eq!(station.effects().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payout_that_the_vendor_does_not_know_is_sent_again_only_while_the_key_is_remembered() {
+    let mut station = Station::open(|_| {}).await;
+    let (payout, answer) = station.ask(&order("payout.send", "Vanishforever")).await;
+    assert_eq!(answer["outcome"], "in_doubt");
+    let sends = station.book.row(payout).sends;
+    let (_, answer) = station.ask(&about("payout.inquire", payout)).await;
+    assert_eq!(answer["outcome"], "in_doubt", "a send that hangs again proves nothing");
+    assert_eq!(station.book.row(payout).sends, sends + 1);
+    *station.book.later.lock().unwrap() = 13 * 3_600 * 1_000_000;
+    let (_, answer) = station.ask(&about("payout.inquire", payout)).await;
+    assert_eq!((answer["outcome"].as_str(), answer["reason"].as_str()), (Some("in_doubt"), Some("not_found")));
+    assert_eq!(station.book.row(payout).sends, sends + 1, "half of the key's window is over");
+    assert_eq!(station.effects().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redelivered_payout_is_answered_as_before() {
+    let mut station = Station::open(|_| {}).await;
+    let (payout, first) = station.ask(&order("payout.send", "Clear")).await;
+    station.deliver(&order("payout.send", "Clear"), payout).await;
+    let again = station.outcome("payout.send").await;
+    assert_eq!((&again["outcome"], &again["reason"]), (&first["outcome"], &first["reason"]));
+    assert_eq!(station.book.row(payout).sends, 1);
+
+    station.book.change(payout, |row| row.result = None);
+    station.deliver(&order("payout.send", "Other"), payout).await;
+    assert_eq!(station.outcome("payout.send").await["outcome"], "accepted");
+    assert_eq!(station.book.row(payout).sends, 2, "the stored bytes were sent again, not the record's");
+    assert_eq!(station.effects().await, 1);
+
+    *station.book.later.lock().unwrap() = 13 * 3_600 * 1_000_000;
+    station.book.change(payout, |row| row.result = None);
+    station.deliver(&order("payout.send", "Clear"), payout).await;
+    assert_eq!(station.outcome("payout.send").await["outcome"], "accepted", "asked about, not sent");
+    assert_eq!(station.book.row(payout).sends, 2);
+    assert_eq!(station.effects().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abandoned_or_unknown_attempt_is_never_sent() {
+    let mut station = Station::open(|_| {}).await;
+    let (abandoned, missing) = (AttemptId(Uuid::new_v4()), AttemptId(Uuid::new_v4()));
+    station.book.plan(abandoned, "payout.send");
+    station.book.change(abandoned, |row| row.disposition = Disposition::Abandoned);
+    station.deliver(&order("payout.send", "Clear"), abandoned).await;
+    station.deliver(&order("payout.send", "Clear"), missing).await;
+    let (_, answer) = station.ask(&about("payout.inquire", abandoned)).await;
+    assert_eq!(answer["outcome"], "not_executed");
+    let (_, answer) = station.ask(&about("payout.inquire", missing)).await;
+    assert_eq!((answer["outcome"].as_str(), answer["reason"].as_str()), (Some("in_doubt"), Some("attempt_missing")));
+    assert_eq!(station.effects().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pending_payout_is_recalled_once() {
+    let mut station = Station::open(|_| {}).await;
+    let (payout, _) = station.ask(&order("payout.send", "Clear")).await;
+    let (recall, answer) = station.ask(&about("payout.recall", payout)).await;
+    assert_eq!(answer["outcome"], "recalled", "{answer}");
+    assert_eq!(station.book.row(recall).sends, 1);
+    station.deliver(&about("payout.recall", payout), recall).await;
+    assert_eq!(station.outcome("payout.recall").await["outcome"], "recalled");
+    assert_eq!(station.book.row(recall).sends, 1);
+    let (_, answer) = station.ask(&about("payout.inquire", payout)).await;
+    assert_eq!((answer["outcome"].as_str(), answer["reason"].as_str()), (Some("not_executed"), Some("cancelled")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_vendor_is_told_at_once_and_does_not_block_the_others() {
+    let mut station = Station::open(|terms| {
+        terms.in_flight_max = 1;
+        terms.start_within_ms = 50;
+    })
+    .await;
+    let slow = AttemptId(Uuid::new_v4());
+    station.deliver(&order("aml.screen", "Amlslow"), slow).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let (_, answer) = station.ask(&order("aml.screen", "Clear")).await;
+    assert_eq!((answer["outcome"].as_str(), answer["reason"].as_str()), (Some("unavailable"), Some("vendor_full")));
+    assert!(answer["retry_after_ms"].as_i64().unwrap() > 0);
+    let (_, answer) = station.ask(&order("fraud.score", "Clear")).await;
+    assert_eq!(answer["outcome"], "approve");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_cannot_be_read_is_a_dead_letter_and_the_partition_goes_on() {
+    let mut station = Station::open(|_| {}).await;
+    let whole = {
+        let (topic, record) = (TopicName::from("aml.screen.requests.v1"), RecordName::from("aml.screen.Request"));
+        station.codec.encode(&topic, &record, &request(&order("aml.screen", "Clear"), AttemptId(Uuid::nil()))).unwrap()
+    };
+    let cut = whole[..whole.len() - 7].to_vec();
+    for (payload, code) in [(b"garbage".to_vec(), "undecodable"), (cut, "undecodable")] {
+        station.deliver_bytes("aml.screen", payload.clone()).await;
+        let dead = station.published_on("aml.screen.requests.v1.dlq").await;
+        assert_eq!(dead.payload, Some(payload));
+        assert_eq!(dead.headers.text(headers::DLQ_CODE), Some(code));
+        assert_eq!(dead.headers.text(headers::DLQ_TOPIC), Some("aml.screen.requests.v1"));
+        assert_eq!(dead.headers.text(headers::DLQ_PARTITION), Some("3"));
+        assert_eq!(dead.headers.text(headers::CE_ID), Some("request-1"), "its own headers stay");
+    }
+    assert_eq!(station.ask(&order("aml.screen", "Clear")).await.1["outcome"], "clear");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let commits = station.commits.lock().unwrap().clone();
+    assert_eq!(commits.last(), Some(&("aml.screen.requests.v1".to_owned(), 3)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_and_its_calls_are_recorded_with_cause_and_trace() {
+    let mut station = Station::open(|_| {}).await;
+    let attempt = AttemptId(Uuid::new_v4());
+    station.book.plan(attempt, "payout.send");
+    station.deliver(&order("payout.send", "Lost"), attempt).await;
+    let outcome = station.published_on("payout.send.outcomes.v1").await;
+    assert_eq!(outcome.headers.text(headers::CE_ID), Some(format!("{attempt}/accepted").as_str()));
+    assert_eq!(outcome.headers.text(headers::CE_CAUSATION), Some("request-1"));
+    assert_eq!(outcome.headers.text(headers::TRACEPARENT), Some("00-ab-cd-01"));
+    let mut calls = Vec::new();
+    for _ in 0..2 {
+        let call = station.published_on("partner.calls.v1").await;
+        calls.push(station.codec.decode(call.payload.as_deref()).unwrap().1);
+    }
+    let told: Vec<_> = calls.iter().map(|call| (call["send"].as_i64(), call["class"].as_str(), call["http_status"].as_i64())).collect();
+    assert_eq!(told, [(Some(1), Some("in_doubt"), None), (Some(2), Some("ok"), Some(200))]);
+    assert!(calls[0]["route_reason"].as_str().unwrap().contains("primary for payout.send"));
+    let ledger = station.ledger().await.to_string();
+    assert!(ledger.contains(&attempt.to_string()), "the vendor holds our reference");
+    let printed = format!("{calls:?}");
+    assert!(!printed.contains("Lost") && !printed.contains("987654321"), "a call record holds no personal data");
+}
