@@ -1,3 +1,23 @@
-//! What the `signalbox` command is made of.
+//! What the `signalbox` command is made of: arguments, configuration, and the wiring of the other packages.
+//! It decides nothing that they could decide.
 
+pub mod bench;
+mod cli;
+mod commands;
+mod config;
+pub mod consumer_rule;
+pub mod demo;
+pub mod dev;
+mod error;
 pub mod local;
+mod logs;
+mod masking;
+mod output;
+pub mod payouts;
+mod run;
+pub mod scene;
+mod shutdown;
+
+pub use cli::Cli;
+pub use error::CliError;
+pub use run::main;

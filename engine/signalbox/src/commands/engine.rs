@@ -1,0 +1,125 @@
+//! `signalbox engine`: wires bus, store, journeys and worker, and watches over the start. What a worker does with
+//! lanes is the worker's own business.
+
+use clap::Args;
+use signalbox_bus::KafkaLaneBus;
+use signalbox_edge::{Probe, Readiness};
+use signalbox_store::{PgLaneStore, Reader};
+use signalbox_worker::{JourneyLibrary, Worker, WorkerHealth, WorkerOptions};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+use super::service::{Admin, ServiceArgs, patiently};
+use super::{journeys, wiring};
+use crate::config::Config;
+use crate::error::CliError;
+use crate::shutdown;
+
+/// How long the database may take to answer before it counts as away.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Arguments.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Needs kafka.brokers, registry.url, postgres.url and tenant_key. Run as many as you like: they share the lanes.
+SIGTERM and Ctrl-C hand the lanes over; a second signal ends at once, which is safe too.
+
+Example:
+  signalbox engine --worker-id engine-1 --admin-listen 127.0.0.1:9464")]
+pub(crate) struct EngineArgs {
+    /// Name under which lanes are held, unique among running engines, over the configuration
+    #[arg(long, value_name = "NAME")]
+    worker_id: Option<String>,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+/// What the engine says about itself.
+struct EngineProbe {
+    reader: Reader,
+    stage: Mutex<Stage>,
+}
+
+enum Stage {
+    Starting(&'static str),
+    Running(Arc<WorkerHealth>),
+}
+
+impl EngineProbe {
+    fn enter(&self, stage: Stage) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+
+    /// Readiness as the worker sees it.
+    fn of_worker(&self) -> Readiness {
+        match &*self.stage.lock().unwrap_or_else(PoisonError::into_inner) {
+            Stage::Starting(what) => Readiness { ready: false, lines: vec![format!("starting: {what}")] },
+            Stage::Running(health) => Readiness { ready: health.is_ready(), lines: health.report() },
+        }
+    }
+}
+
+impl Probe for EngineProbe {
+    async fn check(&self) -> Readiness {
+        let mut found = self.of_worker();
+        let problem = match tokio::time::timeout(DATABASE_PATIENCE, self.reader.now()).await {
+            Ok(Ok(_)) => return found,
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => "no answer within a second".to_owned(),
+        };
+        found.ready = false;
+        found.lines.push(format!("database: {problem}"));
+        found
+    }
+}
+
+/// Runs until it is told to stop.
+pub(crate) async fn run(args: &EngineArgs, config: &Config) -> Result<(), CliError> {
+    let mut stopping = shutdown::on_signal()?;
+    tracing::info!(config = %config.redacted(), "an engine starts");
+    // What is missing is told before anything is waited for.
+    config.kafka()?;
+    config.registry()?;
+    config.tenant_key()?;
+    let probe = Arc::new(EngineProbe { reader: wiring::reader(config)?, stage: Mutex::new(Stage::Starting("database")) });
+    let admin = Admin::start(&args.service, config.engine.admin_listen, Arc::clone(&probe)).await?;
+    let outcome = work(args, config, &probe, &mut stopping).await;
+    admin.end().await;
+    outcome
+}
+
+async fn work(
+    args: &EngineArgs,
+    config: &Config,
+    probe: &EngineProbe,
+    stopping: &mut watch::Receiver<bool>,
+) -> Result<(), CliError> {
+    let reader = &probe.reader;
+    let check_schema = async || Ok(reader.require_current_schema().await?);
+    let Some(()) = patiently("database", stopping, check_schema).await? else { return Ok(()) };
+    let deploy = async || journeys::deploy(&config.journeys, reader).await;
+    let Some(journeys) = patiently("journeys", stopping, deploy).await? else { return Ok(()) };
+    let library = JourneyLibrary::new(journeys).map_err(|error| CliError::Input(error.to_string()))?;
+
+    probe.enter(Stage::Starting("schema ids"));
+    let resolve = async || wiring::remembering_codec(config, reader).await;
+    let Some(codec) = patiently("schema ids", stopping, resolve).await? else { return Ok(()) };
+
+    let worker_id = args.worker_id.clone().or_else(|| config.engine.worker_id.clone()).unwrap_or_else(wiring::process_name);
+    let options = WorkerOptions {
+        lease: Duration::from_millis(config.engine.lease_ms),
+        tick_records_max: config.engine.tick_records_max,
+        unpublished_max: config.engine.unpublished_max,
+        ..WorkerOptions::new(worker_id.clone(), config.tenant_key()?)
+    };
+    let bus = KafkaLaneBus::connect(config.kafka()?, &worker_id)?;
+    let store = PgLaneStore::new(config.postgres()?, &worker_id, options.lease)?;
+    signalbox_worker::describe_metrics();
+    let worker = Worker::new(options, bus, store, Arc::new(codec), library)?;
+    probe.enter(Stage::Running(worker.health()));
+    tracing::info!(worker_id, "an engine runs");
+    worker.run(stopping.clone()).await?;
+    tracing::info!(worker_id, "an engine has stopped in order");
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! `signalbox flow`: what happened to a flow, from the journal, the attempts and the vendors' calls; and how many flows
+//! are where. It changes nothing, and it shows no personal data because none of these hold any.
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::{Value, json};
+use signalbox_bus::{KafkaLaneBus, LaneBus};
+use signalbox_schemas::{Micros, TopicName, headers};
+use signalbox_store::{AttemptRow, FlowRow, JournalRow, Reader};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::tail::Lens;
+use super::wiring;
+use crate::config::Config;
+use crate::error::CliError;
+use crate::output;
+
+/// Where adapters record their calls.
+const CALLS: &str = "partner.calls.v1";
+/// Records of calls read at once.
+const PAGE: i64 = 20_000;
+
+/// What to show of flows.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FlowCommand {
+    /// Tell one flow's story: every step, vendor call, attempt and decision, with its time
+    #[command(after_help = "\
+Needs postgres.url; vendor calls need kafka.brokers and registry.url too. ID is the payout's id or the flow's.
+
+Examples:
+  signalbox flow show p-42
+  signalbox flow show p-42 --json | jq .timeline")]
+    Show(ShowArgs),
+    /// Count flows by journey and state
+    #[command(after_help = "Needs postgres.url.\n\nExample:\n  signalbox flow list")]
+    List(ListArgs),
+}
+
+/// Which flow.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// Business id or flow id
+    id: String,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// How to count.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// One JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Something that happened.
+#[derive(Debug, Serialize)]
+struct Moment {
+    at: Micros,
+    time: String,
+    /// `step`, `publish`, `call`, `attempt`.
+    what: &'static str,
+    text: String,
+    detail: Value,
+}
+
+/// Shows or counts.
+pub(crate) async fn run(command: &FlowCommand, config: &Config) -> Result<(), CliError> {
+    let reader = wiring::reader(config)?;
+    reader.require_current_schema().await?;
+    match command {
+        FlowCommand::Show(args) => show(args, config, &reader).await,
+        FlowCommand::List(args) => list(args, &reader).await,
+    }
+}
+
+async fn list(args: &ListArgs, reader: &Reader) -> Result<(), CliError> {
+    let counts = reader.flows_by_state().await?;
+    for (journey, status, state, count) in &counts {
+        if args.json {
+            output::json(&json!({"journey": journey, "status": status, "state": state, "flows": count}))?;
+        } else {
+            output::line(format_args!("{count:>9}  {journey}  {status:<8}  {state}"))?;
+        }
+    }
+    if counts.is_empty() && !args.json { output::line("no flows yet") } else { Ok(()) }
+}
+
+async fn show(args: &ShowArgs, config: &Config, reader: &Reader) -> Result<(), CliError> {
+    let flows = reader.find_flows(&args.id).await?;
+    if flows.is_empty() {
+        return Err(CliError::Refused(format!(
+            "there is no flow {}; a command that was refused has none, see `signalbox tail --from-beginning`",
+            args.id
+        )));
+    }
+    for found in flows {
+        let flow = found.row;
+        let mut timeline = Vec::new();
+        for row in reader.journal_of(flow.id).await? {
+            timeline.extend(of_journal(&row));
+        }
+        let attempts = reader.attempts_of(flow.id).await?;
+        timeline.extend(attempts.iter().filter_map(of_attempt));
+        match calls(config, &flow).await {
+            Ok(calls) => timeline.extend(calls),
+            Err(error) => output::note(format_args!("vendor calls are not shown: {error}")),
+        }
+        timeline.sort_by_key(|moment| moment.at);
+        if args.json {
+            output::json(&as_json(&flow, &attempts, &timeline))?;
+        } else {
+            output::line(as_text(&flow, &timeline))?;
+        }
+    }
+    Ok(())
+}
+
+/// A transition, and each record that it published.
+fn of_journal(row: &JournalRow) -> Vec<Moment> {
+    let path = match (&row.before, &row.after) {
+        (Some(before), Some(after)) if before != after => format!("{before} -> {after}"),
+        (_, Some(after)) => after.to_string(),
+        (Some(before), None) => before.to_string(),
+        (None, None) => String::new(),
+    };
+    let input = row.input_topic.as_ref().map(|topic| {
+        json!({"topic": topic, "partition": row.input_partition, "offset": row.input_offset})
+    });
+    let mut moments = vec![Moment {
+        at: row.at,
+        time: row.at.to_rfc3339(),
+        what: "step",
+        text: format!("{} {path}  by {}: {}", row.kind, row.actor, row.reason),
+        detail: json!({
+            "kind": row.kind, "before": row.before, "after": row.after, "actor": row.actor, "reason": row.reason,
+            "revision": row.flow_rev, "input": input, "journal": {"lane": row.lane, "seq": row.seq},
+        }),
+    }];
+    // Records that another version wrote differently are left out of the story, not of the journal.
+    for record in signalbox_worker::decode_records(&row.records).unwrap_or_default() {
+        let kind = record.headers.text(headers::CE_TYPE).unwrap_or("record");
+        moments.push(Moment {
+            at: row.at,
+            time: row.at.to_rfc3339(),
+            what: "publish",
+            text: format!("{kind} to {}", record.topic),
+            detail: json!({
+                "record": kind, "topic": record.topic, "partition": record.partition, "lane_seq": record.lane_seq(),
+                "ce_id": record.headers.text(headers::CE_ID), "traceparent": record.headers.text(headers::TRACEPARENT),
+            }),
+        });
+    }
+    moments
+}
+
+/// The moment from which on an attempt may have been sent.
+fn of_attempt(row: &AttemptRow) -> Option<Moment> {
+    let at = row.first_sent_at?;
+    let vendor = row.vendor.as_deref().unwrap_or("?");
+    let attempt = row.plan.id;
+    Some(Moment {
+        at,
+        time: at.to_rfc3339(),
+        what: "attempt",
+        text: format!("{} may be sent to {vendor} from here on, sends {} (attempt {attempt})", row.plan.capability, row.sends),
+        detail: attempt_json(row),
+    })
+}
+
+fn attempt_json(row: &AttemptRow) -> Value {
+    let outcome = |result: &Value| json!({"outcome": result.get("outcome"), "class": result.get("class"), "reason": result.get("reason")});
+    json!({
+        "attempt_id": row.plan.id, "capability": row.plan.capability, "step": row.plan.step, "group": row.plan.group,
+        "disposition": row.disposition.as_str(), "vendor": row.vendor, "sends": row.sends, "first_sent_at": row.first_sent_at,
+        "result": row.result.as_ref().map(outcome), "contradiction": row.contradiction.as_ref().map(outcome),
+    })
+}
+
+/// The flow's vendor calls, out of its lane's partition.
+async fn calls(config: &Config, flow: &FlowRow) -> Result<Vec<Moment>, CliError> {
+    let mut lens = Lens::new(wiring::codec(config).await?, false);
+    let mut bus = KafkaLaneBus::connect(config.kafka()?, "signalbox-flow")?;
+    let topic = TopicName::from(CALLS);
+    let partition = flow.lane.partition();
+    let range = bus.range(&topic, partition).await?;
+    let mut moments = Vec::new();
+    let mut from = range.start;
+    while from < range.end {
+        let end = range.end.min(from.saturating_add(PAGE));
+        for inbound in bus.read(&topic, partition, from, end).await? {
+            if inbound.key_text() == Some(flow.aggregate.as_str()) {
+                let call = lens.show(&inbound).await?.value;
+                if call.get("flow_id").and_then(Value::as_str) == Some(flow.id.to_string().as_str()) {
+                    moments.push(of_call(call));
+                }
+            }
+        }
+        from = end;
+    }
+    Ok(moments)
+}
+
+fn of_call(call: Value) -> Moment {
+    let text = |name: &str| call.get(name).and_then(Value::as_str).unwrap_or("?");
+    let number = |name: &str| call.get(name).and_then(Value::as_i64);
+    let at = Micros(number("started_at").unwrap_or(0));
+    let millis = number("latency_micros").unwrap_or(0) / 1_000;
+    let status = number("http_status").map_or("no answer".to_owned(), |status| format!("HTTP {status}"));
+    let told = format!(
+        "{} {} at {}: {} in {millis} ms ({status}, send {}); {}",
+        text("capability"), text("operation"), text("partner"), text("class"), number("send").unwrap_or(1), text("route_reason"),
+    );
+    Moment { at, time: at.to_rfc3339(), what: "call", text: told, detail: call }
+}
+
+fn as_json(flow: &FlowRow, attempts: &[AttemptRow], timeline: &[Moment]) -> Value {
+    json!({
+        "flow_id": flow.id, "tenant": flow.tenant, "aggregate_id": flow.aggregate, "lane": flow.lane,
+        "journey": flow.journey, "version": flow.version, "state": flow.state, "ended": flow.ended, "revision": flow.rev,
+        "started_at": flow.started_at, "updated_at": flow.updated_at, "calls": flow.data.get("calls"),
+        "timers": flow.data.get("timers"), "votes": flow.data.get("votes"),
+        "attempts": attempts.iter().map(attempt_json).collect::<Vec<_>>(), "timeline": timeline,
+    })
+}
+
+fn as_text(flow: &FlowRow, timeline: &[Moment]) -> String {
+    let mut text = format!(
+        "{} {}: {} {}\n  journey {} version {}, flow {}, lane {}, revision {}\n",
+        flow.tenant, flow.aggregate, flow.state, if flow.ended { "(ended)" } else { "(running)" },
+        flow.journey, flow.version, flow.id, flow.lane, flow.rev,
+    );
+    let begun = flow.started_at;
+    for moment in timeline {
+        let after = moment.at.since(begun).as_secs_f64();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {}  +{after:>9.3} s  {:<8} {}", moment.time, moment.what, moment.text);
+    }
+    let timers: BTreeMap<String, Micros> =
+        flow.data.get("timers").cloned().and_then(|timers| serde_json::from_value(timers).ok()).unwrap_or_default();
+    for (name, due) in timers {
+        let _ = writeln!(text, "  {}  waits for timer {name}", due.to_rfc3339());
+    }
+    text
+}

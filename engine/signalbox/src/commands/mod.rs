@@ -1,0 +1,17 @@
+//! One file per command: its arguments and what it does. What several share is in `wiring`; nothing here decides
+//! anything about flows, lanes or vendors.
+
+pub(crate) mod adapter;
+pub(crate) mod audit;
+pub(crate) mod engine;
+pub(crate) mod flow;
+pub(crate) mod journeys;
+pub(crate) mod migrate;
+pub(crate) mod publish;
+pub(crate) mod review;
+pub(crate) mod sandbox;
+pub(crate) mod schemas;
+mod service;
+pub(crate) mod tail;
+pub(crate) mod topics;
+mod wiring;

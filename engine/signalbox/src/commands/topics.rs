@@ -1,0 +1,63 @@
+//! `signalbox topics`: what differs between a cluster and topics.yaml, and bringing the cluster closer. It never
+//! deletes and never shrinks.
+
+use clap::{Args, Subcommand};
+use signalbox_bus::{TopicAdmin, TopicChange};
+
+use super::wiring;
+use crate::config::Config;
+use crate::error::CliError;
+use crate::output;
+
+/// What to do with topics.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicsCommand {
+    /// Show what `apply` would change
+    #[command(after_help = "Needs kafka.brokers. Changes nothing.\n\nExample:\n  signalbox topics plan")]
+    Plan(PlanArgs),
+    /// Create missing topics and settle their configuration
+    #[command(after_help = "Needs kafka.brokers. Deletes and shrinks nothing.\n\nExample, on a single broker:\n  signalbox topics apply --replicas 1")]
+    Apply(ApplyArgs),
+}
+
+/// How the cluster differs from the file on purpose.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// Replicas of each new topic, where the cluster is smaller than topics.yaml supposes
+    #[arg(long, value_name = "N")]
+    replicas: Option<i32>,
+}
+
+/// What may be changed.
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// Add partitions too; keys move to other lanes, so stop the engines first
+    #[arg(long)]
+    grow: bool,
+}
+
+/// Plans or applies.
+pub(crate) async fn run(command: &TopicsCommand, config: &Config) -> Result<(), CliError> {
+    let (plan, apply) = match command {
+        TopicsCommand::Plan(plan) => (plan, None),
+        TopicsCommand::Apply(apply) => (&apply.plan, Some(apply)),
+    };
+    let admin = TopicAdmin::connect(config.kafka()?)?;
+    let changes = admin.plan(&wiring::contract()?.topics().wanted(plan.replicas)).await?;
+    for change in &changes {
+        output::line(change)?;
+    }
+    let Some(apply) = apply else {
+        return output::line(if changes.is_empty() { "nothing to change" } else { "`signalbox topics apply` does this" });
+    };
+    admin.apply(&changes, apply.grow).await?;
+    let narrow = changes.iter().filter(|change| matches!(change, TopicChange::Widen { .. })).count();
+    if narrow > 0 && !apply.grow {
+        return Err(CliError::Refused(format!(
+            "{narrow} topics have too few partitions and were left so; `topics apply --grow` adds them, with engines stopped"
+        )));
+    }
+    output::line("the cluster has every topic of topics.yaml")
+}

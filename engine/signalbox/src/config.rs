@@ -1,0 +1,355 @@
+//! Configuration: one TOML file, overridden by `SIGNALBOX__SECTION__KEY`, where `SIGNALBOX__SECTION__KEY_FILE` names a
+//! file that holds the value. Unknown keys are errors. It does not say whether the servers it names are there.
+
+use config::{Config as Layers, File, FileFormat};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use signalbox_bus::{KafkaConfig, RegistryConfig};
+use signalbox_schemas::TenantKey;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// The file that is read where none is named.
+const DEFAULT_FILE: &str = "signalbox.toml";
+/// Beginning of every environment variable that is configuration.
+const PREFIX: &str = "SIGNALBOX__";
+/// Ending of a variable that names a file with the value.
+const FILE_SUFFIX: &str = "_FILE";
+/// Fewest bytes of a tenant key.
+const TENANT_KEY_BYTES_MIN: usize = 16;
+/// What stands in the place of a secret.
+const MASK: &str = "***";
+
+/// Everything that can be configured. A command needs only some sections and says which are missing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    kafka: Option<KafkaConfig>,
+    registry: Option<RegistryConfig>,
+    postgres: Option<PostgresConfig>,
+    tenant_key: Option<SecretString>,
+    #[serde(default)]
+    pub(crate) engine: EngineConfig,
+    #[serde(default)]
+    pub(crate) adapter: AdapterConfig,
+    #[serde(default)]
+    pub(crate) journeys: JourneysConfig,
+}
+
+/// Connection to Postgres.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PostgresConfig {
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`.
+    url: SecretString,
+}
+
+/// The engine.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EngineConfig {
+    /// Name under which it holds lanes, unique among running engines; by default the host's name and the process id.
+    pub(crate) worker_id: Option<String>,
+    /// Where health and metrics are served; port 0 takes any.
+    pub(crate) admin_listen: SocketAddr,
+    /// How long a lane stays with an engine that is not heard of, in milliseconds.
+    pub(crate) lease_ms: u64,
+    /// Most records of one transaction.
+    pub(crate) tick_records_max: usize,
+    /// Most records committed and not yet acknowledged by Kafka before a lane waits.
+    pub(crate) unpublished_max: usize,
+}
+
+/// The adapters.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AdapterConfig {
+    /// Name of this adapter process in Kafka, unique among running ones; by default the host's name and the process id.
+    pub(crate) id: Option<String>,
+    /// Routing policy file.
+    pub(crate) policy: PathBuf,
+    /// Where health and metrics are served; port 0 takes any.
+    pub(crate) admin_listen: SocketAddr,
+    /// Where every vendor is reached as `BASE/<vendor>`: a sandbox. Vendors with a `base_url` of their own keep it.
+    pub(crate) vendor_base: Option<String>,
+    /// Each vendor's own settings.
+    pub(crate) vendors: BTreeMap<String, Value>,
+}
+
+/// Where journeys come from.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct JourneysConfig {
+    /// Directory of `*.yaml` files.
+    pub(crate) path: PathBuf,
+    /// Values for journeys' parameters: journey, parameter, value.
+    pub(crate) parameters: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            worker_id: None,
+            admin_listen: (Ipv4Addr::LOCALHOST, 9464).into(),
+            lease_ms: 5_000,
+            tick_records_max: 1_000,
+            unpublished_max: 20_000,
+        }
+    }
+}
+
+impl Default for AdapterConfig {
+    fn default() -> Self {
+        Self {
+            id: None,
+            policy: "deploy/policies/routing.yaml".into(),
+            admin_listen: (Ipv4Addr::LOCALHOST, 9465).into(),
+            vendor_base: None,
+            vendors: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for JourneysConfig {
+    fn default() -> Self {
+        Self { path: "journeys".into(), parameters: BTreeMap::new() }
+    }
+}
+
+/// The configuration is wrong. The operator corrects it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("{}: {source}; name a configuration file that exists with --config, or correct the variable", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A value has the wrong shape, or a key is not known.
+    #[error("the configuration ({from}) is wrong: {reason}; see signalbox.example.toml")]
+    Wrong {
+        /// Where it came from.
+        from: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A command needs what is not there.
+    #[error("{key} is not set; set it in the configuration file or as {variable}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// The environment variable that sets it too.
+        variable: String,
+    },
+}
+
+impl Config {
+    /// Reads the named file, or `signalbox.toml` where there is one, and the environment over it.
+    pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = file.map_or_else(|| PathBuf::from(DEFAULT_FILE), Path::to_path_buf);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => String::new(),
+            Err(source) => return Err(ConfigError::File { path, source }),
+        };
+        let from = format!("{} and {PREFIX}*", path.display());
+        // Variables that are not UTF-8 cannot be configuration.
+        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::assemble(&text, &overrides(variables)?, &from)
+    }
+
+    fn assemble(text: &str, overrides: &[(String, String)], from: &str) -> Result<Self, ConfigError> {
+        let wrong = |error: config::ConfigError| ConfigError::Wrong { from: from.to_owned(), reason: error.to_string() };
+        let mut layers = Layers::builder().add_source(File::from_str(text, FileFormat::Toml));
+        for (key, value) in overrides {
+            layers = layers.set_override(key, value.as_str()).map_err(wrong)?;
+        }
+        let config: Self = layers.build().and_then(Layers::try_deserialize).map_err(wrong)?;
+        if let Some(key) = &config.tenant_key
+            && key.expose_secret().len() < TENANT_KEY_BYTES_MIN
+        {
+            let reason = format!("tenant_key is shorter than {TENANT_KEY_BYTES_MIN} bytes");
+            return Err(ConfigError::Wrong { from: from.to_owned(), reason });
+        }
+        Ok(config)
+    }
+
+    /// Kafka, where it is set.
+    pub(crate) fn kafka(&self) -> Result<&KafkaConfig, ConfigError> {
+        self.kafka.as_ref().ok_or_else(|| missing("kafka.brokers"))
+    }
+
+    /// The registry, where it is set.
+    pub(crate) fn registry(&self) -> Result<&RegistryConfig, ConfigError> {
+        self.registry.as_ref().ok_or_else(|| missing("registry.url"))
+    }
+
+    /// Address of the database, where it is set. Contains a password: never printed.
+    pub(crate) fn postgres(&self) -> Result<&str, ConfigError> {
+        self.postgres.as_ref().map(|postgres| postgres.url.expose_secret()).ok_or_else(|| missing("postgres.url"))
+    }
+
+    /// Secret from which ids are derived, where it is set.
+    pub(crate) fn tenant_key(&self) -> Result<TenantKey, ConfigError> {
+        let key = self.tenant_key.as_ref().ok_or_else(|| missing("tenant_key"))?;
+        Ok(TenantKey::new(key.expose_secret().as_bytes()))
+    }
+
+    /// Everything as it is in effect, secrets masked, for the log at start.
+    pub(crate) fn redacted(&self) -> Value {
+        let kafka = self.kafka.as_ref().map(|kafka| {
+            let shown = |(name, value): (&String, &String)| (name.clone(), Value::from(if is_secret(name) { MASK } else { value }));
+            json!({"brokers": kafka.brokers, "properties": kafka.properties.iter().map(shown).collect::<serde_json::Map<_, _>>()})
+        });
+        let vendors: serde_json::Map<String, Value> = self.adapter.vendors.iter().map(|(name, own)| (name.clone(), masked(own))).collect();
+        json!({
+            "kafka": kafka,
+            "registry": self.registry.as_ref().map(|registry| without_password(&registry.url)),
+            "postgres": self.postgres.as_ref().map(|postgres| without_password(postgres.url.expose_secret())),
+            "tenant_key": self.tenant_key.as_ref().map(|_| MASK),
+            "engine": {
+                "worker_id": self.engine.worker_id, "admin_listen": self.engine.admin_listen, "lease_ms": self.engine.lease_ms,
+                "tick_records_max": self.engine.tick_records_max, "unpublished_max": self.engine.unpublished_max,
+            },
+            "adapter": {
+                "id": self.adapter.id, "policy": self.adapter.policy, "admin_listen": self.adapter.admin_listen,
+                "vendor_base": self.adapter.vendor_base, "vendors": vendors,
+            },
+            "journeys": {"path": self.journeys.path, "parameters": self.journeys.parameters},
+        })
+    }
+}
+
+fn missing(key: &'static str) -> ConfigError {
+    ConfigError::Missing { key, variable: format!("{PREFIX}{}", key.to_ascii_uppercase().replace('.', "__")) }
+}
+
+/// Paths and values out of the environment. A value from a file loses the newline that editors put at its end.
+fn overrides(variables: impl Iterator<Item = (String, String)>) -> Result<Vec<(String, String)>, ConfigError> {
+    let mut overrides = Vec::new();
+    for (name, value) in variables {
+        let Some(key) = name.strip_prefix(PREFIX) else { continue };
+        let (key, value) = match key.strip_suffix(FILE_SUFFIX) {
+            None => (key, value),
+            Some(key) => {
+                let path = PathBuf::from(value);
+                let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::File { path, source })?;
+                (key, text.trim_end_matches(['\r', '\n']).to_owned())
+            }
+        };
+        overrides.push((key.to_ascii_lowercase().replace("__", "."), value));
+    }
+    Ok(overrides)
+}
+
+/// Whether a librdkafka property holds a secret.
+fn is_secret(property: &str) -> bool {
+    ["password", "secret", "key.pem", "jaas", "oauthbearer.config"].iter().any(|word| property.contains(word))
+}
+
+/// A vendor's settings with everything masked that is not known to be harmless.
+fn masked(settings: &Value) -> Value {
+    match settings {
+        Value::Object(object) => {
+            let shown = |(name, value): (&String, &Value)| {
+                let harmless = name == "base_url" || value.is_number() || value.is_boolean();
+                (name.clone(), if harmless { value.clone() } else { masked(value) })
+            };
+            Value::Object(object.iter().map(shown).collect())
+        }
+        _ => Value::from(MASK),
+    }
+}
+
+/// A URL without the password of its user part and without its query, which may hold one too.
+fn without_password(url: &str) -> String {
+    let url = url.split_once('?').map_or(url, |(plain, _)| plain);
+    let Some((scheme, rest)) = url.split_once("://") else { return MASK.to_owned() };
+    match rest.rsplit_once('@') {
+        None => url.to_owned(),
+        Some((user, host)) => {
+            let name = user.split_once(':').map_or(user, |(name, _)| name);
+            format!("{scheme}://{name}:{MASK}@{host}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    const FILE: &str = r#"
+        tenant_key = "0123456789abcdef"
+        [kafka]
+        brokers = "kafka:9092"
+        properties = { "security.protocol" = "SASL_SSL", "sasl.password" = "hush" }
+        [postgres]
+        url = "postgres://app:hush@db:5432/signalbox"
+        [engine]
+        lease_ms = 3000
+        [adapter.vendors.bank]
+        base_url = "https://bank.example"
+        api_key = "hush"
+        [journeys.parameters.payout]
+        review_sla = "4h"
+    "#;
+
+    fn environment(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+        overrides(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).unwrap()
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let over = environment(&[("SIGNALBOX__KAFKA__BROKERS", "other:9092"), ("SIGNALBOX__ENGINE__LEASE_MS", "7000"), ("PATH", "/bin")]);
+        let config = Config::assemble(FILE, &over, "test").unwrap();
+        assert_eq!(config.kafka().unwrap().brokers, "other:9092");
+        assert_eq!(config.kafka().unwrap().properties.get("security.protocol").unwrap(), "SASL_SSL");
+        assert_eq!(config.engine.lease_ms, 7_000);
+        assert_eq!(config.journeys.parameters.get("payout").unwrap().get("review_sla").unwrap(), "4h");
+    }
+
+    #[test]
+    fn a_secret_can_come_from_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tenant-key");
+        std::fs::write(&path, "a secret of 24 characters\n").unwrap();
+        let over = environment(&[("SIGNALBOX__TENANT_KEY_FILE", path.to_str().unwrap())]);
+        let config = Config::assemble("", &over, "test").unwrap();
+        assert_eq!(config.tenant_key.unwrap().expose_secret(), "a secret of 24 characters");
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_wherever_it_comes_from() {
+        let rows: [(&str, &[(&str, &str)], &str); 4] = [
+            ("[kafka]\nbrokers = \"k\"\nbroker = \"k\"", &[], "broker"),
+            ("[engin]\nlease_ms = 1", &[], "engin"),
+            ("", &[("SIGNALBOX__ENGINE__LEASE", "1")], "lease"),
+            ("tenant_key = \"short\"", &[], "16 bytes"),
+        ];
+        for (file, variables, word) in rows {
+            let error = Config::assemble(file, &environment(variables), "test").unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_command_lacks_is_named_with_the_variable_that_sets_it() {
+        let error = Config::default().kafka().unwrap_err().to_string();
+        assert!(error.contains("kafka.brokers") && error.contains("SIGNALBOX__KAFKA__BROKERS"), "{error}");
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        let config = Config::assemble(FILE, &[], "test").unwrap();
+        let printed = config.redacted().to_string();
+        assert!(!printed.contains("hush") && !printed.contains("0123456789abcdef"), "{printed}");
+        assert!(printed.contains("postgres://app:***@db:5432/signalbox") && printed.contains("https://bank.example"), "{printed}");
+        assert!(!format!("{config:?}").contains("hush@"), "the database's address stays hidden in Debug too");
+    }
+}

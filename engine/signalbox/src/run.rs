@@ -1,0 +1,63 @@
+//! From parsed arguments to an exit code: logging, runtime, the one match over commands.
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+use crate::commands;
+use crate::config::Config;
+use crate::error::CliError;
+use crate::logs::{self, LogLevel, Reader};
+use crate::output;
+
+/// Runs a command to its end and tells an error.
+pub fn main(cli: Cli) -> ExitCode {
+    let reader = cli.command.log_reader();
+    let usual = if reader == Reader::Machine { LogLevel::Info } else { LogLevel::Warn };
+    logs::init(reader, cli.global.log_level.unwrap_or(usual));
+    match begin(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if error.is_news() {
+                tell(reader, &error);
+            }
+            error.exit_code()
+        }
+    }
+}
+
+/// A service's last words go to its log, where a collector finds them.
+fn tell(reader: Reader, error: &CliError) {
+    match reader {
+        Reader::Machine => tracing::error!(%error, "the service has ended"),
+        Reader::Person => output::note(format_args!("signalbox: {error}")),
+    }
+}
+
+fn begin(cli: Cli) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| CliError::System { doing: "starting the async runtime", source })?;
+    runtime.block_on(Box::pin(dispatch(cli)))
+}
+
+async fn dispatch(cli: Cli) -> Result<(), CliError> {
+    let file = cli.global.config.as_deref();
+    let config = || Config::load(file);
+    match &cli.command {
+        Command::Dev(args) => Ok(Box::pin(crate::dev::run(args)).await?),
+        Command::Demo(args) => Ok(Box::pin(crate::demo::run(args)).await?),
+        Command::Engine(args) => Box::pin(commands::engine::run(args, &config()?)).await,
+        Command::Adapter(args) => Box::pin(commands::adapter::run(args, &config()?)).await,
+        Command::Sandbox(args) => commands::sandbox::run(args).await,
+        Command::Migrate(args) => commands::migrate::run(args, &config()?).await,
+        Command::Topics(command) => commands::topics::run(command, &config()?).await,
+        Command::Schemas(command) => commands::schemas::run(command, &config()?).await,
+        Command::Journeys(command) => commands::journeys::run(command, &config()?),
+        Command::Publish(args) => Box::pin(commands::publish::run(args, &config()?)).await,
+        Command::Review(command) => Box::pin(commands::review::run(command, &config()?)).await,
+        Command::Tail(args) => Box::pin(commands::tail::run(args, &config()?)).await,
+        Command::Flow(command) => Box::pin(commands::flow::run(command, &config()?)).await,
+        Command::Audit(command) => commands::audit::run(command, &config()?).await,
+    }
+}
