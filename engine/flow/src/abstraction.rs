@@ -59,6 +59,8 @@ impl<'a> Abstraction<'a> {
         let kind = self.journey.state(&flow.state).map(|state| &state.kind);
         for (step, call) in &mut calls {
             call.reported.clear();
+            // Groups are renumbered below; an inquiry is then taken as one about an older attempt, if there is one.
+            call.subject = None;
             call.reason = None;
             call.problems.clear();
             let here = self.journey.calls.get(step).is_some_and(|definition| definition.state == flow.state);

@@ -192,11 +192,19 @@ impl Run<'_> {
         let state = self.journey.calls.get(step).and_then(|call| self.journey.state(&call.state));
         let Some(Kind::Ask(ask)) = state.map(|state| &state.kind) else { return known() };
         let says_executed = ask.arm(&[word]).is_some_and(|arm| arm.action.rules.as_deref() == Some("executed"));
-        let subject = self.flow.data.calls.get(about).map(|subject| self.journey.write_status(about, subject));
-        match subject {
-            Some(WriteStatus::NotExecuted) if says_executed => self.contradiction(step, group, word),
-            _ => known(),
+        let status = self.flow.data.calls.get(about).map(|write| self.journey.write_status(about, write));
+        if says_executed && (status == Some(WriteStatus::NotExecuted) || !self.asked_about_latest(step, group)) {
+            return self.contradiction(step, group, word);
         }
+        known()
+    }
+
+    /// Whether an inquiry was about the latest attempt of its subject; an older attempt was taken as not executed.
+    fn asked_about_latest(&self, step: &StepName, group: u32) -> bool {
+        let of = self.journey.calls.get(step).and_then(|call| call.subject.as_ref());
+        let Some(subject) = of.and_then(|of| self.flow.data.calls.get(of)) else { return true };
+        let asked = self.flow.data.calls.get(step).filter(|asked| asked.group == group);
+        subject.group == 1 || asked.is_some_and(|asked| asked.subject == Some(subject.attempt))
     }
 
     fn late_check(&mut self, step: &StepName, call: &Call, group: u32, word: &str, value: &Value) -> Result<(), Stop> {
@@ -257,11 +265,28 @@ impl Run<'_> {
         }
     }
 
-    /// A late answer that cannot be true together with what is known: published once, and people look.
+    /// A late answer about money that cannot be true together with what is known: published once, and people look.
+    /// Where a new try is planned meanwhile, it is stopped if it still can be: it might pay twice.
     fn contradiction(&mut self, step: &StepName, group: u32, word: &str) -> Result<(), Stop> {
         self.report(step, group, word)?;
         self.publish_discrepancy();
-        Ok(())
+        if self.flow.status == Status::Ended {
+            return Ok(());
+        }
+        let Kind::Ask(ask) = &self.here()?.kind else { return Ok(()) };
+        let planned = |step: &StepName| {
+            let asked = self.flow.data.calls.get(step).zip(self.journey.calls.get(step));
+            asked.is_some_and(|(state, call)| {
+                call.effect == CallEffect::Write && self.journey.write_status(step, state) == WriteStatus::Planned
+            })
+        };
+        let unsent = ask.arm(&["late"]).map(|arm| &arm.action.next);
+        match unsent {
+            Some(Next::Go(target)) if ask.steps.iter().any(planned) => {
+                if self.way_out()? { self.go(target) } else { Ok(()) }
+            }
+            Some(Next::Go(_) | Next::Again | Next::Join(_)) | None => Ok(()),
+        }
     }
 
     fn report(&mut self, step: &StepName, group: u32, word: &str) -> Result<(), Stop> {

@@ -100,6 +100,9 @@ pub struct CallState {
     /// True where an attempt to abandon it found that it may already be sent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sending: bool,
+    /// For an inquiry or a recall: the attempt it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<AttemptId>,
     /// Late answers that were reported as a contradiction, as `<group>:<outcome>`, so that each is reported once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reported: Vec<String>,

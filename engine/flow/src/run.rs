@@ -2,7 +2,7 @@
 //! It does not judge inputs; `answers`, `people` and `clock` do, and call it.
 
 use serde_json::{Map, Value, json};
-use signalbox_schemas::{Attempt, Effect as CallEffect, RecordName, StepName, TopicName};
+use signalbox_schemas::{Attempt, AttemptId, Effect as CallEffect, RecordName, StepName, TopicName};
 use std::time::Duration;
 
 use crate::decision::{Context, Effect};
@@ -253,7 +253,8 @@ impl<'a> Run<'a> {
         self.refuse_unsafe_call(step, call, resend)?;
         let named = Attempt { flow: self.flow.id, step: step.clone(), group };
         let attempt = self.ctx.key.attempt_id(&named);
-        let value = self.request(step, call, &named, attempt, within)?;
+        let subject = self.subject(step, call)?;
+        let value = self.request(call, &named, attempt, subject, within);
         let state = CallState {
             group,
             attempt,
@@ -263,6 +264,7 @@ impl<'a> Run<'a> {
             problems: Vec::new(),
             abandoned: false,
             sending: false,
+            subject,
             reported,
         };
         self.flow.data.calls.insert(step.clone(), state);
@@ -293,21 +295,24 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    fn subject(&self, step: &StepName, call: &Call) -> Result<Option<AttemptId>, Stop> {
+        match &call.subject {
+            None => Ok(None),
+            Some(subject) => match self.flow.data.calls.get(subject) {
+                Some(asked) => Ok(Some(asked.attempt)),
+                None => not_safe("no subject", format!("{step} asks about {subject}, which was never called")),
+            },
+        }
+    }
+
     fn request(
         &self,
-        step: &StepName,
         call: &Call,
         named: &Attempt,
-        attempt: signalbox_schemas::AttemptId,
+        attempt: AttemptId,
+        subject: Option<AttemptId>,
         within: Option<Duration>,
-    ) -> Result<Value, Stop> {
-        let subject = match &call.subject {
-            None => None,
-            Some(subject) => match self.flow.data.calls.get(subject) {
-                Some(asked) => Some(asked.attempt),
-                None => return not_safe("no subject", format!("{step} asks about {subject}, which was never called")),
-            },
-        };
+    ) -> Value {
         let flow = &self.flow;
         let mut fields = Map::new();
         let reply_by = self.ctx.now.after(within.unwrap_or_default());
@@ -319,7 +324,7 @@ impl<'a> Run<'a> {
                 "aggregate_id": flow.aggregate,
                 "tenant": flow.tenant,
                 "lane": flow.lane,
-                "step": step,
+                "step": named.step,
                 "group": named.group,
                 "reply_by": reply_by,
                 "excluded": [],
@@ -329,7 +334,7 @@ impl<'a> Run<'a> {
             fields.insert("subject_attempt".to_owned(), json!(subject));
         }
         fill(&call.with, self.facts(), &mut fields);
-        Ok(Value::Object(fields))
+        Value::Object(fields)
     }
 
     /// Gives up the writes that the state has planned. False where one may already be sent: then there is no way out.
