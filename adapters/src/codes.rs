@@ -47,7 +47,8 @@ impl Codes {
         let mut rows = HashMap::new();
         for (line, [code, class, reason]) in records::<3>(table, text)? {
             let fail = |reason| CodesError { table, line, reason };
-            let class = class_named(class).ok_or_else(|| fail("the class is not one of the seven"))?;
+            let class =
+                class_named(class).ok_or_else(|| fail("the class is not one of the seven"))?;
             let meaning = Code { class, reason: reason.to_owned(), known: true };
             if rows.insert(code.to_owned(), meaning).is_some() {
                 return Err(fail("the code is listed twice"));
@@ -60,7 +61,11 @@ impl Codes {
     pub(crate) fn meaning(&self, code: &str) -> Code {
         self.find(code).unwrap_or_else(|| {
             crate::metrics::unknown_code(self.table);
-            tracing::warn!(table = self.table, code = printable(code), "a vendor sent a code that no table knows");
+            tracing::warn!(
+                table = self.table,
+                code = printable(code),
+                "a vendor sent a code that no table knows"
+            );
             Code { class: ErrorClass::Permanent, reason: "unknown_code".to_owned(), known: false }
         })
     }

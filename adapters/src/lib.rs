@@ -11,7 +11,7 @@ mod rules;
 mod runtime;
 mod vendors;
 
-pub use routing::{Policy, PolicyError, Route, VendorPolicy, opaque, route};
 pub use codes::CodesError;
+pub use routing::{Policy, PolicyError, Route, VendorPolicy, opaque, route};
 pub use runtime::{AdapterBus, AdapterError, AdapterOptions, Inlet, Outlet, group_of, run, run_on};
 pub use vendors::{ALL as VENDORS, Listing, find as find_vendor};

@@ -62,7 +62,10 @@ pub fn route(policy: &Policy, capability: &str, excluded: &[String]) -> Option<R
     if excluded.iter().any(|word| *word == opaque(vendor)) {
         return None;
     }
-    Some(Route { vendor: vendor.clone(), reason: format!("primary for {capability} in policy version {}", policy.version) })
+    Some(Route {
+        vendor: vendor.clone(),
+        reason: format!("primary for {capability} in policy version {}", policy.version),
+    })
 }
 
 /// The word by which a lane may exclude a vendor without learning its name.
@@ -77,7 +80,8 @@ pub fn opaque(vendor: &str) -> String {
 impl Policy {
     /// Reads the file; unknown keys, vendors and capabilities are errors.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let policy: Self = serde_saphyr::from_str(text).map_err(|error| PolicyError(error.to_string()))?;
+        let policy: Self =
+            serde_saphyr::from_str(text).map_err(|error| PolicyError(error.to_string()))?;
         let contract = Contract::builtin().map_err(|error| PolicyError(error.to_string()))?;
         if policy.version != 1 {
             return Err(PolicyError(format!("version {} is not known; use 1", policy.version)));
@@ -87,7 +91,9 @@ impl Policy {
                 return Err(PolicyError(format!("capability {capability} is not in the contract")));
             }
             if !policy.vendors.contains_key(vendor) {
-                return Err(PolicyError(format!("capability {capability}: vendor {vendor} has no entry under vendors")));
+                return Err(PolicyError(format!(
+                    "capability {capability}: vendor {vendor} has no entry under vendors"
+                )));
             }
         }
         for (vendor, entry) in &policy.vendors {
@@ -102,7 +108,8 @@ impl Policy {
     /// Sends a vendor's requests elsewhere, as an installation's settings say.
     pub fn override_base_url(&mut self, vendor: &str, url: &str) -> Result<(), PolicyError> {
         let entry = self.vendors.get_mut(vendor);
-        let entry = entry.ok_or_else(|| PolicyError(format!("vendor {vendor} has no entry under vendors")))?;
+        let entry = entry
+            .ok_or_else(|| PolicyError(format!("vendor {vendor} has no entry under vendors")))?;
         url.trim_end_matches('/').clone_into(&mut entry.base_url);
         Ok(())
     }

@@ -133,12 +133,14 @@ impl Words {
 /// Turns an answer that says more than is known into `in_doubt`. `sends` counts the sends of the write itself:
 /// for an inquiry, those of the payout that it asks about.
 pub(crate) fn settle(words: Words, answer: Answer, sends: u32, terms: Idempotency) -> Answer {
-    let says_no = match (words, answer.outcome) {
-        (Words::Send, Outcome::Rejected | Outcome::RequiresRepair | Outcome::Blocked | Outcome::Unavailable) => true,
-        (Words::Recall, Outcome::Unavailable) => true,
-        (Words::Inquire, Outcome::NotExecuted) => true,
-        _ => false,
-    };
+    let says_no = matches!(
+        (words, answer.outcome),
+        (
+            Words::Send,
+            Outcome::Rejected | Outcome::RequiresRepair | Outcome::Blocked | Outcome::Unavailable
+        ) | (Words::Recall, Outcome::Unavailable)
+            | (Words::Inquire, Outcome::NotExecuted)
+    );
     if !says_no || holds(answer.evidence, sends, terms) {
         return answer;
     }
@@ -188,7 +190,9 @@ pub(crate) fn again_after(answer: &Answer, tries: &Tries) -> Option<Duration> {
     if !passing || tries.made >= tries.max {
         return None;
     }
-    let doubled = tries.backoff.saturating_mul(1_u32.checked_shl(tries.made.saturating_sub(1)).unwrap_or(u32::MAX));
+    let doubled = tries
+        .backoff
+        .saturating_mul(1_u32.checked_shl(tries.made.saturating_sub(1)).unwrap_or(u32::MAX));
     let wait = doubled.mul_f64(0.5 + tries.jitter.clamp(0.0, 1.0));
     let wait = wait.max(Duration::from_millis(answer.retry_after_ms.unwrap_or(0)));
     // The retry itself needs some time too, so a wait that uses up what is left helps nobody.
@@ -219,7 +223,9 @@ pub(crate) fn inquiry(row: Option<&AttemptRow>) -> Inquiry {
     let Some(row) = row else { return Inquiry::Page(Answer::in_doubt("attempt_missing")) };
     match (row.disposition, &row.vendor, stored_request(row)) {
         (Disposition::Abandoned, ..) => {
-            let given_up = Answer::of(Outcome::NotExecuted).class(ErrorClass::Permanent).reason("given_up_before_sending");
+            let given_up = Answer::of(Outcome::NotExecuted)
+                .class(ErrorClass::Permanent)
+                .reason("given_up_before_sending");
             Inquiry::Answer(given_up.evidence(Evidence::Recorded))
         }
         // It may still be sent: a request is under way or will come again.
@@ -253,7 +259,8 @@ pub(crate) fn as_sent(inquired: Answer) -> Answer {
         },
         _ => Outcome::InDoubt,
     };
-    let class = if outcome == Outcome::InDoubt { Some(ErrorClass::InDoubt) } else { inquired.class };
+    let class =
+        if outcome == Outcome::InDoubt { Some(ErrorClass::InDoubt) } else { inquired.class };
     Answer { outcome, class, ..inquired }
 }
 

@@ -211,7 +211,9 @@ mod tests {
 
     #[test]
     fn a_word_is_spelled_the_same_everywhere() {
-        for outcome in [Outcome::SoftFail, Outcome::RequiresRepair, Outcome::NotExecuted, Outcome::InDoubt] {
+        for outcome in
+            [Outcome::SoftFail, Outcome::RequiresRepair, Outcome::NotExecuted, Outcome::InDoubt]
+        {
             assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.word());
         }
     }

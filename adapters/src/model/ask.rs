@@ -1,7 +1,10 @@
 //! One small trait per capability: from what has been exchanged so far to what to do next.
 //! Implementations are pure. They never fail: what they do not recognise is `unavailable` or `in_doubt`.
 
-use signalbox_schemas::{AmlRequest, AttemptId, ErrorClass, FraudRequest, InquireRequest, KycRequest, RecallRequest, SendRequest, shapes};
+use signalbox_schemas::{
+    AmlRequest, AttemptId, ErrorClass, FraudRequest, InquireRequest, KycRequest, RecallRequest,
+    SendRequest, shapes,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,9 +43,9 @@ pub trait Fraud: Send + Sync {
 
 /// payout.send, payout.inquire, payout.recall.
 pub trait Payout: Send + Sync {
-    /// The one request that sends the money, or the answer if this vendor cannot send it. It carries the attempt's id
-    /// as key and reference.
-    fn request(&self, order: &SendRequest) -> Result<HttpRequest, Answer>;
+    /// The one call that sends the money, or the answer if this vendor cannot send it. The call carries the attempt's
+    /// id as key and reference.
+    fn request(&self, order: &SendRequest) -> Next;
 
     /// What a reply to that request means, in payout.send's words.
     fn outcome(&self, reply: &Exchange) -> Answer;
@@ -221,14 +224,22 @@ impl Vendor {
             Ask::Kyc(request) => self.kyc.as_ref().map(|kyc| kyc.next(request, so_far)),
             Ask::Aml(request) => self.aml.as_ref().map(|aml| aml.next(request, so_far)),
             Ask::Fraud(request) => self.fraud.as_ref().map(|fraud| fraud.next(request, so_far)),
-            Ask::Send(order) => self.payout.as_ref().map(|payout| send(payout.as_ref(), order, so_far)),
-            Ask::Inquire(_) => self.payout.as_ref().zip(sent).map(|(payout, sent)| payout.inquire(sent, so_far)),
+            Ask::Send(order) => {
+                self.payout.as_ref().map(|payout| send(payout.as_ref(), order, so_far))
+            }
+            Ask::Inquire(_) => {
+                self.payout.as_ref().zip(sent).map(|(payout, sent)| payout.inquire(sent, so_far))
+            }
             Ask::Recall(request) => {
                 let key = request.call.attempt_id;
-                self.payout.as_ref().zip(sent).map(|(payout, sent)| payout.recall(key, sent, so_far))
+                self.payout
+                    .as_ref()
+                    .zip(sent)
+                    .map(|(payout, sent)| payout.recall(key, sent, so_far))
             }
         };
-        let unable = || Next::Done(Answer::unavailable(ErrorClass::Misconfigured, "capability_not_served"));
+        let unable =
+            || Next::Done(Answer::unavailable(ErrorClass::Misconfigured, "capability_not_served"));
         next.unwrap_or_else(unable)
     }
 }
@@ -236,6 +247,6 @@ impl Vendor {
 fn send(payout: &dyn Payout, order: &SendRequest, so_far: &[Exchange]) -> Next {
     match so_far.last() {
         Some(reply) => Next::Done(payout.outcome(reply)),
-        None => payout.request(order).map_or_else(Next::Done, Next::Call),
+        None => payout.request(order),
     }
 }

@@ -27,7 +27,8 @@ pub fn read_failure(exchange: &Exchange) -> Answer {
 pub fn write_failure(exchange: &Exchange) -> Answer {
     match exchange.reply {
         Reply::Lost(Lost::NotSent) => {
-            Answer::unavailable(ErrorClass::Transient, lost_reason(Lost::NotSent)).evidence(Evidence::NotSent)
+            Answer::unavailable(ErrorClass::Transient, lost_reason(Lost::NotSent))
+                .evidence(Evidence::NotSent)
         }
         Reply::Lost(lost) => Answer::in_doubt(lost_reason(lost)),
         Reply::Answered { status: 409, .. } => Answer::in_doubt("conflict"),

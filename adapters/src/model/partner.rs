@@ -75,12 +75,15 @@ impl Partner {
     /// Reads an entry; unknown keys and missing ones are errors.
     pub fn parse(vendor: &str, text: &str) -> Result<Self, PartnerError> {
         let refuse = |reason: String| PartnerError { vendor: vendor.to_owned(), reason };
-        let entry: Self = serde_saphyr::from_str(text).map_err(|error| refuse(error.to_string()))?;
+        let entry: Self =
+            serde_saphyr::from_str(text).map_err(|error| refuse(error.to_string()))?;
         if entry.name != vendor {
             return Err(refuse(format!("is named {}; use the folder's name", entry.name)));
         }
         if entry.idempotency.honours_keys && entry.idempotency.window_secs < 60 {
-            return Err(refuse("a key window below a minute cannot be used; say honours_keys: false".to_owned()));
+            return Err(refuse(
+                "a key window below a minute cannot be used; say honours_keys: false".to_owned(),
+            ));
         }
         Ok(entry)
     }

@@ -156,9 +156,13 @@ mod tests {
 
     #[test]
     fn a_stored_request_is_sent_again_byte_for_byte() {
-        let request = HttpRequest::post("create_transfer", "/transfers".to_owned(), &serde_json::json!({"amount": 5}))
-            .header("idempotency-key", "a-1")
-            .write();
+        let request = HttpRequest::post(
+            "create_transfer",
+            "/transfers".to_owned(),
+            &serde_json::json!({"amount": 5}),
+        )
+        .header("idempotency-key", "a-1")
+        .write();
         let again = HttpRequest::restore(&request.stored()).unwrap();
         assert_eq!(again, request);
         assert_eq!(again.stored(), request.stored());

@@ -10,9 +10,11 @@ use uuid::Uuid;
 use super::*;
 
 const HOUR: i64 = 3_600_000_000;
-const KEYS: Idempotency = Idempotency { honours_keys: true, window_secs: 86_400, replays_refusals: false };
+const KEYS: Idempotency =
+    Idempotency { honours_keys: true, window_secs: 86_400, replays_refusals: false };
 const REPLAYS: Idempotency = Idempotency { replays_refusals: true, ..KEYS };
-const NO_KEYS: Idempotency = Idempotency { honours_keys: false, window_secs: 0, replays_refusals: false };
+const NO_KEYS: Idempotency =
+    Idempotency { honours_keys: false, window_secs: 0, replays_refusals: false };
 
 fn row(disposition: Disposition) -> AttemptRow {
     let plan = NewAttempt {
@@ -44,7 +46,11 @@ fn request() -> HttpRequest {
 #[test]
 fn a_redelivered_write_is_sent_again_only_under_a_key_that_is_still_remembered() {
     let sending = || Permit::Sending(Box::new(row(Disposition::Sending)));
-    let resend = |hours: u64| Move::Resend { request: request(), sends: 1, age: Duration::from_secs(hours * 3_600) };
+    let resend = |hours: u64| Move::Resend {
+        request: request(),
+        sends: 1,
+        age: Duration::from_secs(hours * 3_600),
+    };
     let inquire = || Move::Inquire { request: Some(request()), sends: 1 };
     let rows = [
         (Permit::Granted { first_sent_at: Micros(0) }, KEYS, 0, Move::Send),
@@ -58,7 +64,11 @@ fn a_redelivered_write_is_sent_again_only_under_a_key_that_is_still_remembered()
         (Permit::GateClosed, KEYS, 0, Move::Closed),
     ];
     for (permit, terms, hours, expected) in rows {
-        assert_eq!(on_permit(&permit, terms, Micros(hours * HOUR)), expected, "{permit:?} after {hours} h");
+        assert_eq!(
+            on_permit(&permit, terms, Micros(hours * HOUR)),
+            expected,
+            "{permit:?} after {hours} h"
+        );
     }
 }
 
@@ -80,7 +90,9 @@ fn a_request_whose_stored_bytes_are_lost_is_never_made_up_again() {
     lost.request = Some(b"not a request".to_vec());
     let expected = Move::Inquire { request: None, sends: 1 };
     assert_eq!(on_permit(&Permit::Sending(Box::new(lost.clone())), KEYS, Micros(0)), expected);
-    assert!(matches!(inquiry(Some(&lost)), Inquiry::Page(answer) if answer.outcome == Outcome::InDoubt));
+    assert!(
+        matches!(inquiry(Some(&lost)), Inquiry::Page(answer) if answer.outcome == Outcome::InDoubt)
+    );
 }
 
 #[test]
@@ -134,7 +146,8 @@ fn a_call_is_sent_again_while_that_can_help_and_harms_nobody() {
     let doubt = || Answer::in_doubt("timeout");
     let not_found = || Answer::in_doubt("not_found").evidence(Evidence::NotFound);
     let waits = |seconds| transient().retry_after(Some(Duration::from_secs(seconds)));
-    let (free, key, never) = (Repeat::Freely, Repeat::UnderKey(Duration::from_secs(3_600)), Repeat::Never);
+    let (free, key, never) =
+        (Repeat::Freely, Repeat::UnderKey(Duration::from_secs(3_600)), Repeat::Never);
     let spent = Repeat::UnderKey(Duration::from_millis(150));
     let rows = [
         // answer, may repeat, made, milliseconds until the next send
@@ -154,8 +167,13 @@ fn a_call_is_sent_again_while_that_can_help_and_harms_nobody() {
     ];
     for (answer, repeat, made, expected) in rows {
         let backoff = Duration::from_millis(100);
-        let tries = Tries { made, max: 3, backoff, left: Duration::from_secs(10), repeat, jitter: 0.5 };
-        assert_eq!(again_after(&answer, &tries), expected.map(Duration::from_millis), "{answer:?} {repeat:?} {made}");
+        let tries =
+            Tries { made, max: 3, backoff, left: Duration::from_secs(10), repeat, jitter: 0.5 };
+        assert_eq!(
+            again_after(&answer, &tries),
+            expected.map(Duration::from_millis),
+            "{answer:?} {repeat:?} {made}"
+        );
     }
 }
 

@@ -3,7 +3,7 @@
 //! vendor's; nothing is published here.
 
 use signalbox_schemas::{Effect, ErrorClass, Micros};
-use signalbox_store::{AttemptStore, PermitRequest};
+use signalbox_store::{AttemptStore, Disposition, Permit, PermitRequest};
 use std::time::{Duration, Instant};
 
 use crate::metrics;
@@ -20,9 +20,11 @@ const CALL_MIN: Duration = Duration::from_millis(250);
 /// How a conversation ended.
 #[derive(Debug)]
 pub(crate) enum Ending {
-    /// With an answer. `keep` says that it is to be stored with the attempt before it is told.
+    /// With an answer.
     Answer {
-        answer: Answer,
+        /// The answer.
+        answer: Box<Answer>,
+        /// Whether it is stored with the attempt before it is told.
         keep: bool,
     },
     /// Without one: nothing is told.
@@ -86,6 +88,13 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
         loop {
             let next = self.partner.vendor.next(self.ask, self.sent, &self.so_far);
             match next {
+                Next::Done(answer) if last.is_none() && matches!(self.ask, Ask::Send(_)) => {
+                    match self.begun_before().await {
+                        Ok(None) => return self.answered(answer),
+                        Ok(begun) => last = begun,
+                        Err(ending) => return ending,
+                    }
+                }
                 Next::Done(answer) => {
                     self.note(Some(&answer));
                     match self.again(&answer, last.as_mut()).await {
@@ -125,9 +134,13 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
         let words = Words::of(self.ask);
         let terms = self.partner.vendor.partner.idempotency;
         // An inquiry's proof is about the sends of the payout, which its caller knows; see `inquire`.
-        let answer = if words == Words::Inquire { answer } else { rules::settle(words, answer, self.sends, terms) };
+        let answer = if words == Words::Inquire {
+            answer
+        } else {
+            rules::settle(words, answer, self.sends, terms)
+        };
         let keep = self.sends > 0 && rules::is_kept(&answer);
-        Ending::Answer { answer, keep }
+        Ending::Answer { answer: Box::new(answer), keep }
     }
 
     /// Makes a call for the first time in this round; a write only with a permit.
@@ -150,7 +163,9 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
         let last = last?;
         let repeat = match last.request.effect {
             Effect::Read => Repeat::Freely,
-            Effect::Write => self.key_until.map_or(Repeat::Never, |until| Repeat::UnderKey(left_until(until))),
+            Effect::Write => {
+                self.key_until.map_or(Repeat::Never, |until| Repeat::UnderKey(left_until(until)))
+            }
         };
         let tries = Tries {
             made: last.made,
@@ -180,68 +195,128 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
 
     /// Takes the permit of this request's write, or finds out how an earlier one stands.
     async fn permitted(&mut self, request: HttpRequest) -> Result<(HttpRequest, Instant), Ending> {
-        let terms = self.partner.vendor.partner.idempotency;
-        let unavailable = |reason| {
-            let retry_after = Some(Duration::from_millis(self.partner.terms.retry_after_ms));
-            let answer = Answer::unavailable(ErrorClass::Transient, reason).retry_after(retry_after);
-            Ending::Answer { answer, keep: false }
-        };
         if !self.partner.terms.write {
-            return Err(unavailable("writes_switched_off"));
+            return Err(self.unavailable("writes_switched_off"));
         }
         let vendor = self.partner.vendor.partner.name.clone();
-        let attempt = self.ask.call().attempt_id;
-        let wanted = PermitRequest { attempt, vendor, request: request.stored() };
+        let wanted = PermitRequest {
+            attempt: self.ask.call().attempt_id,
+            vendor,
+            request: request.stored(),
+        };
         loop {
             let asked_at = Instant::now();
             let Ok(permit) = self.desk.permit(&wanted, self.deadline).await else {
                 metrics::permit("trouble");
-                return Err(unavailable("permit_not_taken"));
+                return Err(self.unavailable("permit_not_taken"));
             };
-            let now = match &permit {
-                signalbox_store::Permit::Sending(_) => self.desk.now().await.map_err(|Trouble| unavailable("permit_not_taken"))?,
-                _ => Micros::default(),
-            };
-            let decided = rules::on_permit(&permit, terms, now);
-            metrics::permit(decided.word());
-            match decided {
-                Move::Send => {
-                    self.sends = 1;
-                    self.key_until = terms.honours_keys.then(|| asked_at + terms.resend_within());
-                    return Ok((request, asked_at + self.desk.permit_age_max));
-                }
-                Move::Resend { request, sends, age } => {
-                    // Raised by somebody else, or perhaps by us: the row tells when it is asked again.
-                    if self.desk.raise_sends(attempt, sends).await == Ok(true) {
-                        metrics::resend(&self.partner.vendor.partner.name);
-                        self.sends = sends + 1;
-                        self.key_until = Some(asked_at + terms.resend_within().saturating_sub(age));
-                        return Ok((request, Instant::now() + self.desk.permit_age_max));
-                    }
-                }
-                Move::AskAgain => {}
-                Move::Inquire { request, sends } => return Err(self.inquire_instead(request, sends).await),
-                Move::Publish(answer) => return Err(Ending::Answer { answer, keep: false }),
-                Move::Drop => return Err(Ending::Silence("abandoned")),
-                Move::Closed => return Err(unavailable("vendor_gate_closed")),
-                Move::Page => {
-                    metrics::attempt_missing();
-                    tracing::error!(attempt = %attempt, "no such attempt: nothing is sent; the database may have been restored");
-                    return Err(Ending::Silence("attempt_missing"));
-                }
+            if matches!(permit, Permit::Granted { .. }) {
+                metrics::permit(Move::Send.word());
+                let terms = self.partner.vendor.partner.idempotency;
+                self.sends = 1;
+                self.key_until = terms.honours_keys.then(|| asked_at + terms.resend_within());
+                return Ok((request, asked_at + self.desk.permit_age_max));
+            }
+            if let Some(resend) = self.sent_before(&permit, asked_at).await? {
+                return Ok(resend);
             }
             if self.left() < ASK_AGAIN * 2 {
-                return Err(unavailable("attempt_busy"));
+                return Err(self.unavailable("attempt_busy"));
             }
             tokio::time::sleep(ASK_AGAIN).await;
         }
     }
 
+    /// What an attempt that is not ours to begin allows: the stored bytes once more, an ending, or to ask again (none).
+    /// It goes on with the vendor that got the first send, whatever the route is today.
+    async fn sent_before(
+        &mut self,
+        permit: &Permit,
+        asked_at: Instant,
+    ) -> Result<Option<(HttpRequest, Instant)>, Ending> {
+        let attempt = self.ask.call().attempt_id;
+        let mut now = Micros::default();
+        if let Permit::Sending(row) | Permit::Answered(row) = permit {
+            let first = row.vendor.as_deref().map(|vendor| (vendor, self.desk.partner(vendor)));
+            match first {
+                Some((_, Some(partner))) => self.partner = partner,
+                Some((vendor, None)) => {
+                    tracing::error!(vendor, "a vendor that holds a payout is not configured");
+                    return Err(Ending::Answer {
+                        answer: Box::new(Answer::in_doubt("vendor_not_configured")),
+                        keep: false,
+                    });
+                }
+                None => {}
+            }
+            now = self.desk.now().await.map_err(|Trouble| self.unavailable("permit_not_taken"))?;
+        }
+        let terms = self.partner.vendor.partner.idempotency;
+        let decided = rules::on_permit(permit, terms, now);
+        metrics::permit(decided.word());
+        match decided {
+            Move::Resend { request, sends, .. } if !self.partner.terms.write => {
+                Err(self.inquire_instead(Some(request), sends).await)
+            }
+            Move::Resend { request, sends, age } => {
+                // Raised by somebody else, or perhaps by us: the row tells when it is asked again.
+                if self.desk.raise_sends(attempt, sends).await != Ok(true) {
+                    return Ok(None);
+                }
+                metrics::resend(&self.partner.vendor.partner.name);
+                self.sends = sends + 1;
+                self.key_until = Some(asked_at + terms.resend_within().saturating_sub(age));
+                Ok(Some((request, Instant::now() + self.desk.permit_age_max)))
+            }
+            Move::Send | Move::AskAgain => Ok(None),
+            Move::Inquire { request, sends } => Err(self.inquire_instead(request, sends).await),
+            Move::Publish(answer) => Err(Ending::Answer { answer: Box::new(answer), keep: false }),
+            Move::Drop => Err(Ending::Silence("abandoned")),
+            Move::Closed => Err(self.unavailable("vendor_gate_closed")),
+            Move::Page => {
+                metrics::attempt_missing();
+                tracing::error!(attempt = %attempt, "no such attempt: nothing is sent; the database may have been restored");
+                Err(Ending::Silence("attempt_missing"))
+            }
+        }
+    }
+
+    /// A payout that this vendor would not even try may have been sent before, by another route or an earlier release.
+    async fn begun_before(&mut self) -> Result<Option<Attempted>, Ending> {
+        let attempt = self.ask.call().attempt_id;
+        let found = self.desk.find(&[attempt], self.deadline).await;
+        let found = found.map_err(|Trouble| self.unavailable("attempt_not_read"))?.pop();
+        let Some(row) = found.filter(|row| row.disposition == Disposition::Sending) else {
+            return Ok(None);
+        };
+        let permit = if row.result.is_some() {
+            Permit::Answered(Box::new(row))
+        } else {
+            Permit::Sending(Box::new(row))
+        };
+        match self.sent_before(&permit, Instant::now()).await? {
+            Some((request, leave_before)) => {
+                self.call(&request, 1, Some(leave_before)).await;
+                Ok(Some(Attempted { request, made: 1 }))
+            }
+            None => Err(self.unavailable("attempt_busy")),
+        }
+    }
+
+    fn unavailable(&self, reason: &str) -> Ending {
+        let retry_after = Some(Duration::from_millis(self.partner.terms.retry_after_ms));
+        let answer = Answer::unavailable(ErrorClass::Transient, reason).retry_after(retry_after);
+        Ending::Answer { answer: Box::new(answer), keep: false }
+    }
+
     /// It may have been sent and must not be sent again: a payout is asked about, a recall stays in doubt.
     async fn inquire_instead(&mut self, request: Option<HttpRequest>, sends: u32) -> Ending {
         self.sends = sends;
-        let doubt = Ending::Answer { answer: Answer::in_doubt("sent_before"), keep: true };
-        let (Ask::Send(_), Some(request), Some(payout)) = (self.ask, request, &self.partner.vendor.payout) else {
+        let doubt =
+            Ending::Answer { answer: Box::new(Answer::in_doubt("sent_before")), keep: true };
+        let (Ask::Send(_), Some(request), Some(payout)) =
+            (self.ask, request, &self.partner.vendor.payout)
+        else {
             return doubt;
         };
         let sent = Sent { attempt: self.ask.call().attempt_id, request };
@@ -251,10 +326,13 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
                 Next::Done(answer) => {
                     self.note(Some(&answer));
                     let terms = self.partner.vendor.partner.idempotency;
-                    let answer = rules::as_sent(rules::settle(Words::Inquire, answer, sends, terms));
-                    return Ending::Answer { answer, keep: true };
+                    let answer =
+                        rules::as_sent(rules::settle(Words::Inquire, answer, sends, terms));
+                    return Ending::Answer { answer: Box::new(answer), keep: true };
                 }
-                Next::Call(request) | Next::Poll(_, request) if request.effect == Effect::Read && self.left() > CALL_MIN => {
+                Next::Call(request) | Next::Poll(_, request)
+                    if request.effect == Effect::Read && self.left() > CALL_MIN =>
+                {
                     self.call(&request, 1, None).await;
                     so_far.extend(self.so_far.pop());
                 }
@@ -265,7 +343,12 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
 
     /// An inquiry whose payout the vendor does not know: the stored bytes are sent again under the same key, where that
     /// key is still usable. Returns the answer in payout.send's words, and the sends it is the answer to.
-    pub(crate) async fn send_again(&mut self, sent: &Sent, expected: u32, key_left: Duration) -> Option<(Answer, u32)> {
+    pub(crate) async fn send_again(
+        &mut self,
+        sent: &Sent,
+        expected: u32,
+        key_left: Duration,
+    ) -> Option<(Answer, u32)> {
         let payout = self.partner.vendor.payout.as_ref()?;
         if !self.partner.terms.write || key_left < self.left() || self.left() < CALL_MIN {
             return None;
@@ -280,12 +363,16 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
         let exchange = self.so_far.last()?;
         let answer = payout.outcome(exchange);
         self.note(Some(&answer));
-        Some((rules::settle(Words::Send, answer, sends, self.partner.vendor.partner.idempotency), sends))
+        Some((
+            rules::settle(Words::Send, answer, sends, self.partner.vendor.partner.idempotency),
+            sends,
+        ))
     }
 
     /// Makes a call and records it; its class follows from what comes next.
     async fn call(&mut self, request: &HttpRequest, made: u32, leave_before: Option<Instant>) {
-        let tries_left = self.partner.terms.attempts_max.saturating_sub(made).saturating_add(1).max(1);
+        let tries_left =
+            self.partner.terms.attempts_max.saturating_sub(made).saturating_add(1).max(1);
         let within = (self.left() / tries_left).max(CALL_MIN);
         let (started_at, started) = (wall_clock(), Instant::now());
         let exchange = self.desk.send(self.partner, request, within, leave_before).await;

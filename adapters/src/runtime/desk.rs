@@ -59,11 +59,19 @@ pub(crate) struct Desk<S> {
 
 impl<S: AttemptStore + 'static> Desk<S> {
     /// Makes every vendor of the policy ready and starts the ways to the store.
-    pub(crate) fn new(options: &AdapterOptions, codec: Arc<Codec>, store: Arc<S>) -> Result<Self, AdapterError> {
+    pub(crate) fn new(
+        options: &AdapterOptions,
+        codec: Arc<Codec>,
+        store: Arc<S>,
+    ) -> Result<Self, AdapterError> {
         let mut partners = BTreeMap::new();
         for (name, terms) in &options.policy.vendors {
             let Some(listing) = vendors::find(name) else { continue };
-            let settings = options.settings.get(name).cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+            let settings = options
+                .settings
+                .get(name)
+                .cloned()
+                .unwrap_or_else(|| Value::Object(serde_json::Map::new()));
             let vendor = (listing.build)(settings)?;
             let places = Semaphore::new(terms.in_flight_max.min(Semaphore::MAX_PERMITS));
             partners.insert(name.clone(), Partner { vendor, terms: terms.clone(), places });
@@ -77,8 +85,12 @@ impl<S: AttemptStore + 'static> Desk<S> {
             store,
             partners,
             http: Http::new().map_err(AdapterError::Http)?,
-            permits: Batcher::start(BATCH_MAX, move |asked| take_permits(Arc::clone(&for_permits), asked)),
-            results: Batcher::start(BATCH_MAX, move |given| store_results(Arc::clone(&for_results), given)),
+            permits: Batcher::start(BATCH_MAX, move |asked| {
+                take_permits(Arc::clone(&for_permits), asked)
+            }),
+            results: Batcher::start(BATCH_MAX, move |given| {
+                store_results(Arc::clone(&for_results), given)
+            }),
         })
     }
 
@@ -98,7 +110,11 @@ impl<S: AttemptStore + 'static> Desk<S> {
     }
 
     /// Asks for a permit; repeated while the store is in trouble, up to the deadline.
-    pub(crate) async fn permit(&self, request: &PermitRequest, deadline: Instant) -> Result<Permit, Trouble> {
+    pub(crate) async fn permit(
+        &self,
+        request: &PermitRequest,
+        deadline: Instant,
+    ) -> Result<Permit, Trouble> {
         let mut wait = TROUBLE;
         loop {
             match self.permits.ask(request.clone()).await {
@@ -119,7 +135,11 @@ impl<S: AttemptStore + 'static> Desk<S> {
     }
 
     /// Rows of attempts; repeated while the store is in trouble, up to the deadline.
-    pub(crate) async fn find(&self, attempts: &[AttemptId], deadline: Instant) -> Result<Vec<AttemptRow>, Trouble> {
+    pub(crate) async fn find(
+        &self,
+        attempts: &[AttemptId],
+        deadline: Instant,
+    ) -> Result<Vec<AttemptRow>, Trouble> {
         let mut wait = TROUBLE;
         loop {
             match self.store.find(attempts).await {
@@ -134,7 +154,11 @@ impl<S: AttemptStore + 'static> Desk<S> {
     }
 
     /// Raises `sends` before a resend. Not repeated after trouble: it may have been raised, and then it is not ours to use.
-    pub(crate) async fn raise_sends(&self, attempt: AttemptId, expected: u32) -> Result<bool, Trouble> {
+    pub(crate) async fn raise_sends(
+        &self,
+        attempt: AttemptId,
+        expected: u32,
+    ) -> Result<bool, Trouble> {
         self.store.raise_sends(attempt, expected).await.map_err(|error| {
             disturbed(&error);
             Trouble
@@ -161,7 +185,8 @@ impl<S: AttemptStore + 'static> Desk<S> {
             return Exchange { operation: request.operation.clone(), reply: inside(request) };
         }
         let credentials: &[(String, SecretString)] = &partner.vendor.credentials;
-        let sending = Sending { base_url: &partner.terms.base_url, credentials, within, leave_before };
+        let sending =
+            Sending { base_url: &partner.terms.base_url, credentials, within, leave_before };
         self.http.send(request, &sending).await
     }
 }
@@ -188,11 +213,18 @@ impl Drop for Place<'_> {
 }
 
 /// Takes permits in one statement. An attempt that is asked for twice at once gets one permit, not two.
-async fn take_permits<S: AttemptStore>(store: Arc<S>, asked: Vec<PermitRequest>) -> Vec<Result<Permit, Trouble>> {
+async fn take_permits<S: AttemptStore>(
+    store: Arc<S>,
+    asked: Vec<PermitRequest>,
+) -> Vec<Result<Permit, Trouble>> {
     let mut seen = HashSet::new();
     let first: Vec<bool> = asked.iter().map(|request| seen.insert(request.attempt)).collect();
-    let requests: Vec<PermitRequest> =
-        asked.into_iter().zip(&first).filter(|(_, first)| **first).map(|(request, _)| request).collect();
+    let requests: Vec<PermitRequest> = asked
+        .into_iter()
+        .zip(&first)
+        .filter(|(_, first)| **first)
+        .map(|(request, _)| request)
+        .collect();
     metrics::permit_batch(requests.len());
     let mut permits = match store.take_permits(&requests).await {
         Ok(permits) => permits.into_iter(),
@@ -206,12 +238,17 @@ async fn take_permits<S: AttemptStore>(store: Arc<S>, asked: Vec<PermitRequest>)
     first.iter().map(answer).collect()
 }
 
-async fn store_results<S: AttemptStore>(store: Arc<S>, given: Vec<StoredResult>) -> Vec<Result<(), Trouble>> {
+async fn store_results<S: AttemptStore>(
+    store: Arc<S>,
+    given: Vec<StoredResult>,
+) -> Vec<Result<(), Trouble>> {
     let count = given.len();
     // Two results of one attempt go one after the other, so that each meets what the earlier one left.
     let mut rounds: Vec<Vec<StoredResult>> = Vec::new();
     for result in given {
-        let free = rounds.iter_mut().find(|round| round.iter().all(|other| other.attempt != result.attempt));
+        let free = rounds
+            .iter_mut()
+            .find(|round| round.iter().all(|other| other.attempt != result.attempt));
         match free {
             Some(round) => round.push(result),
             None => rounds.push(vec![result]),

@@ -78,7 +78,12 @@ impl Http {
         Exchange { operation: request.operation.clone(), reply }
     }
 
-    fn build(&self, request: &HttpRequest, sending: &Sending<'_>, left: &Arc<AtomicBool>) -> reqwest::RequestBuilder {
+    fn build(
+        &self,
+        request: &HttpRequest,
+        sending: &Sending<'_>,
+        left: &Arc<AtomicBool>,
+    ) -> reqwest::RequestBuilder {
         let url = format!("{}{}", sending.base_url, request.path);
         let mut built = match request.method {
             Method::Get => self.client.get(url),
@@ -111,7 +116,8 @@ impl Http {
 async fn exchange(built: reqwest::RequestBuilder) -> Result<Reply, reqwest::Error> {
     let mut response = built.send().await?;
     let status = response.status().as_u16();
-    let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+    let retry_after =
+        response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > REPLY_BYTES_MAX {
@@ -138,7 +144,10 @@ impl Body for HeldBody {
     type Data = Bytes;
     type Error = TooOld;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TooOld>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, TooOld>>> {
         let Some(bytes) = self.bytes.take() else { return Poll::Ready(None) };
         if self.leave_before.is_some_and(|limit| Instant::now() >= limit) {
             return Poll::Ready(Some(Err(TooOld)));
@@ -152,7 +161,9 @@ impl Body for HeldBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(u64::MAX)))
+        SizeHint::with_exact(
+            self.bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -164,7 +175,8 @@ mod tests {
     use tokio::net::TcpListener;
 
     fn write() -> HttpRequest {
-        HttpRequest::post("create", "/transfers".to_owned(), &serde_json::json!({"amount": 5})).write()
+        HttpRequest::post("create", "/transfers".to_owned(), &serde_json::json!({"amount": 5}))
+            .write()
     }
 
     async fn send(base_url: &str, leave_before: Option<Instant>) -> Reply {
@@ -197,7 +209,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_is_sent_whole_and_its_redirect_is_an_answer_not_followed() {
-        let (url, task) = server(Some("HTTP/1.1 307 x\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n")).await;
+        let (url, task) =
+            server(Some("HTTP/1.1 307 x\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n"))
+                .await;
         let reply = send(&url, Some(Instant::now() + Duration::from_secs(5))).await;
         assert!(matches!(reply, Reply::Answered { status: 307, .. }), "{reply:?}");
         let read = task.await.unwrap();

@@ -64,7 +64,12 @@ where
     drained.await.unwrap_or(Ok(()))
 }
 
-async fn one<S, O>(desk: Arc<Desk<S>>, outlet: O, capability: Arc<Capability>, record: Inbound) -> Done
+async fn one<S, O>(
+    desk: Arc<Desk<S>>,
+    outlet: O,
+    capability: Arc<Capability>,
+    record: Inbound,
+) -> Done
 where
     S: AttemptStore + 'static,
     O: Outlet,
@@ -73,7 +78,11 @@ where
     (record.topic, record.partition, record.offset)
 }
 
-fn commit<I: Inlet>(inlet: &mut I, order: &mut InOrder, done: Result<Done, JoinError>) -> Result<(), AdapterError> {
+fn commit<I: Inlet>(
+    inlet: &mut I,
+    order: &mut InOrder,
+    done: Result<Done, JoinError>,
+) -> Result<(), AdapterError> {
     // A request that panicked is a bug; its offset is never done, so nothing after it is lost when the process restarts.
     let (topic, partition, offset) = done.map_err(|_| AdapterError::Bug)?;
     if let Some(next) = order.done(&topic, partition, offset) {

@@ -118,7 +118,12 @@ pub async fn run<S: AttemptStore + 'static>(
     let publisher = Publisher::connect(&bus.kafka, &options.member)?;
     let member = options.member.clone();
     let inlet = |capability: &str, topics: &[TopicName]| {
-        GroupConsumer::subscribe(&bus.kafka, &group_of(capability), &format!("{member}-{capability}"), topics)
+        GroupConsumer::subscribe(
+            &bus.kafka,
+            &group_of(capability),
+            &format!("{member}-{capability}"),
+            topics,
+        )
     };
     run_on(options, Arc::clone(&bus.codec), attempts, inlet, publisher, stop).await
 }
@@ -144,8 +149,10 @@ where
         () = desk.ensure_gates() => {}
         _ = stopping.wait_for(|stop| *stop) => return Ok(()),
     }
-    let bounds =
-        Bounds { under_way_max: options.under_way_max.max(1), drain: Duration::from_millis(options.drain_ms_max) };
+    let bounds = Bounds {
+        under_way_max: options.under_way_max.max(1),
+        drain: Duration::from_millis(options.drain_ms_max),
+    };
     let names: Vec<String> = if options.capabilities.is_empty() {
         contract.capabilities().map(|capability| capability.name.clone()).collect()
     } else {
@@ -153,9 +160,17 @@ where
     };
     let mut serving = JoinSet::new();
     for name in names {
-        let capability = contract.capability(&name).cloned().ok_or(AdapterError::Capability(name))?;
+        let capability =
+            contract.capability(&name).cloned().ok_or(AdapterError::Capability(name))?;
         let inlet = inlet(&capability.name, &request::topics_of(&capability))?;
-        serving.spawn(serve(Arc::clone(&desk), capability, inlet, outlet.clone(), bounds, stop.clone()));
+        serving.spawn(serve(
+            Arc::clone(&desk),
+            capability,
+            inlet,
+            outlet.clone(),
+            bounds,
+            stop.clone(),
+        ));
     }
     while let Some(ended) = serving.join_next().await {
         ended.map_err(|_| AdapterError::Bug)??;

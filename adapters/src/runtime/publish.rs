@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 use signalbox_bus::{Codec, Headers, Inbound, Outbound};
-use signalbox_schemas::{EncodeError, Micros, OutcomeRecord, RecordName, TopicName, headers, shapes, topics};
+use signalbox_schemas::{
+    EncodeError, Micros, OutcomeRecord, RecordName, TopicName, headers, shapes, topics,
+};
 
 use crate::model::{Answer, Outcome};
 
@@ -67,7 +69,8 @@ pub(crate) fn outcome(
         retry_after_ms: answer.retry_after_ms,
         extra: answer.extra.clone(),
     });
-    let value = value.map_err(|error| EncodeError { path: record.to_string(), problem: error.to_string() })?;
+    let value = value
+        .map_err(|error| EncodeError { path: record.to_string(), problem: error.to_string() })?;
     let id = outcome_id(call, answer, cause);
     Ok(Outbound {
         payload: Some(codec.encode(&topic, &record, &value)?),

@@ -44,9 +44,18 @@ pub(crate) async fn handle<S: AttemptStore + 'static, O: Outlet>(
             if *keep {
                 desk.keep(call.attempt_id, answer).await;
             }
-            match publish::outcome(&desk.codec, &capability.name, call, answer, &cause, wall_clock()) {
+            match publish::outcome(
+                &desk.codec,
+                &capability.name,
+                call,
+                answer,
+                &cause,
+                wall_clock(),
+            ) {
                 Ok(outcome) => records.push(outcome),
-                Err(error) => return unspeakable(outlet, capability, record, &error.to_string()).await,
+                Err(error) => {
+                    return unspeakable(outlet, capability, record, &error.to_string()).await;
+                }
             }
         }
     }
@@ -67,7 +76,11 @@ pub(crate) async fn handle<S: AttemptStore + 'static, O: Outlet>(
 }
 
 /// Decodes a record. An unknown schema is learnt, however long the registry takes: that is not the record's fault.
-async fn read<S: AttemptStore + 'static>(desk: &Desk<S>, capability: &Capability, record: &Inbound) -> Result<Ask, Death> {
+async fn read<S: AttemptStore + 'static>(
+    desk: &Desk<S>,
+    capability: &Capability,
+    record: &Inbound,
+) -> Result<Ask, Death> {
     let mut wait = TROUBLE;
     let (name, value): (_, Value) = loop {
         match desk.codec.decode(record.payload.as_deref()) {
@@ -87,12 +100,14 @@ async fn read<S: AttemptStore + 'static>(desk: &Desk<S>, capability: &Capability
             Err(error) => return Err(undecoded(&error)),
         }
     };
-    let wrong = |code, message: &str| Death { stage: "VALUE_CONVERTER", code, message: message.to_owned() };
+    let wrong =
+        |code, message: &str| Death { stage: "VALUE_CONVERTER", code, message: message.to_owned() };
     if name != capability.request() {
         return Err(wrong("foreign_record", &format!("{name} does not belong here")));
     }
     // The parser's own words may quote the record, so they are not told.
-    let ask = Ask::read(&capability.name, value).map_err(|_| wrong("wrong_shape", "a field of the request has no valid value"))?;
+    let ask = Ask::read(&capability.name, value)
+        .map_err(|_| wrong("wrong_shape", "a field of the request has no valid value"))?;
     if ask.call().lane.0 >= desk.codec.contract().topics().lanes {
         return Err(wrong("no_such_lane", "the request names a lane that does not exist"));
     }
@@ -125,19 +140,34 @@ async fn bury<O: Outlet>(outlet: &O, capability: &Capability, record: &Inbound, 
         topic = %record.topic, partition = record.partition, offset = record.offset, code = death.code,
         "a request is dead-lettered"
     );
-    tell(outlet, &publish::dead_letter(record, death, &group_of(&capability.name), wall_clock())).await;
+    tell(outlet, &publish::dead_letter(record, death, &group_of(&capability.name), wall_clock()))
+        .await;
 }
 
 /// An outcome that the contract has no words for is a bug of a vendor's folder: the request is kept for its repair.
-async fn unspeakable<O: Outlet>(outlet: &O, capability: &Capability, record: &Inbound, problem: &str) {
+async fn unspeakable<O: Outlet>(
+    outlet: &O,
+    capability: &Capability,
+    record: &Inbound,
+    problem: &str,
+) {
     tracing::error!(capability = %capability.name, problem, "an outcome does not fit the contract");
-    let death = Death { stage: "TASK_PUT", code: "outcome_unspeakable", message: problem.to_owned() };
+    let death =
+        Death { stage: "TASK_PUT", code: "outcome_unspeakable", message: problem.to_owned() };
     bury(outlet, capability, record, &death).await;
 }
 
-async fn decide<S: AttemptStore + 'static>(desk: &Desk<S>, capability: &str, ask: &Ask, arrived: Instant) -> Decided {
+async fn decide<S: AttemptStore + 'static>(
+    desk: &Desk<S>,
+    capability: &str,
+    ask: &Ask,
+    arrived: Instant,
+) -> Decided {
     let left = ask.call().reply_by.since(wall_clock());
-    let said = |answer| Decided { ending: Ending::Answer { answer, keep: false }, calls: Vec::new() };
+    let said = |answer| Decided {
+        ending: Ending::Answer { answer: Box::new(answer), keep: false },
+        calls: Vec::new(),
+    };
     if left.is_zero() {
         return said(Answer::unavailable(ErrorClass::Transient, "too_late"));
     }
@@ -149,8 +179,12 @@ async fn decide<S: AttemptStore + 'static>(desk: &Desk<S>, capability: &str, ask
                 None => said(Answer::unavailable(ErrorClass::Misconfigured, "no_route")),
             }
         }
-        Ask::Inquire(request) => inquire(desk, (capability, ask), request.subject_attempt, deadline).await,
-        Ask::Recall(request) => recall(desk, (capability, ask), request.subject_attempt, deadline).await,
+        Ask::Inquire(request) => {
+            inquire(desk, (capability, ask), request.subject_attempt, deadline).await
+        }
+        Ask::Recall(request) => {
+            recall(desk, (capability, ask), request.subject_attempt, deadline).await
+        }
     }
 }
 
@@ -162,7 +196,10 @@ async fn talk<S: AttemptStore + 'static>(
     route: &Route,
     deadline: Instant,
 ) -> Decided {
-    let said = |answer| Decided { ending: Ending::Answer { answer, keep: false }, calls: Vec::new() };
+    let said = |answer| Decided {
+        ending: Ending::Answer { answer: Box::new(answer), keep: false },
+        calls: Vec::new(),
+    };
     let Some(partner) = desk.partner(&route.vendor) else {
         tracing::error!(vendor = %route.vendor, "a vendor that is asked for is not configured");
         return said(Answer::unavailable(ErrorClass::Misconfigured, "vendor_not_configured"));
@@ -171,9 +208,13 @@ async fn talk<S: AttemptStore + 'static>(
     let retry_after = Duration::from_millis(partner.terms.retry_after_ms);
     let Some(_place) = partner.place(deadline).await else {
         metrics::vendor_full(&route.vendor);
-        return said(Answer::unavailable(ErrorClass::Transient, "vendor_full").retry_after(Some(retry_after)));
+        return said(
+            Answer::unavailable(ErrorClass::Transient, "vendor_full")
+                .retry_after(Some(retry_after)),
+        );
     };
-    let mut conversation = Conversation::new(desk, partner, (capability, ask, sent), &route.reason, deadline);
+    let mut conversation =
+        Conversation::new(desk, partner, (capability, ask, sent), &route.reason, deadline);
     let mut ending = conversation.talk().await;
     if let Ending::Answer { answer, .. } = &mut ending
         && answer.outcome == Outcome::Unavailable
@@ -192,8 +233,10 @@ async fn rows<S: AttemptStore + 'static>(
     deadline: Instant,
 ) -> Result<(Option<AttemptRow>, Option<AttemptRow>), Answer> {
     let found = desk.find(&[subject, own], deadline).await;
-    let mut found = found.map_err(|Trouble| Answer::unavailable(ErrorClass::Transient, "attempt_not_read"))?;
-    let mut take = |id| found.iter().position(|row| row.plan.id == id).map(|index| found.swap_remove(index));
+    let mut found =
+        found.map_err(|Trouble| Answer::unavailable(ErrorClass::Transient, "attempt_not_read"))?;
+    let mut take =
+        |id| found.iter().position(|row| row.plan.id == id).map(|index| found.swap_remove(index));
     Ok((take(subject), take(own)))
 }
 
@@ -208,7 +251,10 @@ async fn inquire<S: AttemptStore + 'static>(
     subject: AttemptId,
     deadline: Instant,
 ) -> Decided {
-    let said = |answer| Decided { ending: Ending::Answer { answer, keep: false }, calls: Vec::new() };
+    let said = |answer| Decided {
+        ending: Ending::Answer { answer: Box::new(answer), keep: false },
+        calls: Vec::new(),
+    };
     let row = match rows(desk, subject, ask.call().attempt_id, deadline).await {
         Ok((row, _)) => row,
         Err(answer) => return said(answer),
@@ -229,26 +275,28 @@ async fn inquire<S: AttemptStore + 'static>(
     let Ending::Answer { answer, .. } = &decided.ending else { return decided };
     let key_left = match (unknown_to_vendor(answer), &row) {
         (true, Some(row)) => match desk.now().await {
-            Ok(now) => rules::key_usable(row, terms, now).map(|age| terms.resend_within().saturating_sub(age)),
+            Ok(now) => rules::key_usable(row, terms, now)
+                .map(|age| terms.resend_within().saturating_sub(age)),
             Err(Trouble) => None,
         },
         _ => None,
     };
     let Some(key_left) = key_left else {
-        let settled = rules::settle(Words::Inquire, answer.clone(), sends, terms);
-        decided.ending = Ending::Answer { answer: settled, keep: false };
+        let settled = rules::settle(Words::Inquire, answer.as_ref().clone(), sends, terms);
+        decided.ending = Ending::Answer { answer: Box::new(settled), keep: false };
         return decided;
     };
     let deadline = deadline.min(Instant::now() + partner.terms.deadline());
     let Some(_place) = partner.place(deadline).await else { return decided };
     let reason = "same bytes under the same key, as the vendor did not know them";
-    let mut conversation = Conversation::new(desk, partner, (capability, ask, Some(&sent)), reason, deadline);
+    let mut conversation =
+        Conversation::new(desk, partner, (capability, ask, Some(&sent)), reason, deadline);
     if let Some((answer, sends)) = conversation.send_again(&sent, sends, key_left).await {
         if rules::is_kept(&answer) {
             desk.keep(subject, &answer).await;
         }
         let answer = rules::settle(Words::Inquire, rules::as_inquired(answer), sends, terms);
-        decided.ending = Ending::Answer { answer, keep: false };
+        decided.ending = Ending::Answer { answer: Box::new(answer), keep: false };
     }
     decided.calls.extend(conversation.into_calls());
     decided
@@ -260,7 +308,10 @@ async fn recall<S: AttemptStore + 'static>(
     subject: AttemptId,
     deadline: Instant,
 ) -> Decided {
-    let said = |answer| Decided { ending: Ending::Answer { answer, keep: false }, calls: Vec::new() };
+    let said = |answer| Decided {
+        ending: Ending::Answer { answer: Box::new(answer), keep: false },
+        calls: Vec::new(),
+    };
     let (row, own) = match rows(desk, subject, ask.call().attempt_id, deadline).await {
         Ok(found) => found,
         Err(answer) => return said(answer),

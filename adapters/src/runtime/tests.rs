@@ -6,9 +6,12 @@
 use serde_json::{Value, json};
 use signalbox_bus::{BusError, Codec, Headers, Inbound, Outbound};
 use signalbox_sandbox::{Sandbox, SandboxOptions, Vendor, serve as serve_sandbox};
-use signalbox_schemas::{AttemptId, Contract, FlowId, LaneId, Micros, RecordName, TopicName, headers};
+use signalbox_schemas::{
+    AttemptId, Contract, FlowId, LaneId, Micros, RecordName, TopicName, headers,
+};
 use signalbox_store::{
-    AttemptRow, AttemptStore, Disposition, NewAttempt, Permit, PermitRequest, StoreError, StoredResult,
+    AttemptRow, AttemptStore, Disposition, NewAttempt, Permit, PermitRequest, StoreError,
+    StoredResult,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -156,7 +159,7 @@ struct Order<'a> {
 }
 
 impl Station {
-    async fn open(change: impl Fn(&mut VendorPolicy)) -> Self {
+    async fn open(change: impl Fn(&mut Policy)) -> Self {
         let options = SandboxOptions {
             settle_after: Duration::from_secs(3_600),
             slow_for: Duration::from_millis(300),
@@ -164,22 +167,32 @@ impl Station {
             ..SandboxOptions::default()
         };
         let sandbox = serve_sandbox(options).await.unwrap();
-        let mut policy = Policy::parse(include_str!("../../../deploy/policies/routing.yaml")).unwrap();
+        let mut policy =
+            Policy::parse(include_str!("../../../deploy/policies/routing.yaml")).unwrap();
         for vendor in Vendor::ALL {
             policy.override_base_url(vendor.prefix(), &sandbox.url(vendor)).unwrap();
             let terms = policy.vendors.get_mut(vendor.prefix()).unwrap();
             terms.backoff_ms = 20;
             terms.deadline_ms = 3_000;
-            change(terms);
         }
+        change(&mut policy);
         let settings = [
-            ("onfido", json!({"api_token": "t", "workflow_id": "7b1c2f64-1f7e-4d8a-8a5b-6d2c9c1e0b42", "poll_after_ms": 20})),
+            (
+                "onfido",
+                json!({"api_token": "t", "workflow_id": "7b1c2f64-1f7e-4d8a-8a5b-6d2c9c1e0b42", "poll_after_ms": 20}),
+            ),
             ("seon", json!({"license_key": "k"})),
-            ("increase", json!({"api_key": "k", "account_id": "a", "source_account_number_id": "s", "company_name": "Bank"})),
+            (
+                "increase",
+                json!({"api_key": "k", "account_id": "a", "source_account_number_id": "s", "company_name": "Bank"}),
+            ),
         ];
         let options = AdapterOptions {
             policy,
-            settings: settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>(),
+            settings: settings
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect::<BTreeMap<_, _>>(),
             capabilities: Vec::new(),
             member: "adapter-1".to_owned(),
             under_way_max: 64,
@@ -195,11 +208,16 @@ impl Station {
         for capability in Contract::builtin().unwrap().capabilities() {
             let (sender, records) = mpsc::channel(1_000);
             senders.insert(capability.name.clone(), sender);
-            channels.insert(capability.name.clone(), Channel { records, commits: Arc::clone(&commits) });
+            channels.insert(
+                capability.name.clone(),
+                Channel { records, commits: Arc::clone(&commits) },
+            );
         }
         let channels = Mutex::new(channels);
-        let inlet = move |name: &str, _: &[TopicName]| Ok(channels.lock().unwrap().remove(name).unwrap());
-        let running = run_on(options, Arc::clone(&codec), book.clone(), inlet, Published(outlet), stopping);
+        let inlet =
+            move |name: &str, _: &[TopicName]| Ok(channels.lock().unwrap().remove(name).unwrap());
+        let running =
+            run_on(options, Arc::clone(&codec), book.clone(), inlet, Published(outlet), stopping);
         // It ends with an error when the test drops its channels.
         tokio::spawn(running);
         Self { sandbox, book, codec, inlets: senders, published, commits, offset: 0, _stop: stop }
@@ -221,7 +239,9 @@ impl Station {
             timestamp_ms: -1,
             key: Some(b"p-1".to_vec()),
             payload: Some(payload),
-            headers: Headers::new().with(headers::CE_ID, "request-1").with(headers::TRACEPARENT, "00-ab-cd-01"),
+            headers: Headers::new()
+                .with(headers::CE_ID, "request-1")
+                .with(headers::TRACEPARENT, "00-ab-cd-01"),
         };
         self.offset += 1;
         self.inlets[capability].send(record).await.unwrap();
@@ -237,7 +257,9 @@ impl Station {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), found).await.unwrap_or_else(|_| panic!("nothing on {topic}"))
+        tokio::time::timeout(Duration::from_secs(10), found)
+            .await
+            .unwrap_or_else(|_| panic!("nothing on {topic}"))
     }
 
     async fn outcome(&mut self, capability: &str) -> Value {
@@ -261,6 +283,15 @@ impl Station {
         reqwest::get(url).await.unwrap().json().await.unwrap()
     }
 
+    async fn sandbox_calls(&self) -> Value {
+        reqwest::get(format!("{}/calls", self.sandbox.control_url()))
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
+    }
+
     async fn effects(&self) -> u64 {
         let url = format!("{}/summary", self.sandbox.control_url());
         let summary: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
@@ -279,14 +310,22 @@ fn request(order: &Order<'_>, attempt: AttemptId) -> Value {
     let amount = json!({"minor_units": 12_550, "currency": "USD", "exponent": 2});
     let account = json!({"scheme": "aba", "iban": null, "routing_number": "101050001", "account_number": "987654321", "bic": null});
     match order.capability {
-        "kyc.check" => json!({"call": call, "customer_id": attempt, "subject": party, "purpose": "payout"}),
+        "kyc.check" => {
+            json!({"call": call, "customer_id": attempt, "subject": party, "purpose": "payout"})
+        }
         "aml.screen" => json!({"call": call, "role": "originator", "party": party}),
-        "fraud.score" => json!({"call": call, "customer_id": "c", "amount": amount, "originator": party,
-            "beneficiary": party, "account": account}),
-        "payout.send" => json!({"call": call, "amount": amount, "originator": party, "beneficiary": party,
-            "account": account, "rail": order.rail, "reference": null}),
+        "fraud.score" => {
+            json!({"call": call, "customer_id": "c", "amount": amount, "originator": party,
+            "beneficiary": party, "account": account})
+        }
+        "payout.send" => {
+            json!({"call": call, "amount": amount, "originator": party, "beneficiary": party,
+            "account": account, "rail": order.rail, "reference": null})
+        }
         "payout.inquire" => json!({"call": call, "subject_attempt": order.subject}),
-        _ => json!({"call": call, "subject_attempt": order.subject, "why": "requested_by_customer"}),
+        _ => {
+            json!({"call": call, "subject_attempt": order.subject, "why": "requested_by_customer"})
+        }
     }
 }
 
@@ -339,8 +378,16 @@ async fn every_persona_gets_its_answer() {
     ];
     for (capability, name, outcome, class) in rows {
         let (_, answer) = station.ask(&order(capability, name)).await;
-        assert_eq!((answer["outcome"].as_str(), answer["class"].as_str()), (Some(outcome), class), "{capability} {name}: {answer}");
-        assert_eq!(answer["outcome"] == "unavailable", !answer["retry_after_ms"].is_null(), "{capability} {name}: {answer}");
+        assert_eq!(
+            (answer["outcome"].as_str(), answer["class"].as_str()),
+            (Some(outcome), class),
+            "{capability} {name}: {answer}"
+        );
+        assert_eq!(
+            answer["outcome"] == "unavailable",
+            !answer["retry_after_ms"].is_null(),
+            "{capability} {name}: {answer}"
+        );
     }
     // Clear, Payoutflaky, Payoutslow, Lost, Vanish, Lostforever and Payoutgarbage moved money, each once.
     assert_eq!(station.effects().await, 7);
@@ -370,7 +417,10 @@ async fn a_payout_that_the_vendor_does_not_know_is_sent_again_only_while_the_key
     assert_eq!(station.book.row(payout).sends, sends + 1);
     *station.book.later.lock().unwrap() = 13 * 3_600 * 1_000_000;
     let (_, answer) = station.ask(&about("payout.inquire", payout)).await;
-    assert_eq!((answer["outcome"].as_str(), answer["reason"].as_str()), (Some("in_doubt"), Some("not_found")));
+    assert_eq!(
+        (answer["outcome"].as_str(), answer["reason"].as_str()),
+        (Some("in_doubt"), Some("not_found"))
+    );
     assert_eq!(station.book.row(payout).sends, sends + 1, "half of the key's window is over");
     assert_eq!(station.effects().await, 0);
 }
@@ -387,15 +437,52 @@ async fn a_redelivered_payout_is_answered_as_before() {
     station.book.change(payout, |row| row.result = None);
     station.deliver(&order("payout.send", "Other"), payout).await;
     assert_eq!(station.outcome("payout.send").await["outcome"], "accepted");
-    assert_eq!(station.book.row(payout).sends, 2, "the stored bytes were sent again, not the record's");
+    assert_eq!(
+        station.book.row(payout).sends,
+        2,
+        "the stored bytes were sent again, not the record's"
+    );
     assert_eq!(station.effects().await, 1);
 
     *station.book.later.lock().unwrap() = 13 * 3_600 * 1_000_000;
     station.book.change(payout, |row| row.result = None);
     station.deliver(&order("payout.send", "Clear"), payout).await;
-    assert_eq!(station.outcome("payout.send").await["outcome"], "accepted", "asked about, not sent");
+    assert_eq!(
+        station.outcome("payout.send").await["outcome"],
+        "accepted",
+        "asked about, not sent"
+    );
     assert_eq!(station.book.row(payout).sends, 2);
     assert_eq!(station.effects().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payout_stays_with_the_vendor_that_got_it_first_whatever_the_route_is_today() {
+    let mut station =
+        Station::open(|policy| policy.route_all_to("instant", VendorPolicy::inside())).await;
+    let (payout, answer) = station.ask(&order("payout.send", "Clear")).await;
+    assert_eq!(
+        (answer["outcome"].as_str(), station.book.row(payout).vendor),
+        (Some("accepted"), Some("instant".to_owned()))
+    );
+    let request = station.book.row(payout).request.unwrap();
+    let elsewhere =
+        String::from_utf8(request).unwrap().replace("/send", "/ach_transfers").into_bytes();
+    station.book.change(payout, |row| {
+        row.result = None;
+        row.vendor = Some("increase".to_owned());
+        row.request = Some(elsewhere);
+    });
+    station.deliver(&order("payout.send", "Clear"), payout).await;
+    let answer = station.outcome("payout.send").await;
+    // Those bytes are none that this vendor takes, so its refusal of a second send proves nothing.
+    assert_eq!(
+        (answer["outcome"].as_str(), answer["reason"].as_str()),
+        (Some("in_doubt"), Some("refusal_is_no_proof"))
+    );
+    assert_eq!(station.book.row(payout).sends, 2);
+    let calls = station.sandbox_calls().await;
+    assert!(calls["increase"].is_object(), "{calls}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -409,7 +496,10 @@ async fn an_abandoned_or_unknown_attempt_is_never_sent() {
     let (_, answer) = station.ask(&about("payout.inquire", abandoned)).await;
     assert_eq!(answer["outcome"], "not_executed");
     let (_, answer) = station.ask(&about("payout.inquire", missing)).await;
-    assert_eq!((answer["outcome"].as_str(), answer["reason"].as_str()), (Some("in_doubt"), Some("attempt_missing")));
+    assert_eq!(
+        (answer["outcome"].as_str(), answer["reason"].as_str()),
+        (Some("in_doubt"), Some("attempt_missing"))
+    );
     assert_eq!(station.effects().await, 0);
 }
 
@@ -424,21 +514,29 @@ async fn a_pending_payout_is_recalled_once() {
     assert_eq!(station.outcome("payout.recall").await["outcome"], "recalled");
     assert_eq!(station.book.row(recall).sends, 1);
     let (_, answer) = station.ask(&about("payout.inquire", payout)).await;
-    assert_eq!((answer["outcome"].as_str(), answer["reason"].as_str()), (Some("not_executed"), Some("cancelled")));
+    assert_eq!(
+        (answer["outcome"].as_str(), answer["reason"].as_str()),
+        (Some("not_executed"), Some("cancelled"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_vendor_is_told_at_once_and_does_not_block_the_others() {
-    let mut station = Station::open(|terms| {
-        terms.in_flight_max = 1;
-        terms.start_within_ms = 50;
+    let mut station = Station::open(|policy| {
+        for terms in policy.vendors.values_mut() {
+            terms.in_flight_max = 1;
+            terms.start_within_ms = 50;
+        }
     })
     .await;
     let slow = AttemptId(Uuid::new_v4());
     station.deliver(&order("aml.screen", "Amlslow"), slow).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     let (_, answer) = station.ask(&order("aml.screen", "Clear")).await;
-    assert_eq!((answer["outcome"].as_str(), answer["reason"].as_str()), (Some("unavailable"), Some("vendor_full")));
+    assert_eq!(
+        (answer["outcome"].as_str(), answer["reason"].as_str()),
+        (Some("unavailable"), Some("vendor_full"))
+    );
     assert!(answer["retry_after_ms"].as_i64().unwrap() > 0);
     let (_, answer) = station.ask(&order("fraud.score", "Clear")).await;
     assert_eq!(answer["outcome"], "approve");
@@ -448,8 +546,16 @@ async fn a_full_vendor_is_told_at_once_and_does_not_block_the_others() {
 async fn a_request_that_cannot_be_read_is_a_dead_letter_and_the_partition_goes_on() {
     let mut station = Station::open(|_| {}).await;
     let whole = {
-        let (topic, record) = (TopicName::from("aml.screen.requests.v1"), RecordName::from("aml.screen.Request"));
-        station.codec.encode(&topic, &record, &request(&order("aml.screen", "Clear"), AttemptId(Uuid::nil()))).unwrap()
+        let (topic, record) =
+            (TopicName::from("aml.screen.requests.v1"), RecordName::from("aml.screen.Request"));
+        station
+            .codec
+            .encode(
+                &topic,
+                &record,
+                &request(&order("aml.screen", "Clear"), AttemptId(Uuid::nil())),
+            )
+            .unwrap()
     };
     let cut = whole[..whole.len() - 7].to_vec();
     for (payload, code) in [(b"garbage".to_vec(), "undecodable"), (cut, "undecodable")] {
@@ -482,11 +588,17 @@ async fn an_outcome_and_its_calls_are_recorded_with_cause_and_trace() {
         let call = station.published_on("partner.calls.v1").await;
         calls.push(station.codec.decode(call.payload.as_deref()).unwrap().1);
     }
-    let told: Vec<_> = calls.iter().map(|call| (call["send"].as_i64(), call["class"].as_str(), call["http_status"].as_i64())).collect();
+    let told: Vec<_> = calls
+        .iter()
+        .map(|call| (call["send"].as_i64(), call["class"].as_str(), call["http_status"].as_i64()))
+        .collect();
     assert_eq!(told, [(Some(1), Some("in_doubt"), None), (Some(2), Some("ok"), Some(200))]);
     assert!(calls[0]["route_reason"].as_str().unwrap().contains("primary for payout.send"));
     let ledger = station.ledger().await.to_string();
     assert!(ledger.contains(&attempt.to_string()), "the vendor holds our reference");
     let printed = format!("{calls:?}");
-    assert!(!printed.contains("Lost") && !printed.contains("987654321"), "a call record holds no personal data");
+    assert!(
+        !printed.contains("Lost") && !printed.contains("987654321"),
+        "a call record holds no personal data"
+    );
 }

@@ -4,34 +4,55 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use signalbox_schemas::{AttemptId, Contract, Effect};
 use std::path::PathBuf;
 
-use crate::model::{Answer, Ask, Evidence, Exchange, HttpRequest, Lost, Next, Outcome, Reply, Sent, Vendor};
+use crate::model::{
+    Answer, Ask, Evidence, Exchange, HttpRequest, Lost, Next, Outcome, Reply, Sent, Vendor,
+};
 use crate::vendors::{ALL, Listing};
 
 /// Attempt of every request of these tests.
 pub(super) const ATTEMPT: &str = "8d8ac610-566d-8ef0-9c22-186b2a5ed793";
 
-/// What the harness needs to play a vendor.
-pub(crate) struct Rehearsal {
-    /// Settings as JSON.
-    pub(super) settings: &'static str,
+/// What the harness needs to play a vendor: `rehearsal.yaml` of its folder.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rehearsal {
+    /// Settings.
+    settings: Value,
     /// A good reply to each operation.
-    pub(super) takes: &'static [Take],
+    takes: Vec<Take>,
 }
 
 /// A good reply to an operation.
-pub(crate) struct Take {
-    pub(super) operation: &'static str,
-    pub(super) status: u16,
-    pub(super) body: &'static str,
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Take {
+    operation: String,
+    status: u16,
+    /// Recorded body; none for an empty one.
+    fixture: Option<String>,
+}
+
+impl Take {
+    fn reply(&self, vendor: &str) -> Reply {
+        let body = self.fixture.as_ref().map(|name| fixture(vendor, name)).unwrap_or_default();
+        let body = String::from_utf8(body).unwrap().replace("attempt-71f0", ATTEMPT).into_bytes();
+        Reply::Answered { status: self.status, retry_after: None, body }
+    }
+}
+
+fn rehearsal(listing: &Listing) -> Rehearsal {
+    let text = std::fs::read_to_string(folder(listing.name).join("rehearsal.yaml")).unwrap();
+    serde_saphyr::from_str(&text).unwrap()
 }
 
 /// The vendor with its test settings.
 pub(super) fn ready(listing: &Listing) -> Vendor {
-    (listing.build)(serde_json::from_str(listing.rehearsal.settings).unwrap()).unwrap()
+    (listing.build)(rehearsal(listing).settings).unwrap()
 }
 
 /// A recorded body.
@@ -70,12 +91,18 @@ pub(super) fn ask(capability: &str) -> Ask {
     let account = json!({"scheme": "aba", "iban": null, "routing_number": "101050001", "account_number": "987654321", "bic": null});
     let (payer, payee) = (party("Ann", "Clear"), party("Bob", "Clear"));
     let value = match capability {
-        "kyc.check" => json!({"call": call, "customer_id": "subject-1842", "subject": payer, "purpose": "payout"}),
+        "kyc.check" => {
+            json!({"call": call, "customer_id": "subject-1842", "subject": payer, "purpose": "payout"})
+        }
         "aml.screen" => json!({"call": call, "role": "originator", "party": payer}),
-        "fraud.score" => json!({"call": call, "customer_id": "subject-1842", "amount": amount, "originator": payer,
-            "beneficiary": payee, "account": account}),
-        "payout.send" => json!({"call": call, "amount": amount, "originator": payer, "beneficiary": payee,
-            "account": account, "rail": "ach", "reference": "PAYOUT 1842"}),
+        "fraud.score" => {
+            json!({"call": call, "customer_id": "subject-1842", "amount": amount, "originator": payer,
+            "beneficiary": payee, "account": account})
+        }
+        "payout.send" => {
+            json!({"call": call, "amount": amount, "originator": payer, "beneficiary": payee,
+            "account": account, "rail": "ach", "reference": "PAYOUT 1842"})
+        }
         "payout.inquire" => json!({"call": call, "subject_attempt": ATTEMPT}),
         _ => json!({"call": call, "subject_attempt": ATTEMPT, "why": "requested_by_customer"}),
     };
@@ -92,20 +119,24 @@ pub(super) fn sent(listing: &Listing) -> Sent {
 }
 
 /// Plays a request to its answer; `spoil` may replace the reply to an operation.
-fn play(listing: &Listing, capability: &str, spoil: impl Fn(&str) -> Option<Reply>) -> (Answer, Vec<String>) {
+fn play(
+    listing: &Listing,
+    capability: &str,
+    spoil: impl Fn(&str) -> Option<Reply>,
+) -> (Answer, Vec<String>) {
     let (vendor, ask, sent) = (ready(listing), ask(capability), sent(listing));
+    let rehearsed = rehearsal(listing);
     let mut so_far: Vec<Exchange> = Vec::new();
     for _ in 0..20 {
         let request = match vendor.next(&ask, Some(&sent), &so_far) {
-            Next::Done(answer) => return (answer, so_far.into_iter().map(|exchange| exchange.operation).collect()),
+            Next::Done(answer) => {
+                return (answer, so_far.into_iter().map(|exchange| exchange.operation).collect());
+            }
             Next::Call(request) | Next::Poll(_, request) => request,
         };
-        let take = listing.rehearsal.takes.iter().find(|take| take.operation == request.operation).unwrap();
-        let good = || {
-            let body = take.body.replace("attempt-71f0", ATTEMPT).into_bytes();
-            Reply::Answered { status: take.status, retry_after: None, body }
-        };
-        let reply = spoil(&request.operation).unwrap_or_else(good);
+        let take =
+            || rehearsed.takes.iter().find(|take| take.operation == request.operation).unwrap();
+        let reply = spoil(&request.operation).unwrap_or_else(|| take().reply(listing.name));
         so_far.push(Exchange { operation: request.operation, reply });
     }
     panic!("{} never answers {capability}", listing.name)
@@ -117,9 +148,11 @@ fn served(listing: &Listing) -> Vec<String> {
 
 /// Everything that can come back and is not the vendor's business answer.
 fn spoiled() -> Vec<Reply> {
-    let mut replies = vec![Reply::Lost(Lost::NotSent), Reply::Lost(Lost::TimedOut), Reply::Lost(Lost::Broken)];
+    let mut replies =
+        vec![Reply::Lost(Lost::NotSent), Reply::Lost(Lost::TimedOut), Reply::Lost(Lost::Broken)];
     let bodies: [&[u8]; 5] = [b"", b"{}", b"[]", b"<html>upstream error", b"{\"id\": \"\xff"];
-    let statuses = (200..=204).chain(300..=308).chain(400..=451).chain(500..=511).chain([100, 599, 999]);
+    let statuses =
+        (200..=204).chain(300..=308).chain(400..=451).chain(500..=511).chain([100, 599, 999]);
     for status in statuses {
         for body in bodies {
             // A 200 without a body is this one vendor's good reply, and no other's.
@@ -136,7 +169,11 @@ fn good_replies_become_a_business_answer_in_the_contract_s_words() {
         for capability in served(listing) {
             let (answer, _) = play(listing, &capability, |_| None);
             let words = &contract.capability(&capability).unwrap().outcomes;
-            assert!(words.iter().any(|word| word == answer.outcome.word()), "{} {capability}: {answer:?}", listing.name);
+            assert!(
+                words.iter().any(|word| word == answer.outcome.word()),
+                "{} {capability}: {answer:?}",
+                listing.name
+            );
             let business = !matches!(answer.outcome, Outcome::Unavailable | Outcome::InDoubt);
             assert!(business, "{} {capability}: {answer:?}", listing.name);
         }
@@ -148,21 +185,34 @@ fn garbage_errors_and_silence_are_never_a_business_answer() {
     for listing in ALL {
         for capability in served(listing) {
             let (_, operations) = play(listing, &capability, |_| None);
+            let good: Vec<Reply> =
+                rehearsal(listing).takes.iter().map(|take| take.reply(listing.name)).collect();
             for operation in operations {
                 for reply in spoiled() {
-                    let good = listing.rehearsal.takes.iter().any(|take| {
-                        let body = take.body.as_bytes().to_vec();
-                        reply == Reply::Answered { status: take.status, retry_after: None, body }
-                    });
-                    if good {
+                    if good.contains(&reply) {
                         continue;
                     }
-                    let (answer, _) = play(listing, &capability, |asked| (asked == operation).then(|| reply.clone()));
+                    let (answer, _) = play(listing, &capability, |asked| {
+                        (asked == operation).then(|| reply.clone())
+                    });
                     let none = matches!(answer.outcome, Outcome::Unavailable | Outcome::InDoubt);
-                    assert!(none && answer.class.is_some(), "{} {operation} {reply:?}: {answer:?}", listing.name);
-                    assert_ne!(answer.evidence, Evidence::Recorded, "{} {operation} {reply:?}", listing.name);
-                    let words = &Contract::builtin().unwrap().capability(&capability).unwrap().outcomes;
-                    assert!(words.iter().any(|word| word == answer.outcome.word()), "{capability}: {answer:?}");
+                    assert!(
+                        none && answer.class.is_some(),
+                        "{} {operation} {reply:?}: {answer:?}",
+                        listing.name
+                    );
+                    assert_ne!(
+                        answer.evidence,
+                        Evidence::Recorded,
+                        "{} {operation} {reply:?}",
+                        listing.name
+                    );
+                    let words =
+                        &Contract::builtin().unwrap().capability(&capability).unwrap().outcomes;
+                    assert!(
+                        words.iter().any(|word| word == answer.outcome.word()),
+                        "{capability}: {answer:?}"
+                    );
                 }
             }
         }
@@ -171,11 +221,21 @@ fn garbage_errors_and_silence_are_never_a_business_answer() {
 
 #[test]
 fn a_write_carries_our_key_and_is_the_same_bytes_each_time() {
-    for listing in ALL.iter().filter(|listing| served(listing).iter().any(|name| name == "payout.send")) {
+    for listing in
+        ALL.iter().filter(|listing| served(listing).iter().any(|name| name == "payout.send"))
+    {
         let request = sent(listing).request;
         assert_eq!(request.effect, Effect::Write, "{}", listing.name);
-        assert!(!request.body.is_empty(), "{}: a write without a body cannot be held back once begun", listing.name);
-        assert!(request.headers.iter().any(|(_, value)| value == ATTEMPT), "{} sends no key", listing.name);
+        assert!(
+            !request.body.is_empty(),
+            "{}: a write without a body cannot be held back once begun",
+            listing.name
+        );
+        assert!(
+            request.headers.iter().any(|(_, value)| value == ATTEMPT),
+            "{} sends no key",
+            listing.name
+        );
         assert_eq!(request.stored(), sent(listing).request.stored(), "{}", listing.name);
         assert_eq!(HttpRequest::restore(&request.stored()), Some(request), "{}", listing.name);
     }
@@ -184,7 +244,11 @@ fn a_write_carries_our_key_and_is_the_same_bytes_each_time() {
 #[test]
 fn no_stored_request_holds_a_secret() {
     for listing in ALL {
-        assert!(!String::from_utf8(sent(listing).request.stored()).unwrap().contains("secret"), "{}", listing.name);
+        assert!(
+            !String::from_utf8(sent(listing).request.stored()).unwrap().contains("secret"),
+            "{}",
+            listing.name
+        );
     }
 }
 
@@ -194,26 +258,53 @@ fn every_catalog_entry_is_complete_and_says_what_the_code_does() {
         let vendor = ready(listing);
         let partner = &vendor.partner;
         assert_eq!(partner.name, listing.name);
-        for texts in [&partner.capabilities, &partner.domains, &partner.regions, &partner.vocabulary, &partner.known_gaps] {
-            assert!(!texts.is_empty() && texts.iter().all(|text| !text.trim().is_empty()), "{}", listing.name);
+        for texts in [
+            &partner.capabilities,
+            &partner.domains,
+            &partner.regions,
+            &partner.vocabulary,
+            &partner.known_gaps,
+        ] {
+            assert!(
+                !texts.is_empty() && texts.iter().all(|text| !text.trim().is_empty()),
+                "{}",
+                listing.name
+            );
         }
-        for owner in [&partner.contract_owner, &partner.technical_owner, &partner.rate_limit.source] {
+        for owner in [&partner.contract_owner, &partner.technical_owner, &partner.rate_limit.source]
+        {
             assert!(!owner.trim().is_empty(), "{}", listing.name);
         }
         assert!(partner.rate_limit.per_second > 0);
-        assert!(partner.vocabulary.contains(&partner.name), "{}: its own name is a word of its own", listing.name);
+        assert!(
+            partner.vocabulary.contains(&partner.name),
+            "{}: its own name is a word of its own",
+            listing.name
+        );
         for capability in Contract::builtin().unwrap().capabilities() {
             let listed = partner.capabilities.contains(&capability.name);
-            assert_eq!(vendor.serves(&capability.name), listed, "{} {}", listing.name, capability.name);
+            assert_eq!(
+                vendor.serves(&capability.name),
+                listed,
+                "{} {}",
+                listing.name,
+                capability.name
+            );
         }
         let moves_money = partner.capabilities.iter().any(|name| name == "payout.send");
-        assert_eq!(partner.rails.is_empty() || partner.currencies.is_empty(), !moves_money, "{}", listing.name);
+        assert_eq!(
+            partner.rails.is_empty() || partner.currencies.is_empty(),
+            !moves_money,
+            "{}",
+            listing.name
+        );
     }
 }
 
 #[test]
 fn a_folder_is_a_vendor_and_has_the_same_parts_in_the_same_order() {
-    let parts = ["//! ", "const NAME", "LISTING", "struct Config", "fn build", "Deserialize)]", "impl ", "#[cfg(test)]\nmod tests"];
+    let parts =
+        ["//! ", "const NAME", "LISTING", "struct Config", "fn build", "impl ", "#[cfg(test)]"];
     let registered: Vec<&str> = ALL.iter().map(|listing| listing.name).collect();
     for entry in std::fs::read_dir(folder("")).unwrap() {
         let path = entry.unwrap().path();
@@ -223,7 +314,8 @@ fn a_folder_is_a_vendor_and_has_the_same_parts_in_the_same_order() {
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(registered.contains(&name), "{name} is not registered in vendors/mod.rs");
         let text = std::fs::read_to_string(path.join("mod.rs")).unwrap();
-        let places: Vec<usize> = parts.iter().filter(|part| **part != "Deserialize)]").map(|part| text.find(part).unwrap_or_else(|| panic!("{name} has no {part}"))).collect();
+        let find = |part: &&str| text.find(*part).unwrap_or_else(|| panic!("{name} has no {part}"));
+        let places: Vec<usize> = parts.iter().map(find).collect();
         assert!(places.is_sorted(), "{name}: parts stand in another order");
     }
 }
@@ -231,9 +323,11 @@ fn a_folder_is_a_vendor_and_has_the_same_parts_in_the_same_order() {
 #[test]
 fn an_unknown_setting_is_refused() {
     for listing in ALL {
-        let mut settings: Value = serde_json::from_str(listing.rehearsal.settings).unwrap();
+        let mut settings = rehearsal(listing).settings;
         settings["colour"] = json!("blue");
-        let Err(error) = (listing.build)(settings) else { panic!("{} takes any setting", listing.name) };
+        let Err(error) = (listing.build)(settings) else {
+            panic!("{} takes any setting", listing.name)
+        };
         assert!(error.to_string().contains("colour"), "{error}");
     }
 }

@@ -18,13 +18,11 @@ pub struct Listing {
     pub name: &'static str,
     /// Makes it ready from its settings; unknown keys are refused.
     pub build: fn(settings: Value) -> Result<Vendor, VendorError>,
-    /// What the harness needs to know.
-    #[cfg(test)]
-    pub(crate) rehearsal: harness::Rehearsal,
 }
 
 /// Every vendor.
-pub const ALL: &[Listing] = &[increase::LISTING, instant::LISTING, onfido::LISTING, seon::LISTING, yente::LISTING];
+pub const ALL: &[Listing] =
+    &[increase::LISTING, instant::LISTING, onfido::LISTING, seon::LISTING, yente::LISTING];
 
 /// Finds a vendor by its name.
 pub fn find(name: &str) -> Option<&'static Listing> {
@@ -32,6 +30,10 @@ pub fn find(name: &str) -> Option<&'static Listing> {
 }
 
 /// Reads a vendor's own settings.
-fn settings<T: serde::de::DeserializeOwned>(vendor: &'static str, settings: Value) -> Result<T, VendorError> {
-    serde_json::from_value(settings).map_err(|error| VendorError::Settings { vendor, reason: error.to_string() })
+fn settings<T: serde::de::DeserializeOwned>(
+    vendor: &'static str,
+    settings: Value,
+) -> Result<T, VendorError> {
+    serde_json::from_value(settings)
+        .map_err(|error| VendorError::Settings { vendor, reason: error.to_string() })
 }

@@ -12,8 +12,8 @@ use signalbox_schemas::{AttemptId, ErrorClass, SendRequest};
 
 use crate::codes::{Code, Codes, iso20022, nacha};
 use crate::model::{
-    Answer, Evidence, Exchange, HttpRequest, Next, Outcome, Partner, Payout, Reply, Sent, Vendor, VendorError, read_failure,
-    write_failure,
+    Answer, Evidence, Exchange, HttpRequest, Next, Outcome, Partner, Payout, Reply, Sent, Vendor,
+    VendorError, read_failure, write_failure,
 };
 use crate::vendors::{Listing, settings};
 
@@ -22,12 +22,7 @@ const CREATE: &str = "create_transfer";
 const FIND: &str = "find_transfer";
 const CANCEL: &str = "cancel_transfer";
 
-pub(crate) const LISTING: Listing = Listing {
-    name: NAME,
-    build,
-    #[cfg(test)]
-    rehearsal: tests::REHEARSAL,
-};
+pub(crate) const LISTING: Listing = Listing { name: NAME, build };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,7 +105,7 @@ struct Problem {
 }
 
 impl Payout for Increase {
-    fn request(&self, order: &SendRequest) -> Result<HttpRequest, Answer> {
+    fn request(&self, order: &SendRequest) -> Next {
         order::request(&self.accounts, order)
     }
 
@@ -135,16 +130,22 @@ impl Payout for Increase {
         let cancelled_before = so_far.iter().any(|exchange| exchange.operation == CANCEL);
         if last.operation == CANCEL {
             return match (transfer(last), last.status()) {
-                (Some(transfer), _) if transfer.status == "canceled" => Next::Done(recalled(&transfer, "cancelled")),
+                (Some(transfer), _) if transfer.status == "canceled" => {
+                    Next::Done(recalled(&transfer, "cancelled"))
+                }
                 // "No longer pending" may be the answer to our own earlier cancellation: look.
                 (None, Some(409)) => Next::Call(find(sent)),
-                _ => Next::Done(self.refusal(last).map_or_else(|| write_failure(last), unavailable)),
+                _ => {
+                    Next::Done(self.refusal(last).map_or_else(|| write_failure(last), unavailable))
+                }
             };
         }
         match found(last, sent.attempt) {
             Found::One(transfer) => stop(key, sent, &transfer, cancelled_before),
             Found::None => Next::Done(Answer::in_doubt("not_found").evidence(Evidence::NotFound)),
-            Found::Unclear if cancelled_before => Next::Done(Answer::in_doubt("cancellation_not_confirmed")),
+            Found::Unclear if cancelled_before => {
+                Next::Done(Answer::in_doubt("cancellation_not_confirmed"))
+            }
             Found::Unclear => Next::Done(read_failure(last)),
         }
     }
@@ -154,9 +155,8 @@ impl Increase {
     /// payout.send: the vendor holds a transfer under our key.
     fn taken_on(&self, transfer: &Transfer) -> Answer {
         let answer = match transfer.status.as_str() {
-            "pending_approval" | "pending_reviewing" | "pending_submission" | "submitted" | "complete" | "returned" => {
-                Answer::of(Outcome::Accepted)
-            }
+            "pending_approval" | "pending_reviewing" | "pending_submission" | "submitted"
+            | "complete" | "returned" => Answer::of(Outcome::Accepted),
             "requires_attention" => Answer::of(Outcome::Accepted).reason("vendor_attention"),
             "rejected" => self.rejected(transfer),
             "canceled" => recorded(Outcome::Rejected, ErrorClass::Permanent, "cancelled"),
@@ -178,7 +178,9 @@ impl Increase {
     /// payout.inquire: what became of the transfer.
     fn became(&self, transfer: &Transfer) -> Answer {
         let answer = match transfer.status.as_str() {
-            "pending_approval" | "pending_reviewing" | "pending_submission" => Answer::of(Outcome::Pending),
+            "pending_approval" | "pending_reviewing" | "pending_submission" => {
+                Answer::of(Outcome::Pending)
+            }
             "requires_attention" => Answer::of(Outcome::Pending).reason("vendor_attention"),
             // An ACH transfer keeps the status `submitted` after it has settled.
             "submitted" if transfer.settlement.is_some() => Answer::of(Outcome::Settled),
@@ -200,16 +202,24 @@ impl Increase {
 
     fn rejection_code(&self, transfer: &Transfer) -> Code {
         let Some(rejection) = &transfer.rejection else {
-            return Code { class: ErrorClass::Permanent, reason: "vendor_rejected".to_owned(), known: true };
+            return Code {
+                class: ErrorClass::Permanent,
+                reason: "vendor_rejected".to_owned(),
+                known: true,
+            };
         };
         // A narrative may begin with an ISO 20022 code, which says more than "narrative".
-        let narrative = rejection.reject_reason_additional_information.as_deref().unwrap_or_default();
+        let narrative =
+            rejection.reject_reason_additional_information.as_deref().unwrap_or_default();
         let iso = narrative.split_whitespace().next().and_then(|word| self.iso20022.find(word));
         iso.unwrap_or_else(|| self.rejections.meaning(&rejection.reject_reason_code))
     }
 
     fn return_code(&self, transfer: &Transfer) -> Code {
-        let code = transfer.returned.as_ref().and_then(|returned| returned.raw_return_reason_code.as_deref());
+        let code = transfer
+            .returned
+            .as_ref()
+            .and_then(|returned| returned.raw_return_reason_code.as_deref());
         self.nacha.meaning(code.unwrap_or_default())
     }
 
@@ -230,7 +240,7 @@ impl Increase {
 
 /// What a list by our key brought.
 enum Found {
-    One(Transfer),
+    One(Box<Transfer>),
     None,
     /// Not a list, several transfers, or one that is not ours.
     Unclear,
@@ -241,7 +251,11 @@ fn found(reply: &Exchange, attempt: AttemptId) -> Found {
     let Ok(mut list) = serde_json::from_slice::<Transfers>(body) else { return Found::Unclear };
     match (list.data.pop(), list.data.is_empty()) {
         (None, _) => Found::None,
-        (Some(one), true) if one.idempotency_key.as_deref() == Some(attempt.to_string().as_str()) => Found::One(one),
+        (Some(one), true)
+            if one.idempotency_key.as_deref() == Some(attempt.to_string().as_str()) =>
+        {
+            Found::One(Box::new(one))
+        }
         _ => Found::Unclear,
     }
 }
@@ -252,7 +266,10 @@ fn find(sent: &Sent) -> HttpRequest {
 
 /// payout.recall, with the transfer as it is now.
 fn stop(key: AttemptId, sent: &Sent, transfer: &Transfer, cancelled_before: bool) -> Next {
-    let pending = matches!(transfer.status.as_str(), "pending_approval" | "pending_reviewing" | "pending_submission");
+    let pending = matches!(
+        transfer.status.as_str(),
+        "pending_approval" | "pending_reviewing" | "pending_submission"
+    );
     Next::Done(match transfer.status.as_str() {
         "canceled" => recalled(transfer, "cancelled"),
         "rejected" => recalled(transfer, "rejected_before"),

@@ -7,7 +7,7 @@ use signalbox_schemas::{ErrorClass, SendRequest, shapes};
 
 use super::CREATE;
 use crate::codes::Code;
-use crate::model::{Answer, HttpRequest, Outcome};
+use crate::model::{Answer, HttpRequest, Next, Outcome};
 
 /// Rail field of the scheme: longest name of an ACH receiver.
 const ACH_NAME_MAX: usize = 22;
@@ -30,32 +30,40 @@ pub(super) struct FieldError {
 }
 
 /// The create request of the wished rail; ACH where none is wished.
-pub(super) fn request(accounts: &Accounts, order: &SendRequest) -> Result<HttpRequest, Answer> {
-    let (routing, number) = us_account(order)?;
+pub(super) fn request(accounts: &Accounts, order: &SendRequest) -> Next {
+    let (routing, number) = match us_account(order) {
+        Ok(account) => account,
+        Err((field, code)) => return Next::Done(repair_field(field, code)),
+    };
     let key = order.call.attempt_id.to_string();
     let (path, body) = if order.rail == "rtp" {
         ("/real_time_payments_transfers", real_time(accounts, order, routing, number))
     } else {
         ("/ach_transfers", ach(accounts, order, routing, number))
     };
-    Ok(HttpRequest::post(CREATE, path.to_owned(), &body).header("idempotency-key", &key).write())
+    Next::Call(
+        HttpRequest::post(CREATE, path.to_owned(), &body).header("idempotency-key", &key).write(),
+    )
 }
 
-fn us_account(order: &SendRequest) -> Result<(&str, &str), Answer> {
+/// Routing and account number, or the field that this vendor does not serve, and why.
+fn us_account(order: &SendRequest) -> Result<(&str, &str), (&'static str, &'static str)> {
     if order.amount.currency != "USD" || order.amount.exponent != 2 {
-        return Err(repair_field("amount.currency", "currency_not_served"));
+        return Err(("amount.currency", "currency_not_served"));
     }
     let account = &order.account;
     match (account.scheme.as_str(), &account.routing_number, &account.account_number) {
         ("aba", Some(routing), Some(number)) => Ok((routing, number)),
-        _ => Err(repair_field("beneficiary.account.scheme", "account_not_served")),
+        _ => Err(("beneficiary.account.scheme", "account_not_served")),
     }
 }
 
 fn ach(accounts: &Accounts, order: &SendRequest, routing: &str, number: &str) -> Value {
     let class = match order.beneficiary.kind {
         shapes::PartyKind::Organisation => "corporate_credit_or_debit",
-        shapes::PartyKind::Person | shapes::PartyKind::Unknown => "prearranged_payments_and_deposit",
+        shapes::PartyKind::Person | shapes::PartyKind::Unknown => {
+            "prearranged_payments_and_deposit"
+        }
     };
     json!({
         "account_id": accounts.account_id,
@@ -103,8 +111,12 @@ pub(super) fn repair(code: &Code, errors: &[FieldError]) -> Answer {
     if fields.is_empty() || fields.contains(&None) {
         return Answer::unavailable(ErrorClass::Misconfigured, &code.reason);
     }
-    let problems: Vec<Value> = fields.into_iter().flatten().map(|field| problem(field, "refused_by_vendor")).collect();
-    Answer::of(Outcome::RequiresRepair).class(code.class).reason(&code.reason).with("problems", problems)
+    let problems: Vec<Value> =
+        fields.into_iter().flatten().map(|field| problem(field, "refused_by_vendor")).collect();
+    Answer::of(Outcome::RequiresRepair)
+        .class(code.class)
+        .reason(&code.reason)
+        .with("problems", problems)
 }
 
 fn repair_field(field: &str, code: &str) -> Answer {

@@ -4,35 +4,35 @@
 
 use super::*;
 use crate::model::{Ask, Lost};
-use crate::vendors::harness::{self, Rehearsal, Take};
-
-pub(super) const REHEARSAL: Rehearsal = Rehearsal {
-    settings: r#"{"api_key": "secret", "account_id": "account_in71c4amph0vgo2qllky",
-        "source_account_number_id": "account_number_v18nkfqm6afpsrvy82b2", "company_name": "Example Bank"}"#,
-    takes: &[
-        Take { operation: CREATE, status: 200, body: include_str!("fixtures/ach_transfer_pending_submission.json") },
-        Take { operation: FIND, status: 200, body: include_str!("fixtures/ach_transfer_list_one.json") },
-        Take { operation: CANCEL, status: 200, body: include_str!("fixtures/ach_transfer_canceled.json") },
-    ],
-};
+use crate::vendors::harness;
 
 fn send(status: u16, fixture: &str) -> Answer {
     let reply = Exchange::answered(CREATE, status, harness::fixture(NAME, fixture));
-    let Next::Done(answer) = harness::ready(&LISTING).next(&harness::ask("payout.send"), None, &[reply]) else { panic!() };
+    let Next::Done(answer) =
+        harness::ready(&LISTING).next(&harness::ask("payout.send"), None, &[reply])
+    else {
+        panic!()
+    };
     answer
 }
 
 /// The answer to an inquiry that finds this one transfer.
 fn inquire(fixture: &str) -> Answer {
     let transfer: Value = serde_json::from_slice(&harness::fixture(NAME, fixture)).unwrap();
-    inquire_list(serde_json::json!({"data": [transfer], "next_cursor": null}).to_string().into_bytes())
+    inquire_list(
+        serde_json::json!({"data": [transfer], "next_cursor": null}).to_string().into_bytes(),
+    )
 }
 
 fn inquire_list(list: Vec<u8>) -> Answer {
     let list = String::from_utf8(list).unwrap().replace("attempt-71f0", harness::ATTEMPT);
     let reply = Exchange::answered(FIND, 200, list);
     let ask = harness::ask("payout.inquire");
-    let Next::Done(answer) = harness::ready(&LISTING).next(&ask, Some(&harness::sent(&LISTING)), &[reply]) else { panic!() };
+    let Next::Done(answer) =
+        harness::ready(&LISTING).next(&ask, Some(&harness::sent(&LISTING)), &[reply])
+    else {
+        panic!()
+    };
     answer
 }
 
@@ -40,7 +40,12 @@ fn inquire_list(list: Vec<u8>) -> Answer {
 fn a_transfer_is_created_under_our_key_with_the_bytes_of_the_public_shape() {
     for (rail, path, fixture, reference) in [
         ("ach", "/ach_transfers", "ach_transfer_request.json", "individual_id"),
-        ("rtp", "/real_time_payments_transfers", "real_time_payments_transfer_request.json", "unstructured_remittance_information"),
+        (
+            "rtp",
+            "/real_time_payments_transfers",
+            "real_time_payments_transfer_request.json",
+            "unstructured_remittance_information",
+        ),
     ] {
         let mut ask = harness::ask("payout.send");
         let Ask::Send(order) = &mut ask else { panic!() };
@@ -48,7 +53,9 @@ fn a_transfer_is_created_under_our_key_with_the_bytes_of_the_public_shape() {
         order.reference = (rail == "ach").then(|| "PAYOUT 1842".to_owned());
         let Next::Call(request) = harness::ready(&LISTING).next(&ask, None, &[]) else { panic!() };
         assert_eq!(request.path, path);
-        assert!(request.headers.contains(&("idempotency-key".to_owned(), harness::ATTEMPT.to_owned())));
+        assert!(
+            request.headers.contains(&("idempotency-key".to_owned(), harness::ATTEMPT.to_owned()))
+        );
         let mut expected: Value = serde_json::from_slice(&harness::fixture(NAME, fixture)).unwrap();
         expected[reference] = serde_json::json!("8d8ac610566d8ef");
         harness::same_json(&request.body, expected.to_string().as_bytes());
@@ -73,14 +80,24 @@ fn a_transfer_that_exists_is_accepted_unless_it_was_rejected() {
         ("ach_transfer_pending_approval.json", accepted, None, Evidence::None),
         ("ach_transfer_pending_reviewing.json", accepted, None, Evidence::None),
         ("ach_transfer_submitted.json", accepted, None, Evidence::None),
-        ("ach_transfer_requires_attention.json", accepted, Some("vendor_attention"), Evidence::None),
+        (
+            "ach_transfer_requires_attention.json",
+            accepted,
+            Some("vendor_attention"),
+            Evidence::None,
+        ),
         ("real_time_payments_transfer_pending_submission.json", accepted, None, Evidence::None),
         ("real_time_payments_transfer_pending_reviewing.json", accepted, None, Evidence::None),
         ("real_time_payments_transfer_submitted.json", accepted, None, Evidence::None),
         ("real_time_payments_transfer_complete.json", accepted, None, Evidence::None),
         ("ach_transfer_rejected.json", rejected, Some("vendor_rejected"), Evidence::Recorded),
         ("ach_transfer_canceled.json", rejected, Some("cancelled"), Evidence::Recorded),
-        ("real_time_payments_transfer_rejected.json", rejected, Some("account_closed"), Evidence::Recorded),
+        (
+            "real_time_payments_transfer_rejected.json",
+            rejected,
+            Some("account_closed"),
+            Evidence::Recorded,
+        ),
         (
             "real_time_payments_transfer_rejected_bad_account.json",
             Outcome::RequiresRepair,
@@ -93,24 +110,51 @@ fn a_transfer_that_exists_is_accepted_unless_it_was_rejected() {
             Some("regulatory_reason"),
             Evidence::Recorded,
         ),
-        ("ach_transfer_unknown_status.json", Outcome::InDoubt, Some("answer_unrecognised"), Evidence::None),
-        ("real_time_payments_transfer_unknown_status.json", Outcome::InDoubt, Some("answer_unrecognised"), Evidence::None),
+        (
+            "ach_transfer_unknown_status.json",
+            Outcome::InDoubt,
+            Some("answer_unrecognised"),
+            Evidence::None,
+        ),
+        (
+            "real_time_payments_transfer_unknown_status.json",
+            Outcome::InDoubt,
+            Some("answer_unrecognised"),
+            Evidence::None,
+        ),
         ("garbage.txt", Outcome::InDoubt, Some("answer_unrecognised"), Evidence::None),
     ];
     for (fixture, outcome, reason, evidence) in rows {
         let answer = send(200, fixture);
-        assert_eq!((answer.outcome, answer.reason.as_deref(), answer.evidence), (outcome, reason, evidence), "{fixture}");
+        assert_eq!(
+            (answer.outcome, answer.reason.as_deref(), answer.evidence),
+            (outcome, reason, evidence),
+            "{fixture}"
+        );
     }
     harness::every_fixture_is_used(NAME, include_str!("tests.rs"));
 }
 
 #[test]
 fn only_listed_refusals_say_that_nothing_was_executed() {
-    let (repair, in_doubt, unavailable) = (Outcome::RequiresRepair, Outcome::InDoubt, Outcome::Unavailable);
+    let (repair, in_doubt, unavailable) =
+        (Outcome::RequiresRepair, Outcome::InDoubt, Outcome::Unavailable);
     let rows = [
         (400, "error_400.json", repair, ErrorClass::RequiresRepair, Evidence::Refused),
-        (400, "error_400_routing_number.json", repair, ErrorClass::RequiresRepair, Evidence::Refused),
-        (400, "error_400_malformed.json", unavailable, ErrorClass::Misconfigured, Evidence::Refused),
+        (
+            400,
+            "error_400_routing_number.json",
+            repair,
+            ErrorClass::RequiresRepair,
+            Evidence::Refused,
+        ),
+        (
+            400,
+            "error_400_malformed.json",
+            unavailable,
+            ErrorClass::Misconfigured,
+            Evidence::Refused,
+        ),
         (401, "error_401.json", unavailable, ErrorClass::Misconfigured, Evidence::Refused),
         (403, "error_403.json", unavailable, ErrorClass::Misconfigured, Evidence::Refused),
         (429, "error_429.json", unavailable, ErrorClass::Transient, Evidence::Refused),
@@ -122,7 +166,11 @@ fn only_listed_refusals_say_that_nothing_was_executed() {
     ];
     for (status, fixture, outcome, class, evidence) in rows {
         let answer = send(status, fixture);
-        assert_eq!((answer.outcome, answer.class, answer.evidence), (outcome, Some(class), evidence), "{fixture}");
+        assert_eq!(
+            (answer.outcome, answer.class, answer.evidence),
+            (outcome, Some(class), evidence),
+            "{fixture}"
+        );
     }
     assert_eq!(send(429, "error_429.json").retry_after_ms, Some(1_000));
     let problems = &send(400, "error_400_routing_number.json").extra["problems"];
@@ -140,10 +188,22 @@ fn an_inquiry_tells_what_became_of_the_transfer() {
         ("real_time_payments_transfer_requires_attention.json", Outcome::Pending, None),
         ("ach_transfer_returned.json", Outcome::Returned, Some(ErrorClass::RequiresRepair)),
         ("ach_transfer_returned_closed.json", Outcome::Returned, Some(ErrorClass::Permanent)),
-        ("ach_transfer_returned_sanctions.json", Outcome::Returned, Some(ErrorClass::ComplianceHold)),
+        (
+            "ach_transfer_returned_sanctions.json",
+            Outcome::Returned,
+            Some(ErrorClass::ComplianceHold),
+        ),
         ("ach_transfer_rejected.json", Outcome::NotExecuted, Some(ErrorClass::Permanent)),
-        ("real_time_payments_transfer_canceled.json", Outcome::NotExecuted, Some(ErrorClass::Permanent)),
-        ("real_time_payments_transfer_rejected_regulatory.json", Outcome::NotExecuted, Some(ErrorClass::ComplianceHold)),
+        (
+            "real_time_payments_transfer_canceled.json",
+            Outcome::NotExecuted,
+            Some(ErrorClass::Permanent),
+        ),
+        (
+            "real_time_payments_transfer_rejected_regulatory.json",
+            Outcome::NotExecuted,
+            Some(ErrorClass::ComplianceHold),
+        ),
         ("ach_transfer_unknown_status.json", Outcome::InDoubt, Some(ErrorClass::InDoubt)),
     ];
     for (fixture, outcome, class) in rows {
@@ -159,7 +219,9 @@ fn not_found_is_no_proof_and_another_s_transfer_is_not_ours() {
         assert_eq!((answer.outcome, answer.evidence), (Outcome::InDoubt, Evidence::NotFound));
     }
     for list in ["ach_transfer_list_one.json", "real_time_payments_transfer_list_one.json"] {
-        let foreign = String::from_utf8(harness::fixture(NAME, list)).unwrap().replace("attempt-71f0", "another");
+        let foreign = String::from_utf8(harness::fixture(NAME, list))
+            .unwrap()
+            .replace("attempt-71f0", "another");
         assert_eq!(inquire_list(foreign.into_bytes()).outcome, Outcome::Unavailable);
     }
 }
@@ -179,7 +241,11 @@ fn recall(replies: &[(&str, u16, &str)]) -> (Answer, Vec<String>) {
                 assert_eq!(request.operation, *operation);
                 calls.push(request.path);
                 let body = String::from_utf8(harness::fixture(NAME, fixture)).unwrap();
-                so_far.push(Exchange::answered(operation, *status, body.replace("attempt-71f0", harness::ATTEMPT)));
+                so_far.push(Exchange::answered(
+                    operation,
+                    *status,
+                    body.replace("attempt-71f0", harness::ATTEMPT),
+                ));
             }
         }
     }
@@ -200,12 +266,22 @@ fn a_recall_cancels_what_is_pending_and_is_too_late_for_the_rest() {
 fn a_cancellation_that_was_lost_is_looked_up() {
     let vendor = harness::ready(&LISTING);
     let (ask, sent) = (harness::ask("payout.recall"), harness::sent(&LISTING));
-    let conflict = Exchange::answered(CANCEL, 409, harness::fixture(NAME, "error_409_invalid_operation.json"));
-    let Next::Call(look) = vendor.next(&ask, Some(&sent), std::slice::from_ref(&conflict)) else { panic!() };
+    let conflict =
+        Exchange::answered(CANCEL, 409, harness::fixture(NAME, "error_409_invalid_operation.json"));
+    let Next::Call(look) = vendor.next(&ask, Some(&sent), std::slice::from_ref(&conflict)) else {
+        panic!()
+    };
     assert_eq!(look.operation, FIND);
-    let canceled: Value = serde_json::from_slice(&harness::fixture(NAME, "ach_transfer_canceled.json")).unwrap();
-    let list = serde_json::json!({"data": [canceled]}).to_string().replace("attempt-71f0", harness::ATTEMPT);
-    let Next::Done(answer) = vendor.next(&ask, Some(&sent), &[conflict, Exchange::answered(FIND, 200, list)]) else { panic!() };
+    let canceled: Value =
+        serde_json::from_slice(&harness::fixture(NAME, "ach_transfer_canceled.json")).unwrap();
+    let list = serde_json::json!({"data": [canceled]})
+        .to_string()
+        .replace("attempt-71f0", harness::ATTEMPT);
+    let Next::Done(answer) =
+        vendor.next(&ask, Some(&sent), &[conflict, Exchange::answered(FIND, 200, list)])
+    else {
+        panic!()
+    };
     assert_eq!(answer.outcome, Outcome::Recalled);
     let lost = Exchange { operation: CANCEL.to_owned(), reply: Reply::Lost(Lost::TimedOut) };
     let Next::Done(answer) = vendor.next(&ask, Some(&sent), &[lost]) else { panic!() };

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use signalbox_schemas::{AmlRequest, AttemptId, FraudRequest, KycRequest, SendRequest};
 
 use crate::model::{
-    Aml, Answer, Exchange, Fraud, HttpRequest, Kyc, Next, Outcome, Partner, Payout, Reply, Sent, Vendor, VendorError,
-    read_failure, write_failure,
+    Aml, Answer, Exchange, Fraud, HttpRequest, Kyc, Next, Outcome, Partner, Payout, Reply, Sent,
+    Vendor, VendorError, read_failure, write_failure,
 };
 use crate::vendors::{Listing, settings};
 
@@ -21,12 +21,7 @@ const SEND: &str = "send";
 const INQUIRE: &str = "inquire";
 const RECALL: &str = "recall";
 
-pub(crate) const LISTING: Listing = Listing {
-    name: NAME,
-    build,
-    #[cfg(test)]
-    rehearsal: tests::REHEARSAL,
-};
+pub(crate) const LISTING: Listing = Listing { name: NAME, build };
 
 /// It has no settings, and says so where it is given one.
 #[derive(Deserialize)]
@@ -55,20 +50,24 @@ impl Kyc for Instant {
 
 impl Aml for Instant {
     fn next(&self, request: &AmlRequest, so_far: &[Exchange]) -> Next {
-        read(SCREEN, request.call.attempt_id, so_far, || Answer::of(Outcome::Clear).with("matches", 0))
+        read(SCREEN, request.call.attempt_id, so_far, || {
+            Answer::of(Outcome::Clear).with("matches", 0)
+        })
     }
 }
 
 impl Fraud for Instant {
     fn next(&self, request: &FraudRequest, so_far: &[Exchange]) -> Next {
-        read(SCORE, request.call.attempt_id, so_far, || Answer::of(Outcome::Approve).with("score", 0))
+        read(SCORE, request.call.attempt_id, so_far, || {
+            Answer::of(Outcome::Approve).with("score", 0)
+        })
     }
 }
 
 impl Payout for Instant {
-    fn request(&self, order: &SendRequest) -> Result<HttpRequest, Answer> {
+    fn request(&self, order: &SendRequest) -> Next {
         let body = json!({"amount": order.amount.minor_units, "currency": order.amount.currency});
-        Ok(write(SEND, order.call.attempt_id, &body))
+        Next::Call(write(SEND, order.call.attempt_id, &body))
     }
 
     fn outcome(&self, reply: &Exchange) -> Answer {
@@ -82,13 +81,20 @@ impl Payout for Instant {
     fn recall(&self, key: AttemptId, _sent: &Sent, so_far: &[Exchange]) -> Next {
         match so_far.last() {
             None => Next::Call(write(RECALL, key, &json!({}))),
-            Some(reply) if done(reply) => Next::Done(Answer::of(Outcome::Refused).reason("too_late")),
+            Some(reply) if done(reply) => {
+                Next::Done(Answer::of(Outcome::Refused).reason("too_late"))
+            }
             Some(reply) => Next::Done(write_failure(reply)),
         }
     }
 }
 
-fn read(operation: &str, reference: AttemptId, so_far: &[Exchange], answer: impl FnOnce() -> Answer) -> Next {
+fn read(
+    operation: &str,
+    reference: AttemptId,
+    so_far: &[Exchange],
+    answer: impl FnOnce() -> Answer,
+) -> Next {
     match so_far.last() {
         None => Next::Call(HttpRequest::get(operation, format!("/{operation}/{reference}"))),
         Some(reply) if done(reply) => Next::Done(answer()),
@@ -108,19 +114,7 @@ fn done(reply: &Exchange) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vendors::harness::{self, Rehearsal, Take};
-
-    pub(crate) const REHEARSAL: Rehearsal = Rehearsal {
-        settings: "{}",
-        takes: &[
-            Take { operation: CHECK, status: 200, body: "" },
-            Take { operation: SCREEN, status: 200, body: "" },
-            Take { operation: SCORE, status: 200, body: "" },
-            Take { operation: SEND, status: 200, body: "" },
-            Take { operation: INQUIRE, status: 200, body: "" },
-            Take { operation: RECALL, status: 200, body: "" },
-        ],
-    };
+    use crate::vendors::harness;
 
     #[test]
     fn a_payout_is_accepted_then_settled_and_can_no_longer_be_recalled() {
@@ -140,7 +134,10 @@ mod tests {
                 match vendor.next(&ask, Some(&sent), &so_far) {
                     Next::Done(answer) => break answer,
                     Next::Call(request) | Next::Poll(_, request) => {
-                        so_far.push(Exchange { operation: request.operation.clone(), reply: answer(&request) });
+                        so_far.push(Exchange {
+                            operation: request.operation.clone(),
+                            reply: answer(&request),
+                        });
                     }
                 }
             };

@@ -11,7 +11,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::codes::records;
-use crate::model::{Answer, Exchange, HttpRequest, Kyc, Next, Outcome, Partner, Reply, Vendor, VendorError, read_failure};
+use crate::model::{
+    Answer, Exchange, HttpRequest, Kyc, Next, Outcome, Partner, Reply, Vendor, VendorError,
+    read_failure,
+};
 use crate::vendors::{Listing, settings};
 
 const NAME: &str = "onfido";
@@ -19,12 +22,7 @@ const CREATE_APPLICANT: &str = "create_applicant";
 const START_RUN: &str = "start_run";
 const POLL_RUN: &str = "poll_run";
 
-pub(crate) const LISTING: Listing = Listing {
-    name: NAME,
-    build,
-    #[cfg(test)]
-    rehearsal: tests::REHEARSAL,
-};
+pub(crate) const LISTING: Listing = Listing { name: NAME, build };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,7 +106,9 @@ impl Onfido {
             return unfit("not_a_person");
         }
         let Some((first, last)) = names(party) else { return unfit("name_incomplete") };
-        let Some(country) = self.countries.get(party.address.country.as_str()) else { return unfit("country_unknown") };
+        let Some(country) = self.countries.get(party.address.country.as_str()) else {
+            return unfit("country_unknown");
+        };
         let mut applicant = json!({"first_name": first, "last_name": last});
         set(&mut applicant, "dob", party.birth_date.and_then(date));
         let mut address = json!({});
@@ -135,17 +135,22 @@ impl Onfido {
 
     fn read(&self, run: &Run) -> Next {
         let poll = || HttpRequest::get(POLL_RUN, format!("/v3.6/workflow_runs/{}", run.id));
-        let retry_allowed = run.output.as_ref().and_then(|output| output.retry_allowed).unwrap_or(false);
+        let retry_allowed =
+            run.output.as_ref().and_then(|output| output.retry_allowed).unwrap_or(false);
         let answer = match run.status.as_str() {
             "processing" => return Next::Poll(self.poll_after, poll()),
             "approved" => Answer::of(Outcome::Pass),
-            "declined" if retry_allowed => Answer::of(Outcome::SoftFail).reason(why(run, "identity_not_verified")),
+            "declined" if retry_allowed => {
+                Answer::of(Outcome::SoftFail).reason(why(run, "identity_not_verified"))
+            }
             "declined" => Answer::of(Outcome::HardFail).reason(why(run, "identity_refused")),
             "review" => Answer::of(Outcome::SoftFail).reason("manual_review"),
             "abandoned" => Answer::of(Outcome::SoftFail).reason("abandoned_by_customer"),
             "awaiting_input" => Answer::of(Outcome::StepUp).reason("customer_input_needed"),
             // The workflow waits for a call of ours that we do not know how to make.
-            "awaiting_client_input" => Answer::unavailable(ErrorClass::Misconfigured, "workflow_waits_for_us"),
+            "awaiting_client_input" => {
+                Answer::unavailable(ErrorClass::Misconfigured, "workflow_waits_for_us")
+            }
             "error" => Answer::unavailable(ErrorClass::Transient, "check_failed"),
             _ => Answer::unavailable(ErrorClass::RequiresRepair, "answer_unrecognised"),
         };
@@ -166,7 +171,9 @@ fn why(run: &Run, otherwise: &'static str) -> &'static str {
 
 fn body<'a, T: Deserialize<'a>>(exchange: &'a Exchange, expected: u16) -> Option<T> {
     match &exchange.reply {
-        Reply::Answered { status, body, .. } if *status == expected => serde_json::from_slice(body).ok(),
+        Reply::Answered { status, body, .. } if *status == expected => {
+            serde_json::from_slice(body).ok()
+        }
         _ => None,
     }
 }
@@ -193,18 +200,9 @@ fn set(object: &mut Value, field: &str, value: Option<impl Into<Value>>) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use crate::vendors::harness::{self, Rehearsal, Take};
-
-    pub(crate) const REHEARSAL: Rehearsal = Rehearsal {
-        settings: r#"{"api_token": "secret", "workflow_id": "7b1c2f64-1f7e-4d8a-8a5b-6d2c9c1e0b42"}"#,
-        takes: &[
-            Take { operation: CREATE_APPLICANT, status: 201, body: include_str!("fixtures/applicant_created.json") },
-            Take { operation: START_RUN, status: 201, body: include_str!("fixtures/workflow_run_processing.json") },
-            Take { operation: POLL_RUN, status: 200, body: include_str!("fixtures/workflow_run_approved.json") },
-        ],
-    };
+    use crate::vendors::harness;
 
     fn poll(status: u16, fixture: &str) -> Next {
         let vendor = harness::ready(&LISTING);
@@ -218,13 +216,24 @@ mod tests {
         let ask = harness::ask("kyc.check");
         let Next::Call(applicant) = vendor.next(&ask, None, &[]) else { panic!() };
         harness::same_json(&applicant.body, &harness::fixture(NAME, "applicant_request.json"));
-        let created = Exchange::answered(CREATE_APPLICANT, 201, harness::fixture(NAME, "applicant_created.json"));
-        let Next::Call(run) = vendor.next(&ask, None, std::slice::from_ref(&created)) else { panic!() };
-        let mut expected: Value = serde_json::from_slice(&harness::fixture(NAME, "workflow_run_request.json")).unwrap();
+        let created = Exchange::answered(
+            CREATE_APPLICANT,
+            201,
+            harness::fixture(NAME, "applicant_created.json"),
+        );
+        let Next::Call(run) = vendor.next(&ask, None, std::slice::from_ref(&created)) else {
+            panic!()
+        };
+        let mut expected: Value =
+            serde_json::from_slice(&harness::fixture(NAME, "workflow_run_request.json")).unwrap();
         // Beside the purpose, the run carries our own reference.
         expected["tags"] = json!(["payout", harness::ATTEMPT]);
         harness::same_json(&run.body, expected.to_string().as_bytes());
-        let started = Exchange::answered(START_RUN, 201, harness::fixture(NAME, "workflow_run_processing.json"));
+        let started = Exchange::answered(
+            START_RUN,
+            201,
+            harness::fixture(NAME, "workflow_run_processing.json"),
+        );
         let Next::Poll(wait, poll) = vendor.next(&ask, None, &[created, started]) else { panic!() };
         assert_eq!(wait, Duration::from_secs(1));
         assert_eq!(poll.path, "/v3.6/workflow_runs/5d0b7a3e-0f2c-4b6d-9c41-b0e5a7f4c9d8");
@@ -235,14 +244,50 @@ mod tests {
         let unavailable = Outcome::Unavailable;
         let rows = [
             (200, "workflow_run_approved.json", Outcome::Pass, None, None),
-            (200, "workflow_run_declined_retry_allowed.json", Outcome::SoftFail, None, Some("document_unreadable")),
-            (200, "workflow_run_declined.json", Outcome::HardFail, None, Some("document_suspicious")),
+            (
+                200,
+                "workflow_run_declined_retry_allowed.json",
+                Outcome::SoftFail,
+                None,
+                Some("document_unreadable"),
+            ),
+            (
+                200,
+                "workflow_run_declined.json",
+                Outcome::HardFail,
+                None,
+                Some("document_suspicious"),
+            ),
             (200, "workflow_run_review.json", Outcome::SoftFail, None, Some("manual_review")),
-            (200, "workflow_run_abandoned.json", Outcome::SoftFail, None, Some("abandoned_by_customer")),
-            (200, "workflow_run_awaiting_input.json", Outcome::StepUp, None, Some("customer_input_needed")),
-            (200, "workflow_run_awaiting_client_input.json", unavailable, Some(ErrorClass::Misconfigured), None),
+            (
+                200,
+                "workflow_run_abandoned.json",
+                Outcome::SoftFail,
+                None,
+                Some("abandoned_by_customer"),
+            ),
+            (
+                200,
+                "workflow_run_awaiting_input.json",
+                Outcome::StepUp,
+                None,
+                Some("customer_input_needed"),
+            ),
+            (
+                200,
+                "workflow_run_awaiting_client_input.json",
+                unavailable,
+                Some(ErrorClass::Misconfigured),
+                None,
+            ),
             (200, "workflow_run_error.json", unavailable, Some(ErrorClass::Transient), None),
-            (200, "workflow_run_unknown_status.json", unavailable, Some(ErrorClass::RequiresRepair), None),
+            (
+                200,
+                "workflow_run_unknown_status.json",
+                unavailable,
+                Some(ErrorClass::RequiresRepair),
+                None,
+            ),
             (401, "error_401.json", unavailable, Some(ErrorClass::Misconfigured), None),
             (404, "error_404.json", unavailable, Some(ErrorClass::Misconfigured), None),
             (422, "error_422.json", unavailable, Some(ErrorClass::RequiresRepair), None),
@@ -254,7 +299,10 @@ mod tests {
         for (status, fixture, outcome, class, reason) in rows {
             let Next::Done(answer) = poll(status, fixture) else { panic!("{fixture}") };
             assert_eq!((answer.outcome, answer.class), (outcome, class), "{fixture}");
-            assert!(reason.is_none() || answer.reason.as_deref() == reason, "{fixture}: {answer:?}");
+            assert!(
+                reason.is_none() || answer.reason.as_deref() == reason,
+                "{fixture}: {answer:?}"
+            );
         }
         harness::every_fixture_is_used(NAME, include_str!("mod.rs"));
     }

@@ -9,18 +9,16 @@ use serde_json::{Value, json};
 use signalbox_schemas::{ErrorClass, FraudRequest, Money};
 
 use crate::codes::Codes;
-use crate::model::{Answer, Exchange, Fraud, HttpRequest, Next, Outcome, Partner, Reply, Vendor, VendorError, read_failure};
+use crate::model::{
+    Answer, Exchange, Fraud, HttpRequest, Next, Outcome, Partner, Reply, Vendor, VendorError,
+    read_failure,
+};
 use crate::vendors::{Listing, settings};
 
 const NAME: &str = "seon";
 const SCORE: &str = "score";
 
-pub(crate) const LISTING: Listing = Listing {
-    name: NAME,
-    build,
-    #[cfg(test)]
-    rehearsal: tests::REHEARSAL,
-};
+pub(crate) const LISTING: Listing = Listing { name: NAME, build };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,8 +100,12 @@ fn major_units(amount: &Money) -> f64 {
 
 impl Seon {
     fn outcome(&self, reply: &Exchange) -> Answer {
-        let Reply::Answered { status: 200, body, .. } = &reply.reply else { return read_failure(reply) };
-        let Ok(verdict) = serde_json::from_slice::<Verdict>(body) else { return read_failure(reply) };
+        let Reply::Answered { status: 200, body, .. } = &reply.reply else {
+            return read_failure(reply);
+        };
+        let Ok(verdict) = serde_json::from_slice::<Verdict>(body) else {
+            return read_failure(reply);
+        };
         if !verdict.success {
             let code = self.errors.meaning(verdict.error.code.as_deref().unwrap_or_default());
             return Answer::unavailable(code.class, &code.reason);
@@ -112,7 +114,9 @@ impl Seon {
             Some("APPROVE") => Outcome::Approve,
             Some("REVIEW") => Outcome::Review,
             Some("DECLINE") => Outcome::Decline,
-            Some(_) | None => return Answer::unavailable(ErrorClass::RequiresRepair, "answer_unrecognised"),
+            Some(_) | None => {
+                return Answer::unavailable(ErrorClass::RequiresRepair, "answer_unrecognised");
+            }
         };
         let answer = Answer::of(outcome).reference(verdict.data.id.as_deref());
         match verdict.data.fraud_score.and_then(whole_score) {
@@ -129,18 +133,15 @@ fn whole_score(score: f64) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use crate::vendors::harness::{self, Rehearsal, Take};
-
-    pub(crate) const REHEARSAL: Rehearsal = Rehearsal {
-        settings: r#"{"license_key": "secret"}"#,
-        takes: &[Take { operation: SCORE, status: 200, body: include_str!("fixtures/fraud_approve.json") }],
-    };
+    use crate::vendors::harness;
 
     fn outcome(status: u16, fixture: &str) -> Answer {
         let reply = Exchange::answered(SCORE, status, harness::fixture(NAME, fixture));
-        let Next::Done(answer) = harness::ready(&LISTING).next(&harness::ask("fraud.score"), None, &[reply]) else {
+        let Next::Done(answer) =
+            harness::ready(&LISTING).next(&harness::ask("fraud.score"), None, &[reply])
+        else {
             panic!()
         };
         answer
@@ -148,8 +149,13 @@ mod tests {
 
     #[test]
     fn a_payment_is_scored_by_who_pays_and_how_much() {
-        let Next::Call(request) = harness::ready(&LISTING).next(&harness::ask("fraud.score"), None, &[]) else { panic!() };
-        let mut expected: Value = serde_json::from_slice(&harness::fixture(NAME, "fraud_request.json")).unwrap();
+        let Next::Call(request) =
+            harness::ready(&LISTING).next(&harness::ask("fraud.score"), None, &[])
+        else {
+            panic!()
+        };
+        let mut expected: Value =
+            serde_json::from_slice(&harness::fixture(NAME, "fraud_request.json")).unwrap();
         expected["transaction_id"] = json!(harness::ATTEMPT);
         harness::same_json(&request.body, expected.to_string().as_bytes());
     }
@@ -184,7 +190,11 @@ mod tests {
         ];
         for (status, fixture, class) in rows {
             let answer = outcome(status, fixture);
-            assert_eq!((answer.outcome, answer.class), (Outcome::Unavailable, Some(class)), "{fixture}");
+            assert_eq!(
+                (answer.outcome, answer.class),
+                (Outcome::Unavailable, Some(class)),
+                "{fixture}"
+            );
         }
         harness::every_fixture_is_used(NAME, include_str!("mod.rs"));
     }

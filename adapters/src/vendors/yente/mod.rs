@@ -10,7 +10,10 @@ use signalbox_schemas::{AmlRequest, ErrorClass, shapes};
 use std::collections::{BTreeMap, HashMap};
 
 use crate::codes::records;
-use crate::model::{Aml, Answer, Exchange, HttpRequest, Next, Outcome, Partner, Reply, Vendor, VendorError, read_failure};
+use crate::model::{
+    Aml, Answer, Exchange, HttpRequest, Next, Outcome, Partner, Reply, Vendor, VendorError,
+    read_failure,
+};
 use crate::vendors::{Listing, settings};
 
 const NAME: &str = "yente";
@@ -18,12 +21,7 @@ const MATCH: &str = "match_party";
 /// Name of our one query within a request.
 const QUERY: &str = "q";
 
-pub(crate) const LISTING: Listing = Listing {
-    name: NAME,
-    build,
-    #[cfg(test)]
-    rehearsal: tests::REHEARSAL,
-};
+pub(crate) const LISTING: Listing = Listing { name: NAME, build };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,11 +47,17 @@ fn build(given: Value) -> Result<Vendor, VendorError> {
     let rows = records::<3>("yente topics", include_str!("topics.csv"))?;
     // Any word but `ambiguous` counts as a hit, so that a slip in the table cannot clear anybody.
     let outcome = |word: &str| if word == "ambiguous" { Outcome::Ambiguous } else { Outcome::Hit };
-    let topics = rows.into_iter().map(|(_, [topic, word, reason])| (topic, (outcome(word), reason))).collect();
+    let topics = rows
+        .into_iter()
+        .map(|(_, [topic, word, reason])| (topic, (outcome(word), reason)))
+        .collect();
     let vendor = Vendor::new(Partner::parse(NAME, include_str!("partner.yaml"))?);
     let vendor = vendor.aml(Yente { path: format!("/match/{}", config.dataset), topics });
     Ok(match config.api_key {
-        Some(key) => vendor.credential("authorization", SecretString::from(format!("ApiKey {}", key.expose_secret()))),
+        Some(key) => vendor.credential(
+            "authorization",
+            SecretString::from(format!("ApiKey {}", key.expose_secret())),
+        ),
         None => vendor,
     })
 }
@@ -113,18 +117,23 @@ impl Yente {
             shapes::PartyKind::Unknown => "LegalEntity",
         };
         let mut properties = json!({"name": [party.name]});
-        if let (Some(properties), Some(born)) = (properties.as_object_mut(), party.birth_date.and_then(date)) {
+        if let (Some(properties), Some(born)) =
+            (properties.as_object_mut(), party.birth_date.and_then(date))
+        {
             properties.insert("birthDate".to_owned(), json!([born]));
         }
         if let Some(properties) = properties.as_object_mut() {
-            properties.insert("country".to_owned(), json!([party.address.country.to_ascii_lowercase()]));
+            properties
+                .insert("country".to_owned(), json!([party.address.country.to_ascii_lowercase()]));
         }
         let body = json!({"queries": {QUERY: {"schema": schema, "properties": properties}}});
         HttpRequest::post(MATCH, self.path.clone(), &body)
     }
 
     fn outcome(&self, reply: &Exchange) -> Answer {
-        let Reply::Answered { status: 200, body, .. } = &reply.reply else { return read_failure(reply) };
+        let Reply::Answered { status: 200, body, .. } = &reply.reply else {
+            return read_failure(reply);
+        };
         let matches: Option<Matches> = serde_json::from_slice(body).ok();
         let Some(response) = matches.and_then(|mut matches| matches.responses.remove(QUERY)) else {
             return read_failure(reply);
@@ -137,18 +146,22 @@ impl Yente {
 
     /// Clear only where there is no candidate at all; the worst candidate decides.
     fn judge(&self, response: &Response) -> Answer {
-        let count = i64::try_from(response.results.len()).unwrap_or(i64::MAX).max(response.total.value);
+        let count =
+            i64::try_from(response.results.len()).unwrap_or(i64::MAX).max(response.total.value);
         if count == 0 {
             return Answer::of(Outcome::Clear).with("matches", 0);
         }
-        let verdicts: Vec<_> = response.results.iter().map(|candidate| (self.verdict(candidate), candidate)).collect();
-        let worst = verdicts.iter().find(|((outcome, _), _)| *outcome == Outcome::Hit).or(verdicts.first());
+        let verdicts: Vec<_> =
+            response.results.iter().map(|candidate| (self.verdict(candidate), candidate)).collect();
+        let worst =
+            verdicts.iter().find(|((outcome, _), _)| *outcome == Outcome::Hit).or(verdicts.first());
         let ((outcome, reason), reference) = match worst {
             Some((verdict, candidate)) => (*verdict, Some(candidate.id.as_str())),
             None => ((Outcome::Ambiguous, "candidates_not_shown"), None),
         };
         let matches = i32::try_from(count).unwrap_or(i32::MAX);
-        let answer = Answer::of(outcome).reason(reason).reference(reference).with("matches", matches);
+        let answer =
+            Answer::of(outcome).reason(reason).reference(reference).with("matches", matches);
         if outcome == Outcome::Hit { answer.class(ErrorClass::ComplianceHold) } else { answer }
     }
 
@@ -157,7 +170,7 @@ impl Yente {
             return (Outcome::Ambiguous, "similar_name");
         }
         let known = |topic: &String| self.topics.get(topic.as_str()).copied();
-        let meanings: Vec<_> = candidate.properties.topics.iter().map(|topic| known(topic)).collect();
+        let meanings: Vec<_> = candidate.properties.topics.iter().map(known).collect();
         let hit = meanings.iter().flatten().find(|(outcome, _)| *outcome == Outcome::Hit);
         match (hit, meanings.first()) {
             (Some(hit), _) => *hit,
@@ -174,18 +187,15 @@ fn date(days: i32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use crate::vendors::harness::{self, Rehearsal, Take};
-
-    pub(crate) const REHEARSAL: Rehearsal = Rehearsal {
-        settings: r#"{"api_key": "secret"}"#,
-        takes: &[Take { operation: MATCH, status: 200, body: include_str!("fixtures/match_clear.json") }],
-    };
+    use crate::vendors::harness;
 
     fn outcome(status: u16, body: impl Into<Vec<u8>>) -> Answer {
         let reply = Exchange::answered(MATCH, status, body);
-        let Next::Done(answer) = harness::ready(&LISTING).next(&harness::ask("aml.screen"), None, &[reply]) else {
+        let Next::Done(answer) =
+            harness::ready(&LISTING).next(&harness::ask("aml.screen"), None, &[reply])
+        else {
             panic!()
         };
         answer
@@ -193,7 +203,11 @@ mod tests {
 
     #[test]
     fn a_party_is_asked_about_by_name_birth_date_and_country() {
-        let Next::Call(request) = harness::ready(&LISTING).next(&harness::ask("aml.screen"), None, &[]) else { panic!() };
+        let Next::Call(request) =
+            harness::ready(&LISTING).next(&harness::ask("aml.screen"), None, &[])
+        else {
+            panic!()
+        };
         assert_eq!(request.path, "/match/default");
         harness::same_json(&request.body, &harness::fixture(NAME, "match_request.json"));
     }
@@ -230,7 +244,11 @@ mod tests {
         ];
         for (status, fixture, class) in rows {
             let answer = outcome(status, harness::fixture(NAME, fixture));
-            assert_eq!((answer.outcome, answer.class), (Outcome::Unavailable, Some(class)), "{fixture}");
+            assert_eq!(
+                (answer.outcome, answer.class),
+                (Outcome::Unavailable, Some(class)),
+                "{fixture}"
+            );
         }
         harness::every_fixture_is_used(NAME, include_str!("mod.rs"));
     }
