@@ -28,12 +28,18 @@ pub(crate) struct Abstraction<'a> {
 impl<'a> Abstraction<'a> {
     pub(crate) fn new(journey: &'a Journey, key: TenantKey) -> Self {
         let guards = journey.states.values().flat_map(|state| match &state.kind {
-            Kind::Choose { branches, .. } => branches.iter().flat_map(|(guard, _)| guard.words()).collect(),
-            Kind::Ask(_) | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => Vec::new(),
+            Kind::Choose { branches, .. } => {
+                branches.iter().flat_map(|(guard, _)| guard.words()).collect()
+            }
+            Kind::Ask(_) | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => {
+                Vec::new()
+            }
         });
         let looked_at = guards.map(str::to_owned).collect();
-        let classes = journey.calls.keys().map(|step| (step.clone(), classes(journey, step))).collect();
-        let past = journey.states.keys().map(|state| (state.clone(), past(journey, state))).collect();
+        let classes =
+            journey.calls.keys().map(|step| (step.clone(), classes(journey, step))).collect();
+        let past =
+            journey.states.keys().map(|state| (state.clone(), past(journey, state))).collect();
         Self { journey, key, classes, past, looked_at }
     }
 
@@ -63,7 +69,11 @@ impl<'a> Abstraction<'a> {
             call.subject = None;
             call.reason = None;
             call.problems.clear();
-            let here = self.journey.calls.get(step).is_some_and(|definition| definition.state == flow.state);
+            let here = self
+                .journey
+                .calls
+                .get(step)
+                .is_some_and(|definition| definition.state == flow.state);
             let group = match kind {
                 Some(Kind::Ask(ask)) if here => {
                     if flow.data.timers.contains_key(ROUND) {
@@ -71,7 +81,9 @@ impl<'a> Abstraction<'a> {
                     }
                     call.group.min(GROUPS)
                 }
-                Some(Kind::Wait(wait)) if wait.answers_of.as_ref() == Some(step) => call.group.min(GROUPS),
+                Some(Kind::Wait(wait)) if wait.answers_of.as_ref() == Some(step) => {
+                    call.group.min(GROUPS)
+                }
                 _ => {
                     self.close(past, step, call);
                     1
@@ -88,7 +100,9 @@ impl<'a> Abstraction<'a> {
 
     fn is_past(&self, state: &StepName, calls: &BTreeMap<StepName, CallState>) -> bool {
         let executed = |write: &StepName| {
-            calls.get(write).is_some_and(|call| self.journey.write_status(write, call) == WriteStatus::Executed)
+            calls
+                .get(write)
+                .is_some_and(|call| self.journey.write_status(write, call) == WriteStatus::Executed)
         };
         self.past.get(state).is_some_and(|writes| writes.iter().any(executed))
     }
@@ -116,17 +130,27 @@ impl<'a> Abstraction<'a> {
                     call.sending = false;
                 }
                 WriteStatus::Executed => {
-                    self.stand_in(step, definition, call, |word| definition.proves.get(word) == Some(&true));
+                    self.stand_in(step, definition, call, |word| {
+                        definition.proves.get(word) == Some(&true)
+                    });
                 }
                 WriteStatus::NotExecuted => {
-                    self.stand_in(step, definition, call, |word| definition.proves.get(word) == Some(&false));
+                    self.stand_in(step, definition, call, |word| {
+                        definition.proves.get(word) == Some(&false)
+                    });
                 }
             },
         }
     }
 
     /// Puts the first outcome of the same class in the place of the word.
-    fn stand_in(&self, step: &StepName, definition: &Call, call: &mut CallState, fits: impl Fn(&str) -> bool) {
+    fn stand_in(
+        &self,
+        step: &StepName,
+        definition: &Call,
+        call: &mut CallState,
+        fits: impl Fn(&str) -> bool,
+    ) {
         let class = |word: Option<&str>| self.classes.get(step)?.get(word?).copied();
         let own = class(call.word());
         if call.word().is_none() && !call.abandoned {
@@ -155,9 +179,15 @@ impl<'a> Abstraction<'a> {
             let word = |word: &Option<String>| word.clone().unwrap_or_else(|| "-".to_owned());
             let (outcome, ruling) = (word(&call.outcome), word(&call.ruling));
             // Writing to a string cannot fail.
-            let _ = write!(key, "|{step} {} {outcome} {ruling} {} {}", call.group, call.abandoned, call.sending);
+            let _ = write!(
+                key,
+                "|{step} {} {outcome} {ruling} {} {}",
+                call.group, call.abandoned, call.sending
+            );
         }
-        let names = |names: Vec<&String>| names.into_iter().fold(String::new(), |all, name| all + " " + name);
+        let names = |names: Vec<&String>| {
+            names.into_iter().fold(String::new(), |all, name| all + " " + name)
+        };
         let remembered = names(data.remembered.keys().collect());
         let timers = names(data.timers.keys().filter(|name| *name != ESCALATE).collect());
         let votes: BTreeSet<&String> = data.votes.iter().map(|vote| &vote.decision).collect();
@@ -177,7 +207,12 @@ fn between_rounds(ask: &Ask, call: &mut CallState) {
 /// Whether answers of a state are judged again after it was left.
 fn is_joined(journey: &Journey, state: &StepName) -> bool {
     let joins = |action: &Action| matches!(&action.next, Next::Join(target) if target == state);
-    journey.states.values().flat_map(|each| each.panel.iter()).flat_map(|panel| panel.arms.values()).any(joins)
+    journey
+        .states
+        .values()
+        .flat_map(|each| each.panel.iter())
+        .flat_map(|panel| panel.arms.values())
+        .any(joins)
 }
 
 /// Writes that, once they happened, stay so wherever a flow goes from `state`, with no guarded call on the way: then
@@ -191,24 +226,37 @@ fn past(journey: &Journey, state: &StepName) -> BTreeSet<StepName> {
     if journey.calls.values().any(|call| ways.contains(&call.state) && guarded(&call.capability)) {
         return BTreeSet::new();
     }
-    let writes = journey.calls.iter().filter(|(_, call)| call.effect == Effect::Write).map(|(step, _)| step);
-    writes.filter(|write| !ways.iter().any(|state| may_undo(journey, state, write))).cloned().collect()
+    let writes =
+        journey.calls.iter().filter(|(_, call)| call.effect == Effect::Write).map(|(step, _)| step);
+    writes
+        .filter(|write| !ways.iter().any(|state| may_undo(journey, state, write)))
+        .cloned()
+        .collect()
 }
 
 /// Whether a state may rule that a write did not happen, and go on.
 fn may_undo(journey: &Journey, name: &StepName, write: &StepName) -> bool {
     let Some(state) = journey.state(name) else { return false };
     let goes_on = |action: &Action| match &action.next {
-        Next::Go(target) => !matches!(journey.state(target).map(|state| &state.kind), Some(Kind::End { .. })),
+        Next::Go(target) => {
+            !matches!(journey.state(target).map(|state| &state.kind), Some(Kind::End { .. }))
+        }
         Next::Again | Next::Join(_) => true,
     };
-    let undoes = |action: &Action| action.rules.as_deref() == Some("not_executed") && goes_on(action);
+    let undoes =
+        |action: &Action| action.rules.as_deref() == Some("not_executed") && goes_on(action);
     let asked = match &state.kind {
         Kind::Ask(ask) => {
-            let about = |step: &StepName| journey.calls.get(step).is_some_and(|call| call.about.as_ref() == Some(write));
+            let about = |step: &StepName| {
+                journey.calls.get(step).is_some_and(|call| call.about.as_ref() == Some(write))
+            };
             ask.steps.iter().any(about) && ask.arms.iter().any(|arm| undoes(&arm.action))
         }
-        Kind::Choose { .. } | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => false,
+        Kind::Choose { .. }
+        | Kind::Review
+        | Kind::Wait(_)
+        | Kind::Emit { .. }
+        | Kind::End { .. } => false,
     };
     let decided = |panel: &Panel| panel.about.contains(write) && panel.arms.values().any(undoes);
     asked || state.panel.as_ref().is_some_and(decided)
@@ -227,17 +275,25 @@ fn classes(journey: &Journey, step: &StepName) -> BTreeMap<String, usize> {
     for state in journey.states.values() {
         let panel = state.panel.as_ref().filter(|panel| panel.about.contains(step));
         lists.extend(panel.map(|panel| panel.outcomes.as_slice()));
-        if let Kind::Ask(ask) = &state.kind {
-            if ask.steps.contains(step) && is_joined(journey, &call.state) {
-                lists.extend(ask.arms.iter().map(|arm| arm.when.words()));
-            }
+        if let Kind::Ask(ask) = &state.kind
+            && ask.steps.contains(step)
+            && is_joined(journey, &call.state)
+        {
+            lists.extend(ask.arms.iter().map(|arm| arm.when.words()));
         }
     }
     let stops: Vec<String> = call.later.keys().cloned().collect();
     lists.push(&stops);
     let rulings = journey.states.values().flat_map(State::rulings);
     let always = ["late".to_owned(), "executed".to_owned(), "not_executed".to_owned()];
-    let words: BTreeSet<&String> = lists.iter().copied().flatten().chain(&call.outcomes).chain(&always).chain(rulings).collect();
+    let words: BTreeSet<&String> = lists
+        .iter()
+        .copied()
+        .flatten()
+        .chain(&call.outcomes)
+        .chain(&always)
+        .chain(rulings)
+        .collect();
     let mut signatures: BTreeMap<Vec<bool>, usize> = BTreeMap::new();
     let mut classes = BTreeMap::new();
     for word in words {

@@ -13,14 +13,22 @@ use crate::step::{Stop, known, not_safe, unresolvable};
 
 impl Run<'_> {
     /// A capability answered.
-    pub(crate) fn outcome(&mut self, attempt: AttemptId, capability: &str, value: &Value) -> Result<(), Stop> {
+    pub(crate) fn outcome(
+        &mut self,
+        attempt: AttemptId,
+        capability: &str,
+        value: &Value,
+    ) -> Result<(), Stop> {
         let asked = self.flow.data.calls.iter().find(|(_, call)| call.attempt == attempt);
         let Some((step, group)) = asked.map(|(step, call)| (step.clone(), call.group)) else {
             return self.older_outcome(attempt, capability, value);
         };
         let call = self.definition(&step)?;
         if call.capability != capability {
-            return unresolvable(format!("attempt {attempt} asked {}, not {capability}", call.capability));
+            return unresolvable(format!(
+                "attempt {attempt} asked {}, not {capability}",
+                call.capability
+            ));
         }
         let word = canonical(call, value);
         self.hint = value.get("retry_after_ms").and_then(Value::as_u64).map(Duration::from_millis);
@@ -33,14 +41,21 @@ impl Run<'_> {
                         return self.judge(ask);
                     }
                 }
-                Kind::Wait(wait) if wait.answers_of.as_ref() == Some(&step) && word != "unavailable" => {
+                Kind::Wait(wait)
+                    if wait.answers_of.as_ref() == Some(&step) && word != "unavailable" =>
+                {
                     if self.word(&step) == Some(word) {
                         return known();
                     }
                     self.record(&step, word, value);
                     return self.join(&call.state.clone());
                 }
-                Kind::Ask(_) | Kind::Choose { .. } | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => {}
+                Kind::Ask(_)
+                | Kind::Choose { .. }
+                | Kind::Review
+                | Kind::Wait(_)
+                | Kind::Emit { .. }
+                | Kind::End { .. } => {}
             }
         }
         self.late_outcome(&step, group, word, value)
@@ -60,8 +75,11 @@ impl Run<'_> {
         }
         let words: Vec<&str> = ask.steps.iter().filter_map(|step| self.word(step)).collect();
         let arm = ask.arm(&words).filter(|_| words.len() == ask.steps.len());
-        let asks_again = |arm: &Arm| arm.action.retry.is_some() || matches!(arm.action.next, Next::Again);
-        let repeated = arm.is_some_and(|arm| asks_again(arm) && arm.when.words().iter().any(|each| each == before));
+        let asks_again =
+            |arm: &Arm| arm.action.retry.is_some() || matches!(arm.action.next, Next::Again);
+        let repeated = arm.is_some_and(|arm| {
+            asks_again(arm) && arm.when.words().iter().any(|each| each == before)
+        });
         (matches!(before, "unavailable" | "late") || repeated).then_some(word)
     }
 
@@ -75,7 +93,8 @@ impl Run<'_> {
         call.outcome = Some(word.to_owned());
         call.ruling = None;
         call.reason = value.get("reason").and_then(Value::as_str).map(str::to_owned);
-        call.problems = value.get("problems").and_then(Value::as_array).cloned().unwrap_or_default();
+        call.problems =
+            value.get("problems").and_then(Value::as_array).cloned().unwrap_or_default();
     }
 
     /// Takes the first arm that fits the answers, once every answer is in.
@@ -86,7 +105,10 @@ impl Run<'_> {
         }
         let Some(arm) = ask.arm(&words) else {
             let words = words.join(" and ");
-            return not_safe("outcome not handled", format!("{} has no arm for {words}; add it under `on`", self.flow.state));
+            return not_safe(
+                "outcome not handled",
+                format!("{} has no arm for {words}; add it under `on`", self.flow.state),
+            );
         };
         let rules = arm.action.rules.clone();
         let about = ask.steps.iter().find_map(|step| self.journey.calls.get(step)?.about.as_ref());
@@ -99,12 +121,12 @@ impl Run<'_> {
 
     fn act(&mut self, ask: &Ask, action: &Action) -> Result<(), Stop> {
         let used = self.flow.data.rounds.get(&self.flow.state).copied().unwrap_or(0);
-        if let Some(retry) = &action.retry {
-            if !self.world.exhausted(used, retry.at_most) {
-                let wait = self.hint.map_or(retry.after, |hint| hint.max(retry.after));
-                self.pause(RETRY, used, wait);
-                return Ok(());
-            }
+        if let Some(retry) = &action.retry
+            && !self.world.exhausted(used, retry.at_most)
+        {
+            let wait = self.hint.map_or(retry.after, |hint| hint.max(retry.after));
+            self.pause(RETRY, used, wait);
+            return Ok(());
         }
         match &action.next {
             Next::Again => {
@@ -117,7 +139,7 @@ impl Run<'_> {
             Next::Go(target) => {
                 // Giving up is a way out like any other: an answer that nothing was sent may be older than the permit.
                 let doubt = ask.steps.iter().any(|step| self.word(step) == Some("in_doubt"));
-                if doubt || self.way_out()? { self.go(target) } else { self.into_doubt(ask) }
+                if doubt || self.way_out()? { self.go(target) } else { self.go_in_doubt(ask) }
             }
         }
     }
@@ -129,12 +151,13 @@ impl Run<'_> {
     }
 
     /// A planned write turned out to be beyond abandoning: whether it happened is found out before anything else.
-    pub(crate) fn into_doubt(&mut self, ask: &Ask) -> Result<(), Stop> {
+    pub(crate) fn go_in_doubt(&mut self, ask: &Ask) -> Result<(), Stop> {
         match ask.arm(&["in_doubt"]).map(|arm| &arm.action.next) {
             Some(Next::Go(target)) => self.go(target),
-            Some(Next::Again | Next::Join(_)) | None => {
-                not_safe("no in_doubt path", format!("{}: in_doubt leads nowhere; add an arm that inquires", self.flow.state))
-            }
+            Some(Next::Again | Next::Join(_)) | None => not_safe(
+                "no in_doubt path",
+                format!("{}: in_doubt leads nowhere; add an arm that inquires", self.flow.state),
+            ),
         }
     }
 
@@ -142,7 +165,8 @@ impl Run<'_> {
     pub(crate) fn rule(&mut self, steps: &[StepName], outcomes: &[String], ruling: &str) {
         for step in steps {
             let Some(call) = self.flow.data.calls.get_mut(step) else { continue };
-            let concerned = outcomes.is_empty() || call.word().is_some_and(|word| outcomes.iter().any(|each| each == word));
+            let concerned = outcomes.is_empty()
+                || call.word().is_some_and(|word| outcomes.iter().any(|each| each == word));
             if concerned {
                 call.ruling = Some(ruling.to_owned());
             }
@@ -150,7 +174,13 @@ impl Run<'_> {
     }
 
     /// An answer to a question that the flow no longer waits on.
-    fn late_outcome(&mut self, step: &StepName, group: u32, word: &str, value: &Value) -> Result<(), Stop> {
+    fn late_outcome(
+        &mut self,
+        step: &StepName,
+        group: u32,
+        word: &str,
+        value: &Value,
+    ) -> Result<(), Stop> {
         let call = self.definition(step)?;
         match (call.effect, &call.about) {
             (CallEffect::Write, _) => self.late_write(step, call, group, word, value),
@@ -159,7 +189,14 @@ impl Run<'_> {
         }
     }
 
-    fn late_write(&mut self, step: &StepName, call: &Call, group: u32, word: &str, value: &Value) -> Result<(), Stop> {
+    fn late_write(
+        &mut self,
+        step: &StepName,
+        call: &Call,
+        group: u32,
+        word: &str,
+        value: &Value,
+    ) -> Result<(), Stop> {
         let Some(state) = self.flow.data.calls.get(step) else { return known() };
         match (self.journey.write_status(step, state), call.proves.get(word)) {
             (WriteStatus::Executed, Some(false)) | (WriteStatus::NotExecuted, Some(true)) => {
@@ -179,21 +216,34 @@ impl Run<'_> {
     /// What was in doubt is answered by the call itself: it goes on as if the answer had come in time.
     fn resume(&mut self, call: &Call, word: &str) -> Result<(), Stop> {
         let asked = self.journey.state(&call.state).map(|state| &state.kind);
-        let Some(Kind::Ask(ask)) = asked else { return unresolvable(format!("{} does not ask", call.state)) };
+        let Some(Kind::Ask(ask)) = asked else {
+            return unresolvable(format!("{} does not ask", call.state));
+        };
         match ask.arm(&[word]).map(|arm| &arm.action.next) {
             Some(Next::Go(target)) => self.go(target),
-            Some(Next::Again | Next::Join(_)) | None => {
-                not_safe("outcome not handled", format!("{} has no arm for {word}; add it under `on`", call.state))
-            }
+            Some(Next::Again | Next::Join(_)) | None => not_safe(
+                "outcome not handled",
+                format!("{} has no arm for {word}; add it under `on`", call.state),
+            ),
         }
     }
 
-    fn late_inquiry(&mut self, step: &StepName, about: &StepName, group: u32, word: &str) -> Result<(), Stop> {
+    fn late_inquiry(
+        &mut self,
+        step: &StepName,
+        about: &StepName,
+        group: u32,
+        word: &str,
+    ) -> Result<(), Stop> {
         let state = self.journey.calls.get(step).and_then(|call| self.journey.state(&call.state));
         let Some(Kind::Ask(ask)) = state.map(|state| &state.kind) else { return known() };
-        let says_executed = ask.arm(&[word]).is_some_and(|arm| arm.action.rules.as_deref() == Some("executed"));
-        let status = self.flow.data.calls.get(about).map(|write| self.journey.write_status(about, write));
-        if says_executed && (status == Some(WriteStatus::NotExecuted) || !self.asked_about_latest(step, group)) {
+        let says_executed =
+            ask.arm(&[word]).is_some_and(|arm| arm.action.rules.as_deref() == Some("executed"));
+        let status =
+            self.flow.data.calls.get(about).map(|write| self.journey.write_status(about, write));
+        if says_executed
+            && (status == Some(WriteStatus::NotExecuted) || !self.asked_about_latest(step, group))
+        {
             return self.contradiction(step, group, word);
         }
         known()
@@ -207,7 +257,14 @@ impl Run<'_> {
         subject.group == 1 || asked.is_some_and(|asked| asked.subject == Some(subject.attempt))
     }
 
-    fn late_check(&mut self, step: &StepName, call: &Call, group: u32, word: &str, value: &Value) -> Result<(), Stop> {
+    fn late_check(
+        &mut self,
+        step: &StepName,
+        call: &Call,
+        group: u32,
+        word: &str,
+        value: &Value,
+    ) -> Result<(), Stop> {
         let Some(state) = self.flow.data.calls.get(step) else { return known() };
         let current = state.group == group;
         if current && state.outcome.as_deref() == Some(word) {
@@ -220,7 +277,10 @@ impl Run<'_> {
             }
             return known();
         };
-        let contradicts = state.outcome.as_deref().is_some_and(|before| !matches!(before, "unavailable" | "late"));
+        let contradicts = state
+            .outcome
+            .as_deref()
+            .is_some_and(|before| !matches!(before, "unavailable" | "late"));
         self.report(step, group, word)?;
         if contradicts {
             self.publish_discrepancy();
@@ -242,15 +302,26 @@ impl Run<'_> {
     }
 
     /// An answer to an attempt that the flow has replaced by a newer one.
-    fn older_outcome(&mut self, attempt: AttemptId, capability: &str, value: &Value) -> Result<(), Stop> {
-        let same = |step: &&StepName| self.journey.calls.get(*step).is_some_and(|call| call.capability == capability);
+    fn older_outcome(
+        &mut self,
+        attempt: AttemptId,
+        capability: &str,
+        value: &Value,
+    ) -> Result<(), Stop> {
+        let same = |step: &&StepName| {
+            self.journey.calls.get(*step).is_some_and(|call| call.capability == capability)
+        };
         let is_it = |step: &StepName, group: u32| {
             let named = Attempt { flow: self.flow.id, step: step.clone(), group };
             self.ctx.key.attempt_id(&named) == attempt
         };
-        let found = self.flow.data.calls.iter().filter(|(step, _)| same(step)).find_map(|(step, call)| {
-            (1..call.group).rev().find(|group| is_it(step, *group)).map(|group| (step.clone(), group))
-        });
+        let found =
+            self.flow.data.calls.iter().filter(|(step, _)| same(step)).find_map(|(step, call)| {
+                (1..call.group)
+                    .rev()
+                    .find(|group| is_it(step, *group))
+                    .map(|group| (step.clone(), group))
+            });
         let Some((step, group)) = found else {
             return unresolvable(format!("the flow never made the call {attempt} to {capability}"));
         };
@@ -258,7 +329,9 @@ impl Run<'_> {
         let word = canonical(call, value);
         match (call.effect, &call.about) {
             // A write is called again only after the older attempt was proven not to have happened.
-            (CallEffect::Write, _) if call.proves.get(word) == Some(&true) => self.contradiction(&step, group, word),
+            (CallEffect::Write, _) if call.proves.get(word) == Some(&true) => {
+                self.contradiction(&step, group, word)
+            }
             (CallEffect::Write, _) => known(),
             (CallEffect::Read, Some(about)) => self.late_inquiry(&step, about, group, word),
             (CallEffect::Read, None) => self.late_check(&step, call, group, word, value),
@@ -277,13 +350,18 @@ impl Run<'_> {
         let planned = |step: &StepName| {
             let asked = self.flow.data.calls.get(step).zip(self.journey.calls.get(step));
             asked.is_some_and(|(state, call)| {
-                call.effect == CallEffect::Write && self.journey.write_status(step, state) == WriteStatus::Planned
+                call.effect == CallEffect::Write
+                    && self.journey.write_status(step, state) == WriteStatus::Planned
             })
         };
         let unsent = ask.arm(&["late"]).map(|arm| &arm.action.next);
         match unsent {
             Some(Next::Go(target)) if ask.steps.iter().any(planned) => {
-                if self.way_out()? { self.go(target) } else { Ok(()) }
+                if self.way_out()? {
+                    self.go(target)
+                } else {
+                    Ok(())
+                }
             }
             Some(Next::Go(_) | Next::Again | Next::Join(_)) | None => Ok(()),
         }

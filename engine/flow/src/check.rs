@@ -28,12 +28,22 @@ pub fn check(journey: &Journey, contract: &Contract) -> Vec<Finding> {
             compensation(journey, step, &mut findings);
         }
         if call.effect == Effect::Write && !leads_out_of_doubt(journey, step) {
-            let problem = format!("{step}: in_doubt must lead to an inquiry about {step} or to two people who settle it");
+            let problem = format!(
+                "{step}: in_doubt must lead to an inquiry about {step} or to two people who settle it"
+            );
             findings.push(finding("no in_doubt path", problem, step));
         }
-        for word in contract.capability(&call.capability).map(|capability| &capability.outcomes).into_iter().flatten() {
+        for word in contract
+            .capability(&call.capability)
+            .map(|capability| &capability.outcomes)
+            .into_iter()
+            .flatten()
+        {
             if !is_named(journey, &call.state, word) {
-                let problem = format!("{step}: outcome {word} of {} is not handled; add it under `on`", call.capability);
+                let problem = format!(
+                    "{step}: outcome {word} of {} is not handled; add it under `on`",
+                    call.capability
+                );
                 findings.push(finding("outcome not handled", problem, step));
             }
         }
@@ -55,7 +65,10 @@ fn read_off_state(journey: &Journey, name: &StepName, state: &State, findings: &
         }
         if writes(journey, ask) {
             for (command, interrupt) in &state.on_command {
-                if matches!(interrupt, Interrupt::Go { too_late_remember: false, .. } | Interrupt::Remember) {
+                if matches!(
+                    interrupt,
+                    Interrupt::Go { too_late_remember: false, .. } | Interrupt::Remember
+                ) {
                     let problem = format!(
                         "{name}: {command} may come when the money is on its way; write \
                          {command}: {{go: <state>, too_late: remember}} and let a later state recall it"
@@ -76,23 +89,30 @@ fn read_off_panel(name: &StepName, panel: &Panel, findings: &mut Vec<Finding>) {
         let problem = format!("{name}: a hold is released by two people; write people: 2");
         findings.push(finding("hold without two people", problem, name));
     }
-    if panel.hold && panel.arms.keys().any(|decision| decision != "release" && decision != "uphold") {
-        let problem = format!("{name}: a hold is left by release or uphold only; remove the other decisions");
+    if panel.hold && panel.arms.keys().any(|decision| decision != "release" && decision != "uphold")
+    {
+        let problem =
+            format!("{name}: a hold is left by release or uphold only; remove the other decisions");
         findings.push(finding("hold left without release", problem, name));
     }
     if (decides("executed") || decides("not_executed")) && panel.people != 2 {
-        let problem = format!("{name}: whether money moved is settled by two people; write people: 2");
+        let problem =
+            format!("{name}: whether money moved is settled by two people; write people: 2");
         findings.push(finding("doubt settled by one person", problem, name));
     }
 }
 
 fn writes(journey: &Journey, ask: &Ask) -> bool {
-    let is_write = |step: &StepName| journey.calls.get(step).is_some_and(|call| call.effect == Effect::Write);
+    let is_write =
+        |step: &StepName| journey.calls.get(step).is_some_and(|call| call.effect == Effect::Write);
     ask.steps.iter().any(is_write)
 }
 
 fn compensation(journey: &Journey, step: &StepName, findings: &mut Vec<Finding>) {
-    let undone = journey.calls.values().any(|call| call.effect == Effect::Write && call.subject.as_ref() == Some(step));
+    let undone = journey
+        .calls
+        .values()
+        .any(|call| call.effect == Effect::Write && call.subject.as_ref() == Some(step));
     if !journey.compensation.contains_key(step) || !undone {
         let problem = format!(
             "{step}: a write needs a compensation; name its capability under `compensation` and add a state \
@@ -105,17 +125,29 @@ fn compensation(journey: &Journey, step: &StepName, findings: &mut Vec<Finding>)
 /// Whether `in_doubt` of a write leads to a state that can find out.
 fn leads_out_of_doubt(journey: &Journey, step: &StepName) -> bool {
     let Some(call) = journey.calls.get(step) else { return false };
-    let Some(Kind::Ask(ask)) = journey.state(&call.state).map(|state| &state.kind) else { return false };
-    let Some(Next::Go(target)) = ask.arm(&["in_doubt"]).map(|arm| &arm.action.next) else { return false };
+    let Some(Kind::Ask(ask)) = journey.state(&call.state).map(|state| &state.kind) else {
+        return false;
+    };
+    let Some(Next::Go(target)) = ask.arm(&["in_doubt"]).map(|arm| &arm.action.next) else {
+        return false;
+    };
     let Some(state) = journey.state(target) else { return false };
     let inquires = match &state.kind {
         Kind::Ask(ask) => ask.steps.iter().any(|asked| {
-            journey.calls.get(asked).is_some_and(|call| call.effect == Effect::Read && call.about.as_ref() == Some(step))
+            journey.calls.get(asked).is_some_and(|call| {
+                call.effect == Effect::Read && call.about.as_ref() == Some(step)
+            })
         }),
-        Kind::Choose { .. } | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => false,
+        Kind::Choose { .. }
+        | Kind::Review
+        | Kind::Wait(_)
+        | Kind::Emit { .. }
+        | Kind::End { .. } => false,
     };
     let decided = state.panel.as_ref().is_some_and(|panel| {
-        panel.about.contains(step) && panel.arms.contains_key("executed") && panel.arms.contains_key("not_executed")
+        panel.about.contains(step)
+            && panel.arms.contains_key("executed")
+            && panel.arms.contains_key("not_executed")
     });
     inquires || decided
 }

@@ -27,15 +27,25 @@ impl Run<'_> {
                 None => known(),
             },
             (WAIT, Kind::Wait(wait)) => self.go(&wait.go),
-            (_, Kind::Ask(_) | Kind::Choose { .. } | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. }) => {
-                known()
-            }
+            (
+                _,
+                Kind::Ask(_)
+                | Kind::Choose { .. }
+                | Kind::Review
+                | Kind::Wait(_)
+                | Kind::Emit { .. }
+                | Kind::End { .. },
+            ) => known(),
         }
     }
 
     /// The journey took too long. In a hold, and where money may be out, that is noted and people are told.
     fn deadline(&mut self) -> Result<(), Stop> {
-        if !self.in_hold()? && self.is_before_money_elsewhere() && self.way_out()? && self.is_before_money() {
+        if !self.in_hold()?
+            && self.is_before_money_elsewhere()
+            && self.way_out()?
+            && self.is_before_money()
+        {
             return self.go(&self.journey.deadline.go);
         }
         self.flow.data.overdue = true;
@@ -50,11 +60,13 @@ impl Run<'_> {
 
     fn waited_enough(&mut self, ask: &Ask) -> Result<(), Stop> {
         if !self.way_out()? {
-            return self.into_doubt(ask);
+            return self.go_in_doubt(ask);
         }
         let late = ask.late_word();
         for step in &ask.steps {
-            if let Some(call) = self.flow.data.calls.get_mut(step).filter(|call| call.outcome.is_none()) {
+            if let Some(call) =
+                self.flow.data.calls.get_mut(step).filter(|call| call.outcome.is_none())
+            {
                 call.outcome = Some(late.to_owned());
             }
         }
@@ -62,14 +74,17 @@ impl Run<'_> {
     }
 
     fn retry(&mut self, ask: &Ask) -> Result<(), Stop> {
-        let sending = |step: &StepName| self.flow.data.calls.get(step).is_some_and(|call| call.sending);
+        let sending =
+            |step: &StepName| self.flow.data.calls.get(step).is_some_and(|call| call.sending);
         if ask.steps.iter().any(sending) {
             // It was found to be on its way while this timer ran: it is asked about, never sent again blindly.
-            return self.into_doubt(ask);
+            return self.go_in_doubt(ask);
         }
         let words: Vec<&str> = ask.steps.iter().filter_map(|step| self.word(step)).collect();
         let Some(arm) = ask.arm(&words) else { return known() };
-        let concerned = |step: &&StepName| self.word(step).is_some_and(|word| arm.when.words().iter().any(|each| each == word));
+        let concerned = |step: &&StepName| {
+            self.word(step).is_some_and(|word| arm.when.words().iter().any(|each| each == word))
+        };
         let steps: Vec<StepName> = ask.steps.iter().filter(concerned).cloned().collect();
         self.ask_again(ask, &steps)
     }

@@ -35,7 +35,10 @@ const RESERVED: [&str; 5] = ["again", "remember", "refuse", "command", "remember
 const EVENT_FILLED: [&str; 4] = ["flow_id", "final", "occurred_at", "status"];
 
 /// The place and the problem as an error.
-pub(crate) fn mistake<T>(place: impl Into<String>, problem: impl Into<String>) -> Result<T, JourneyError> {
+pub(crate) fn mistake<T>(
+    place: impl Into<String>,
+    problem: impl Into<String>,
+) -> Result<T, JourneyError> {
     Err(JourneyError::Mistake { place: place.into(), problem: problem.into() })
 }
 
@@ -45,7 +48,8 @@ pub(crate) fn journey(
     contract: &Contract,
     overrides: &BTreeMap<String, String>,
 ) -> Result<Journey, JourneyError> {
-    let doc: JourneyDoc = serde_saphyr::from_str(yaml).map_err(|error| JourneyError::Unreadable(error.to_string()))?;
+    let doc: JourneyDoc = serde_saphyr::from_str(yaml)
+        .map_err(|error| JourneyError::Unreadable(error.to_string()))?;
     let (parameters, source) = parameters(&doc, yaml, overrides)?;
     let compiler = Compiler::new(&doc, contract, parameters)?;
     compiler.journey(source)
@@ -59,14 +63,20 @@ fn parameters(
 ) -> Result<(BTreeMap<String, Duration>, String), JourneyError> {
     let known: Vec<&str> = doc.parameters.iter().map(|(name, _)| name).collect();
     if let Some(unknown) = overrides.keys().find(|name| !known.contains(&name.as_str())) {
-        return mistake("parameters", format!("there is no parameter {unknown} to override; there are {}", known.join(", ")));
+        return mistake(
+            "parameters",
+            format!("there is no parameter {unknown} to override; there are {}", known.join(", ")),
+        );
     }
     let mut values = BTreeMap::new();
     let mut source = yaml.to_owned();
     for (name, given) in doc.parameters.iter() {
         let text = overrides.get(name).unwrap_or(&given.value);
         let Some(value) = duration::parse(text) else {
-            return mistake(format!("parameters.{name}"), format!("{text:?} is not a length of time; write 200ms, 10s, 15m, 48h or 5d"));
+            return mistake(
+                format!("parameters.{name}"),
+                format!("{text:?} is not a length of time; write 200ms, 10s, 15m, 48h or 5d"),
+            );
         };
         if text != &given.value {
             source = replace_on_line(&source, given.referenced.line(), &given.value, text);
@@ -84,7 +94,10 @@ impl<'a> Compiler<'a> {
     ) -> Result<Self, JourneyError> {
         let record = |place: &str, name: &str| {
             let found = Type::of_record(contract, name);
-            found.map_or_else(|| mistake(place, format!("there is no record {name} in the contract")), Ok)
+            found.map_or_else(
+                || mistake(place, format!("there is no record {name} in the contract")),
+                Ok,
+            )
         };
         let command = record("starts_with", &doc.starts_with)?;
         let event = record("event", &doc.event)?;
@@ -110,13 +123,18 @@ impl<'a> Compiler<'a> {
     fn journey(&self, source: String) -> Result<Journey, JourneyError> {
         let doc = self.doc;
         if self.scope.command.field(&doc.aggregate).is_none() {
-            return mistake("aggregate", format!("{} has no field {}", doc.starts_with, doc.aggregate));
+            return mistake(
+                "aggregate",
+                format!("{} has no field {}", doc.starts_with, doc.aggregate),
+            );
         }
         if !self.contract.topics().topics.contains_key(&doc.events) {
             return mistake("events", format!("there is no topic {} in topics.yaml", doc.events));
         }
         let commands = self.commands()?;
-        let Some((first, _)) = doc.states.0.first() else { return mistake("states", "a journey has at least one state") };
+        let Some((first, _)) = doc.states.0.first() else {
+            return mistake("states", "a journey has at least one state");
+        };
         let mut states = BTreeMap::new();
         let mut calls = BTreeMap::new();
         for (name, state) in doc.states.iter() {
@@ -130,7 +148,10 @@ impl<'a> Compiler<'a> {
             states.insert(StepName::from(name), state);
         }
         let discrepancy = Ordered(vec![("status".to_owned(), Value::from("discrepancy"))]);
-        self.event_fields("event (a contradiction is published as status discrepancy)", &discrepancy)?;
+        self.event_fields(
+            "event (a contradiction is published as status discrepancy)",
+            &discrepancy,
+        )?;
         Ok(Journey {
             name: JourneyName::from(doc.journey.as_str()),
             version: doc.version,
@@ -162,7 +183,10 @@ impl<'a> Compiler<'a> {
                 return mistake(place, format!("there is no record {record} in the contract"));
             };
             if kind.field(&self.doc.aggregate).is_none() {
-                return mistake(place, format!("{record} has no field {} to find its flow by", self.doc.aggregate));
+                return mistake(
+                    place,
+                    format!("{record} has no field {} to find its flow by", self.doc.aggregate),
+                );
             }
             Ok((name.to_owned(), RecordName::from(record.as_str())))
         };
@@ -177,7 +201,10 @@ impl<'a> Compiler<'a> {
                 return mistake(place, format!("{step} is not a state that calls a capability"));
             }
             if self.contract.capability(capability).is_none() {
-                return mistake(place, format!("there is no capability {capability} in the contract"));
+                return mistake(
+                    place,
+                    format!("there is no capability {capability} in the contract"),
+                );
             }
             Ok((step, capability.clone()))
         };
@@ -199,10 +226,16 @@ impl<'a> Compiler<'a> {
     fn check_invariant(&self, place: &str, invariant: &Invariant) -> Result<(), JourneyError> {
         let used = |capability: &str| {
             let found = self.steps.values().any(|step| step.name == capability);
-            if found { Ok(()) } else { mistake(place, format!("no state of the journey calls {capability}")) }
+            if found {
+                Ok(())
+            } else {
+                mistake(place, format!("no state of the journey calls {capability}"))
+            }
         };
         match invariant {
-            Invariant::NeverTwo { capability } | Invariant::NoEndInDoubt { capability } => used(capability),
+            Invariant::NeverTwo { capability } | Invariant::NoEndInDoubt { capability } => {
+                used(capability)
+            }
             Invariant::OnlyAfter { capability, conditions, .. } => {
                 used(capability)?;
                 for condition in conditions {
@@ -210,7 +243,11 @@ impl<'a> Compiler<'a> {
                     let words = self.words_of_capability(&condition.capability);
                     if let Some(word) = condition.words.iter().find(|word| !words.contains(*word)) {
                         let list: Vec<String> = words.into_iter().collect();
-                        let problem = format!("{} never is {word}; it is {}", condition.capability, list.join(", "));
+                        let problem = format!(
+                            "{} never is {word}; it is {}",
+                            condition.capability,
+                            list.join(", ")
+                        );
                         return mistake(place, problem);
                     }
                 }
@@ -234,13 +271,23 @@ impl<'a> Compiler<'a> {
             return Ok(StepName::from(name));
         }
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        mistake(place, format!("unknown target: there is no state or ending {name}; there are {}", names.join(", ")))
+        mistake(
+            place,
+            format!(
+                "unknown target: there is no state or ending {name}; there are {}",
+                names.join(", ")
+            ),
+        )
     }
 
     /// A length of time: a literal or a parameter's name.
     pub(crate) fn duration(&self, place: &str, text: &str) -> Result<Duration, JourneyError> {
         let found = self.parameters.get(text).copied().or_else(|| duration::parse(text));
-        let problem = || format!("{text:?} is neither a length of time (200ms, 10s, 15m, 48h, 5d) nor a parameter");
+        let problem = || {
+            format!(
+                "{text:?} is neither a length of time (200ms, 10s, 15m, 48h, 5d) nor a parameter"
+            )
+        };
         found.map_or_else(|| mistake(place, problem()), Ok)
     }
 
@@ -271,23 +318,38 @@ impl<'a> Compiler<'a> {
         for (name, value) in fields.iter() {
             let at = format!("{place}.{name}");
             let Some(field) = record.field(name) else {
-                return mistake(at, format!("{record} has no field {name}; it has {}", record.field_names()));
+                return mistake(
+                    at,
+                    format!("{record} has no field {name}; it has {}", record.field_names()),
+                );
             };
             filled.push((name.to_owned(), self.template(&at, value, &field.kind)?));
         }
         if let (Type::Record { fields: wanted, .. }, false) = (record, given.is_empty()) {
-            let is_missing = |name: &str| !given.contains(&name) && !filled.iter().any(|(have, _)| have == name);
-            if let Some(missing) = wanted.iter().find(|field| !field.has_default && is_missing(&field.name)) {
-                return mistake(place, format!("{record} needs the field {}; add it", missing.name));
+            let is_missing =
+                |name: &str| !given.contains(&name) && !filled.iter().any(|(have, _)| have == name);
+            if let Some(missing) =
+                wanted.iter().find(|field| !field.has_default && is_missing(&field.name))
+            {
+                return mistake(
+                    place,
+                    format!("{record} needs the field {}; add it", missing.name),
+                );
             }
         }
         Ok(filled)
     }
 
-    fn template(&self, place: &str, value: &Value, wanted: &Type) -> Result<Expression, JourneyError> {
+    fn template(
+        &self,
+        place: &str,
+        value: &Value,
+        wanted: &Type,
+    ) -> Result<Expression, JourneyError> {
         // A word with a dot or a bracket is an expression, so that a mistyped fact is not sent as text.
         if let Some(text) = value.as_str().filter(|text| text.contains(['.', '(', '='])) {
-            let (expression, found) = Expression::parse(text, &self.scope).or_else(|problem| mistake(place, problem))?;
+            let (expression, found) =
+                Expression::parse(text, &self.scope).or_else(|problem| mistake(place, problem))?;
             if wanted.accepts(&found) {
                 return Ok(expression);
             }
@@ -305,9 +367,14 @@ fn names(doc: &JourneyDoc) -> Result<BTreeSet<String>, JourneyError> {
     let mut names = BTreeSet::new();
     let states = doc.states.iter().map(|(name, _)| name);
     for name in states.chain(doc.endings.iter().map(|(name, _)| name)) {
-        let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        let plain = name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         if name.is_empty() || !plain || RESERVED.contains(&name) {
-            return mistake(format!("states.{name}"), "a name is made of a-z, 0-9 and _, and is not a word of the language");
+            return mistake(
+                format!("states.{name}"),
+                "a name is made of a-z, 0-9 and _, and is not a word of the language",
+            );
         }
         if !names.insert(name.to_owned()) {
             return mistake(format!("states.{name}"), "the name is used twice; rename one");
@@ -317,15 +384,19 @@ fn names(doc: &JourneyDoc) -> Result<BTreeSet<String>, JourneyError> {
 }
 
 /// Every step with its capability: `state`, or `state/branch`.
-fn steps<'a>(doc: &JourneyDoc, contract: &'a Contract) -> Result<BTreeMap<StepName, &'a Capability>, JourneyError> {
+fn steps<'a>(
+    doc: &JourneyDoc,
+    contract: &'a Contract,
+) -> Result<BTreeMap<StepName, &'a Capability>, JourneyError> {
     let mut steps = BTreeMap::new();
-    let mut add = |place: String, step: String, capability: &str| match contract.capability(capability) {
-        Some(found) => {
-            steps.insert(StepName::from(step), found);
-            Ok(())
-        }
-        None => mistake(place, format!("there is no capability {capability} in the contract")),
-    };
+    let mut add =
+        |place: String, step: String, capability: &str| match contract.capability(capability) {
+            Some(found) => {
+                steps.insert(StepName::from(step), found);
+                Ok(())
+            }
+            None => mistake(place, format!("there is no capability {capability} in the contract")),
+        };
     for (name, state) in doc.states.iter() {
         let place = format!("states.{name}");
         if let Some(capability) = called(doc, state) {
@@ -341,7 +412,8 @@ fn steps<'a>(doc: &JourneyDoc, contract: &'a Contract) -> Result<BTreeMap<StepNa
 /// The capability of a `call`, or of the compensation of the state named by `compensate`.
 fn called<'a>(doc: &'a JourneyDoc, state: &'a StateDoc) -> Option<&'a str> {
     let undone = state.compensate.as_ref();
-    let compensation = undone.and_then(|undone| doc.compensation.iter().find(|(step, _)| *step == undone.as_str()));
+    let compensation = undone
+        .and_then(|undone| doc.compensation.iter().find(|(step, _)| *step == undone.as_str()));
     state.call.as_deref().or(compensation.map(|(_, capability)| capability.as_str()))
 }
 
@@ -352,7 +424,8 @@ fn rulings(doc: &JourneyDoc) -> BTreeMap<String, BTreeSet<String>> {
         let about = state.about.as_ref().map(|about| about.step.as_str()).or(state.of.as_deref());
         let Some(about) = about else { continue };
         let arms = state.on.iter().flat_map(Ordered::iter).map(|(_, arm)| arm);
-        let decided = state.decide.iter().flat_map(|decide| [&decide.executed, &decide.not_executed]);
+        let decided =
+            state.decide.iter().flat_map(|decide| [&decide.executed, &decide.not_executed]);
         let words = arms.chain(decided).filter_map(|arm| arm.rules.clone());
         rulings.entry(about.to_owned()).or_default().extend(words);
     }

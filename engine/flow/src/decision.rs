@@ -1,7 +1,9 @@
 //! What goes into a step and what comes out of it. Effects are one closed enum: what is not in it, no journey can do.
 
 use serde_json::Value;
-use signalbox_schemas::{AttemptId, Effect as CallEffect, LaneId, Micros, RecordName, StepName, TenantKey, TopicName};
+use signalbox_schemas::{
+    AttemptId, Effect as CallEffect, LaneId, Micros, RecordName, StepName, TenantKey, TopicName,
+};
 use std::collections::BTreeSet;
 
 use crate::flow::Flow;

@@ -265,7 +265,8 @@ impl<'de> Deserialize<'de> for AboutDoc {
         deserializer.deserialize_any(WordOr {
             word: |step| Self { step, outcomes: Vec::new() },
             // A mapping with more or less than one step is noticed by the empty name.
-            long: |long: Ordered<Vec<String>>| match <[(String, Vec<String>); 1]>::try_from(long.0) {
+            long: |long: Ordered<Vec<String>>| match <[(String, Vec<String>); 1]>::try_from(long.0)
+            {
                 Ok([(step, outcomes)]) => Self { step, outcomes },
                 Err(_) => Self { step: String::new(), outcomes: Vec::new() },
             },

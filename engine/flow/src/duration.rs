@@ -29,7 +29,17 @@ mod tests {
             assert_eq!(parse(text), Some(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(parse("200ms"), Some(Duration::from_millis(200)));
-        for text in ["", "5", "d", "5 d", "-5d", "5w", "1.5h", "99999999999999999999d", "99999999999999999d"] {
+        for text in [
+            "",
+            "5",
+            "d",
+            "5 d",
+            "-5d",
+            "5w",
+            "1.5h",
+            "99999999999999999999d",
+            "99999999999999999d",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -3,7 +3,9 @@
 //! that is set may fire. Flows that differ only in what nothing depends on are one (`abstraction`).
 
 use serde_json::{Value, json};
-use signalbox_schemas::{AggregateId, AttemptId, LaneId, Micros, RecordName, StepName, Tenant, TenantKey};
+use signalbox_schemas::{
+    AggregateId, AttemptId, LaneId, Micros, RecordName, StepName, Tenant, TenantKey,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -122,7 +124,13 @@ impl Explorer<'_> {
         let mut script = Some(Script { answers: Vec::new(), used: 0 });
         while let Some(mut world) = script {
             let ctx = Context { now: Micros(0), key: &self.key, sending: &none };
-            let flow = fresh(self.journey, AggregateId::from("checked"), Tenant::from("checker"), &start, ctx);
+            let flow = fresh(
+                self.journey,
+                AggregateId::from("checked"),
+                Tenant::from("checker"),
+                &start,
+                ctx,
+            );
             match begin_in(self.journey, flow, ctx, &mut world) {
                 Ok(decision) => self.arrive(None, "start", true, decision),
                 Err(stop) => self.stopped(None, "start", stop),
@@ -145,7 +153,13 @@ impl Explorer<'_> {
     }
 
     /// Takes a move in every way; gives the writes that it wanted to abandon.
-    fn take(&mut self, from: usize, flow: &Flow, each: &Move, sending: &BTreeSet<AttemptId>) -> BTreeSet<AttemptId> {
+    fn take(
+        &mut self,
+        from: usize,
+        flow: &Flow,
+        each: &Move,
+        sending: &BTreeSet<AttemptId>,
+    ) -> BTreeSet<AttemptId> {
         let mut abandoned = BTreeSet::new();
         let mut script = Some(Script { answers: Vec::new(), used: 0 });
         let label = each.label(!sending.is_empty());
@@ -188,17 +202,20 @@ impl Explorer<'_> {
             }
         };
         // Nobody can count on an answer that comes too late to lead a flow to its end.
-        if let (Some(from), Some(reached_from)) = (from.filter(|_| counts), self.reached_from.get_mut(to)) {
-            if reached_from.last() != Some(&from) {
-                reached_from.push(from);
-            }
+        if let (Some(from), Some(reached_from)) =
+            (from.filter(|_| counts), self.reached_from.get_mut(to))
+            && reached_from.last() != Some(&from)
+        {
+            reached_from.push(from);
         }
     }
 
     fn stopped(&mut self, from: Option<usize>, label: &str, stop: Stop) {
         match stop {
             Stop::Refused(Refusal::Known | Refusal::NotPossibleNow { .. }) => {}
-            Stop::Refused(Refusal::Unresolvable { detail }) => self.find("broken", detail, from, label),
+            Stop::Refused(Refusal::Unresolvable { detail }) => {
+                self.find("broken", detail, from, label)
+            }
             Stop::Unsafe { rule, message } => self.find(rule, message, from, label),
         }
     }
@@ -206,18 +223,21 @@ impl Explorer<'_> {
     /// What must hold of a step whatever the journey says.
     fn judge(&mut self, from: usize, before: &Flow, each: &Move, label: &str, decision: &Decision) {
         let after = &decision.flow;
-        if self.is_hold(&before.state) && before.status == Status::Running && after.state != before.state {
-            if !each.leaves_hold(before) {
-                let message = format!(
-                    "{}: the hold is left without a release by two people; let {} be remembered instead",
-                    before.state,
-                    each.label(false)
-                );
-                self.find("hold left without release", message, Some(from), label);
-            }
+        if self.is_hold(&before.state)
+            && before.status == Status::Running
+            && after.state != before.state
+            && !each.leaves_hold(before)
+        {
+            let message = format!(
+                "{}: the hold is left without a release by two people; let {} be remembered instead",
+                before.state,
+                each.label(false)
+            );
+            self.find("hold left without release", message, Some(from), label);
         }
         let lasts = decision.effects.iter().filter(|effect| is_final(effect)).count();
-        let expected = usize::from(before.status == Status::Running && after.status == Status::Ended);
+        let expected =
+            usize::from(before.status == Status::Running && after.status == Status::Ended);
         if lasts != expected {
             let message = format!("{}: {lasts} final events instead of {expected}", after.state);
             self.find("one ending", message, Some(from), label);
@@ -225,12 +245,16 @@ impl Explorer<'_> {
     }
 
     fn is_hold(&self, state: &StepName) -> bool {
-        self.journey.state(state).and_then(|state| state.panel.as_ref()).is_some_and(|panel| panel.hold)
+        self.journey
+            .state(state)
+            .and_then(|state| state.panel.as_ref())
+            .is_some_and(|panel| panel.hold)
     }
 
     /// Everything that can happen to a flow, however late.
     fn moves(&self, flow: &Flow) -> Vec<Move> {
-        let mut moves: Vec<Move> = flow.data.timers.keys().map(|name| Move::Timer(name.clone())).collect();
+        let mut moves: Vec<Move> =
+            flow.data.timers.keys().map(|name| Move::Timer(name.clone())).collect();
         let listened = match self.journey.state(&flow.state).map(|state| &state.kind) {
             Some(Kind::Wait(wait)) => wait.answers_of.as_ref(),
             _ => None,
@@ -239,7 +263,8 @@ impl Explorer<'_> {
             let Some(definition) = self.journey.calls.get(step) else { continue };
             for group in (1..=call.group).rev() {
                 let attempt = self.abstraction.attempt(flow, step, group);
-                let late = group < call.group || definition.state != flow.state && listened != Some(step);
+                let late =
+                    group < call.group || definition.state != flow.state && listened != Some(step);
                 moves.extend(definition.outcomes.iter().map(|word| Move::Outcome {
                     attempt,
                     capability: definition.capability.clone(),
@@ -251,10 +276,12 @@ impl Explorer<'_> {
         if flow.status == Status::Ended {
             return moves;
         }
-        moves.extend(self.journey.commands.iter().map(|(name, record)| Move::Command {
-            record: record.clone(),
-            name: name.clone(),
-        }));
+        moves.extend(
+            self.journey
+                .commands
+                .iter()
+                .map(|(name, record)| Move::Command { record: record.clone(), name: name.clone() }),
+        );
         let panel = self.journey.state(&flow.state).and_then(|state| state.panel.as_ref());
         for decision in panel.iter().flat_map(|panel| panel.arms.keys()) {
             let first = flow.data.votes.first().map(|vote| vote.actor.clone());
@@ -289,13 +316,18 @@ impl Explorer<'_> {
     fn unreachable(&mut self) {
         for name in self.journey.states.keys().filter(|name| !self.visited.contains(*name)) {
             let message = format!("{name}: no way leads to it; lead one there or remove it");
-            self.findings.push(Finding { rule: "unreachable", message, path: vec![name.to_string()] });
+            self.findings.push(Finding {
+                rule: "unreachable",
+                message,
+                path: vec![name.to_string()],
+            });
         }
     }
 
     /// Situations from which no ending can be reached.
     fn dead_ends(&mut self) {
-        let ended = |(index, node): (usize, &Node)| (node.flow.status == Status::Ended).then_some(index);
+        let ended =
+            |(index, node): (usize, &Node)| (node.flow.status == Status::Ended).then_some(index);
         let mut open: Vec<usize> = self.nodes.iter().enumerate().filter_map(ended).collect();
         let mut finds_end: BTreeSet<usize> = open.iter().copied().collect();
         while let Some(node) = open.pop() {
@@ -306,7 +338,9 @@ impl Explorer<'_> {
             }
         }
         let mut dead: BTreeMap<StepName, usize> = BTreeMap::new();
-        for (index, node) in self.nodes.iter().enumerate().filter(|(index, _)| !finds_end.contains(index)) {
+        for (index, node) in
+            self.nodes.iter().enumerate().filter(|(index, _)| !finds_end.contains(index))
+        {
             dead.entry(node.flow.state.clone()).or_insert(index);
         }
         // Where exploration stopped at another finding, the way to the end may only be unseen.
@@ -314,7 +348,8 @@ impl Explorer<'_> {
             return;
         }
         for (state, index) in dead {
-            let message = format!("{state}: no ending can be reached from it any more; add a way out");
+            let message =
+                format!("{state}: no ending can be reached from it any more; add a way out");
             let path = self.path_to(index);
             self.findings.push(Finding { rule: "dead end", message, path });
         }
@@ -322,7 +357,13 @@ impl Explorer<'_> {
 }
 
 impl Move {
-    fn step(&self, journey: &Journey, flow: &Flow, ctx: Context<'_>, world: &mut dyn World) -> Result<Decision, Stop> {
+    fn step(
+        &self,
+        journey: &Journey,
+        flow: &Flow,
+        ctx: Context<'_>,
+        world: &mut dyn World,
+    ) -> Result<Decision, Stop> {
         match self {
             Self::Timer(name) => step_in(journey, flow, Input::Timer { name }, ctx, world),
             Self::Outcome { attempt, capability, word, .. } => {
@@ -336,9 +377,14 @@ impl Move {
             }
             Self::Decision { decision, actor } => {
                 let record = RecordName::from("signalbox.review.ReviewDecision");
-                let value =
-                    json!({ "journey": journey.name(), "step": flow.state, "decision": decision, "actor": actor });
-                step_in(journey, flow, Input::Command { record: &record, value: &value }, ctx, world)
+                let value = json!({ "journey": journey.name(), "step": flow.state, "decision": decision, "actor": actor });
+                step_in(
+                    journey,
+                    flow,
+                    Input::Command { record: &record, value: &value },
+                    ctx,
+                    world,
+                )
             }
         }
     }
@@ -351,7 +397,9 @@ impl Move {
         let late = if too_late { ", and the write may already be sent" } else { "" };
         match self {
             Self::Timer(name) => format!("timer {name}{late}"),
-            Self::Outcome { capability, word, late: true, .. } => format!("{capability} answers {word}, late{late}"),
+            Self::Outcome { capability, word, late: true, .. } => {
+                format!("{capability} answers {word}, late{late}")
+            }
             Self::Outcome { capability, word, .. } => format!("{capability} answers {word}{late}"),
             Self::Command { name, .. } => format!("command {name}{late}"),
             Self::Decision { decision, .. } => format!("people decide {decision}"),
@@ -362,7 +410,8 @@ impl Move {
     fn leaves_hold(&self, before: &Flow) -> bool {
         match self {
             Self::Decision { decision, actor } if decision == "release" => {
-                let mut people: BTreeSet<&str> = before.data.votes.iter().map(|vote| vote.actor.as_str()).collect();
+                let mut people: BTreeSet<&str> =
+                    before.data.votes.iter().map(|vote| vote.actor.as_str()).collect();
                 people.insert(actor);
                 people.len() >= 2
             }
@@ -375,6 +424,9 @@ impl Move {
 fn is_final(effect: &Effect) -> bool {
     match effect {
         Effect::Publish { value, .. } => value.get("final") == Some(&Value::Bool(true)),
-        Effect::Ask { .. } | Effect::Abandon { .. } | Effect::SetTimer { .. } | Effect::CancelTimer { .. } => false,
+        Effect::Ask { .. }
+        | Effect::Abandon { .. }
+        | Effect::SetTimer { .. }
+        | Effect::CancelTimer { .. } => false,
     }
 }

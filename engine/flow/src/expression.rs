@@ -121,7 +121,9 @@ impl Expression {
         match self {
             Self::Literal(value) => Some(Cow::Borrowed(value)),
             Self::Fact(fact) => fact.value(facts),
-            Self::Apply(function, argument) => argument.value(facts).map(|value| Cow::Owned(function.apply(&value))),
+            Self::Apply(function, argument) => {
+                argument.value(facts).map(|value| Cow::Owned(function.apply(&value)))
+            }
             Self::Not(_) | Self::And(..) | Self::Or(..) | Self::Compare(..) | Self::In(..) => {
                 self.holds(facts).map(|holds| Cow::Owned(Value::Bool(holds)))
             }
@@ -158,7 +160,9 @@ impl Expression {
             Self::Literal(value) => value.as_str().into_iter().collect(),
             Self::Fact(_) => Vec::new(),
             Self::Apply(_, inner) | Self::Not(inner) => inner.words(),
-            Self::In(inner, list) => inner.words().into_iter().chain(list.iter().filter_map(Value::as_str)).collect(),
+            Self::In(inner, list) => {
+                inner.words().into_iter().chain(list.iter().filter_map(Value::as_str)).collect()
+            }
             Self::And(left, right) | Self::Or(left, right) | Self::Compare(_, left, right) => {
                 left.words().into_iter().chain(right.words()).collect()
             }
@@ -173,12 +177,16 @@ impl Fact {
                 let found = path.iter().try_fold(facts.command?, |value, field| value.get(field));
                 Some(found.map_or(Cow::Owned(Value::Null), Cow::Borrowed))
             }
-            Self::Remembered(name) => {
-                Some(Cow::Owned(Value::Bool(facts.data.remembered.get(name).copied().unwrap_or(false))))
-            }
+            Self::Remembered(name) => Some(Cow::Owned(Value::Bool(
+                facts.data.remembered.get(name).copied().unwrap_or(false),
+            ))),
             Self::Call(step, fact) => {
-                let Some(call) = facts.data.calls.get(step) else { return Some(Cow::Owned(Value::Null)) };
-                let text = |text: Option<&String>| text.map_or(Value::Null, |text| Value::String(text.clone()));
+                let Some(call) = facts.data.calls.get(step) else {
+                    return Some(Cow::Owned(Value::Null));
+                };
+                let text = |text: Option<&String>| {
+                    text.map_or(Value::Null, |text| Value::String(text.clone()))
+                };
                 Some(Cow::Owned(match fact {
                     CallFact::Outcome => text(call.ruling.as_ref().or(call.outcome.as_ref())),
                     CallFact::Reason => text(call.reason.as_ref()),
@@ -208,7 +216,10 @@ impl Comparison {
         let ordered = match (left, right) {
             (Value::Number(left), Value::Number(right)) => match (left.as_i64(), right.as_i64()) {
                 (Some(left), Some(right)) => Some(left.cmp(&right)),
-                _ => left.as_f64().zip(right.as_f64()).and_then(|(left, right)| left.partial_cmp(&right)),
+                _ => left
+                    .as_f64()
+                    .zip(right.as_f64())
+                    .and_then(|(left, right)| left.partial_cmp(&right)),
             },
             (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
             _ => None,
@@ -229,13 +240,11 @@ fn compile(ast: &Ast, scope: &Scope) -> Result<(Expression, Type), String> {
         Ast::Literal(literal) => constant(literal),
         Ast::Ident(_) | Ast::Select(_) => fact(&path_of(ast)?, scope),
         Ast::Call(call) => compile_call(call, scope),
-        Ast::Unspecified
-        | Ast::Comprehension(_)
-        | Ast::List(_)
-        | Ast::Map(_)
-        | Ast::Struct(_) => Err("only facts, constants, comparisons, `in`, `!`, `&&`, `||` and the journey \
+        Ast::Unspecified | Ast::Comprehension(_) | Ast::List(_) | Ast::Map(_) | Ast::Struct(_) => {
+            Err("only facts, constants, comparisons, `in`, `!`, `&&`, `||` and the journey \
                                  language's functions may be used"
-            .to_owned()),
+                .to_owned())
+        }
     }
 }
 
@@ -271,7 +280,11 @@ fn fact(path: &[String], scope: &Scope) -> Result<(Expression, Type), String> {
             let mut nullable = false;
             for name in rest {
                 let field = kind.field(name).ok_or_else(|| {
-                    format!("there is no field {name} in {}; it has {}", kind.strict(), kind.field_names())
+                    format!(
+                        "there is no field {name} in {}; it has {}",
+                        kind.strict(),
+                        kind.field_names()
+                    )
                 })?;
                 nullable |= matches!(kind, Type::Optional(_));
                 kind = &field.kind;
@@ -285,7 +298,10 @@ fn fact(path: &[String], scope: &Scope) -> Result<(Expression, Type), String> {
         }
         [root, name] if root == "remembered" => {
             if !scope.commands.contains(name) {
-                return Err(format!("no command is called {name}; commands are {}", scope.commands.join(", ")));
+                return Err(format!(
+                    "no command is called {name}; commands are {}",
+                    scope.commands.join(", ")
+                ));
             }
             Ok((Expression::Fact(Fact::Remembered(name.clone())), Type::Bool))
         }
@@ -299,11 +315,18 @@ fn fact(path: &[String], scope: &Scope) -> Result<(Expression, Type), String> {
                 "reason" => (CallFact::Reason, Type::Optional(Box::new(Type::Text))),
                 "problems" => (CallFact::Problems, Type::List(Box::new(scope.problem.clone()))),
                 "attempt" => (CallFact::Attempt, Type::Uuid),
-                other => return Err(format!("{step} has no {other}; it has outcome, reason, problems, attempt")),
+                other => {
+                    return Err(format!(
+                        "{step} has no {other}; it has outcome, reason, problems, attempt"
+                    ));
+                }
             };
             Ok((Expression::Fact(Fact::Call(step, fact)), kind))
         }
-        _ => Err(format!("{} is not a fact; facts begin with command., remembered. or a state's name", path.join("."))),
+        _ => Err(format!(
+            "{} is not a fact; facts begin with command., remembered. or a state's name",
+            path.join(".")
+        )),
     }
 }
 
@@ -353,19 +376,31 @@ fn comparison(name: &str) -> Option<Comparison> {
     }
 }
 
-fn compare(how: Comparison, left: &Ast, right: &Ast, scope: &Scope) -> Result<(Expression, Type), String> {
+fn compare(
+    how: Comparison,
+    left: &Ast,
+    right: &Ast,
+    scope: &Scope,
+) -> Result<(Expression, Type), String> {
     let (left, left_type) = compile(left, scope)?;
     let (right, right_type) = compile(right, scope)?;
     comparable(&left, &left_type, &right, &right_type)?;
     let equality = matches!(how, Comparison::Equal | Comparison::NotEqual);
-    if !equality && !matches!(left_type.strict(), Type::Int | Type::Float | Type::Instant | Type::Date) {
+    if !equality
+        && !matches!(left_type.strict(), Type::Int | Type::Float | Type::Instant | Type::Date)
+    {
         return Err(format!("only numbers and times have an order, not {left_type}"));
     }
     Ok((Expression::Compare(how, Box::new(left), Box::new(right)), Type::Bool))
 }
 
 /// Refuses comparing what can never be equal: other types, or a word that the enum does not have.
-fn comparable(left: &Expression, left_type: &Type, right: &Expression, right_type: &Type) -> Result<(), String> {
+fn comparable(
+    left: &Expression,
+    left_type: &Type,
+    right: &Expression,
+    right_type: &Type,
+) -> Result<(), String> {
     for (wanted, literal) in [(left_type, right), (right_type, left)] {
         if let (Type::Enum { .. }, Expression::Literal(word)) = (wanted.strict(), literal) {
             return wanted.refuses_literal(word).map_or(Ok(()), Err);
@@ -373,7 +408,10 @@ fn comparable(left: &Expression, left_type: &Type, right: &Expression, right_typ
     }
     let number = |kind: &Type| matches!(kind, Type::Int | Type::Float | Type::Instant | Type::Date);
     let (one, other) = (left_type.strict(), right_type.strict());
-    let null = matches!((left_type, right_type), (Type::Null, Type::Optional(_)) | (Type::Optional(_), Type::Null));
+    let null = matches!(
+        (left_type, right_type),
+        (Type::Null, Type::Optional(_)) | (Type::Optional(_), Type::Null)
+    );
     if null || one == other || (number(one) && number(other)) {
         return Ok(());
     }

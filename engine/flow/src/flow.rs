@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use signalbox_schemas::{AggregateId, AttemptId, FlowId, JourneyName, LaneId, Micros, StepName, Tenant};
+use signalbox_schemas::{
+    AggregateId, AttemptId, FlowId, JourneyName, LaneId, Micros, StepName, Tenant,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

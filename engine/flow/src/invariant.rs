@@ -59,18 +59,29 @@ impl Invariant {
             [capability, "only", "after", rest @ ..] => {
                 let rest = rest.join(" ");
                 let conditions = rest.split(" and ").map(condition).collect::<Option<Vec<_>>>();
-                let conditions = conditions.ok_or_else(|| format!("`{text}` is not an invariant; {GRAMMAR}"))?;
-                Ok(Self::OnlyAfter { text: text.to_owned(), capability: (*capability).to_owned(), conditions })
+                let conditions =
+                    conditions.ok_or_else(|| format!("`{text}` is not an invariant; {GRAMMAR}"))?;
+                Ok(Self::OnlyAfter {
+                    text: text.to_owned(),
+                    capability: (*capability).to_owned(),
+                    conditions,
+                })
             }
             _ => Err(format!("`{text}` is not an invariant; {GRAMMAR}")),
         }
     }
 
     /// Why `capability` must not be called with what the flow knows now.
-    pub(crate) fn forbids(&self, journey: &Journey, data: &FlowData, capability: &str) -> Option<String> {
+    pub(crate) fn forbids(
+        &self,
+        journey: &Journey,
+        data: &FlowData,
+        capability: &str,
+    ) -> Option<String> {
         match self {
             Self::OnlyAfter { text, capability: guarded, conditions } if guarded == capability => {
-                let broken = conditions.iter().find_map(|condition| condition.broken(journey, data))?;
+                let broken =
+                    conditions.iter().find_map(|condition| condition.broken(journey, data))?;
                 Some(format!("{capability} is called, but {broken}; the invariant is: {text}"))
             }
             Self::OnlyAfter { .. } | Self::NeverTwo { .. } | Self::NoEndInDoubt { .. } => None,
@@ -82,8 +93,11 @@ impl Condition {
     fn broken(&self, journey: &Journey, data: &FlowData) -> Option<String> {
         let steps = journey.calls.iter().filter(|(_, call)| call.capability == self.capability);
         let word = |step: &StepName| data.calls.get(step).and_then(|call| call.word());
-        let satisfied = |step: &StepName| word(step).is_some_and(|word| self.words.iter().any(|each| each == word));
-        let bad: Vec<&StepName> = steps.map(|(step, _)| step).filter(|step| !satisfied(step)).collect();
+        let satisfied = |step: &StepName| {
+            word(step).is_some_and(|word| self.words.iter().any(|each| each == word))
+        };
+        let bad: Vec<&StepName> =
+            steps.map(|(step, _)| step).filter(|step| !satisfied(step)).collect();
         let all = journey.calls.values().filter(|call| call.capability == self.capability).count();
         let holds = if self.every { bad.is_empty() && all > 0 } else { bad.len() < all };
         if holds {
@@ -100,14 +114,18 @@ impl Condition {
 
 /// Why a write must not be called: another of its capability may be under way, or has happened.
 pub(crate) fn second_write(journey: &Journey, data: &FlowData, capability: &str) -> Option<String> {
-    let same = |step: &StepName| journey.calls.get(step).is_some_and(|call| call.capability == capability);
-    let other = journey.writes(data).find(|(step, status)| same(step) && *status != WriteStatus::NotExecuted);
+    let same =
+        |step: &StepName| journey.calls.get(step).is_some_and(|call| call.capability == capability);
+    let other = journey
+        .writes(data)
+        .find(|(step, status)| same(step) && *status != WriteStatus::NotExecuted);
     other.map(|(step, status)| {
         let what = match status {
             WriteStatus::Executed => "has happened",
-            WriteStatus::Planned | WriteStatus::Sending | WriteStatus::InDoubt | WriteStatus::NotExecuted => {
-                "may still be in flight"
-            }
+            WriteStatus::Planned
+            | WriteStatus::Sending
+            | WriteStatus::InDoubt
+            | WriteStatus::NotExecuted => "may still be in flight",
         };
         format!("{capability} is called while the one of {step} {what}; two would be paid twice")
     })
@@ -132,8 +150,14 @@ fn condition(text: &str) -> Option<Condition> {
         None => text.split_once(" = ")?,
     };
     let words: Vec<String> = words.split(',').map(|word| word.trim().to_owned()).collect();
-    let is_word = |word: &String| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    words.iter().all(is_word).then(|| Condition { every, capability: capability.trim().to_owned(), words })
+    let is_word = |word: &String| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    words.iter().all(is_word).then(|| Condition {
+        every,
+        capability: capability.trim().to_owned(),
+        words,
+    })
 }
 
 #[cfg(test)]
@@ -143,19 +167,42 @@ mod tests {
 
     #[test]
     fn invariants_are_sentences() {
-        let text = "payout.send only after kyc.check in [pass, approved] and every aml.screen = clear";
+        let text =
+            "payout.send only after kyc.check in [pass, approved] and every aml.screen = clear";
         let parsed = Invariant::parse(text).unwrap();
         let condition = |every, capability: &str, words: &[&str]| Condition {
             every,
             capability: capability.to_owned(),
             words: words.iter().map(|word| (*word).to_owned()).collect(),
         };
-        let conditions = vec![condition(false, "kyc.check", &["pass", "approved"]), condition(true, "aml.screen", &["clear"])];
+        let conditions = vec![
+            condition(false, "kyc.check", &["pass", "approved"]),
+            condition(true, "aml.screen", &["clear"]),
+        ];
         let capability = "payout.send".to_owned();
-        assert_eq!(parsed, Invariant::OnlyAfter { text: text.to_owned(), capability: capability.clone(), conditions });
-        assert_eq!(Invariant::parse("never two payout.send in flight"), Ok(Invariant::NeverTwo { capability: capability.clone() }));
-        assert_eq!(Invariant::parse("no end while payout.send is in_doubt"), Ok(Invariant::NoEndInDoubt { capability }));
-        for nonsense in ["", "be careful", "payout.send only after", "payout.send only after kyc.check", "x only after y in [a"] {
+        assert_eq!(
+            parsed,
+            Invariant::OnlyAfter {
+                text: text.to_owned(),
+                capability: capability.clone(),
+                conditions
+            }
+        );
+        assert_eq!(
+            Invariant::parse("never two payout.send in flight"),
+            Ok(Invariant::NeverTwo { capability: capability.clone() })
+        );
+        assert_eq!(
+            Invariant::parse("no end while payout.send is in_doubt"),
+            Ok(Invariant::NoEndInDoubt { capability })
+        );
+        for nonsense in [
+            "",
+            "be careful",
+            "payout.send only after",
+            "payout.send only after kyc.check",
+            "x only after y in [a",
+        ] {
             assert!(Invariant::parse(nonsense).unwrap_err().contains("only after"), "{nonsense}");
         }
     }

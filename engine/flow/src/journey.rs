@@ -73,10 +73,7 @@ pub(crate) enum Kind {
     /// Asks capabilities and waits for every answer.
     Ask(Ask),
     /// Goes on by the first guard that holds.
-    Choose {
-        branches: Vec<(Expression, StepName)>,
-        otherwise: StepName,
-    },
+    Choose { branches: Vec<(Expression, StepName)>, otherwise: StepName },
     /// Waits for people.
     Review,
     /// Waits for a time.
@@ -229,7 +226,11 @@ pub(crate) enum WriteStatus {
 
 impl Journey {
     /// Reads a journey. `overrides` replace values of `parameters`.
-    pub fn parse(yaml: &str, contract: &Contract, overrides: &BTreeMap<String, String>) -> Result<Self, JourneyError> {
+    pub fn parse(
+        yaml: &str,
+        contract: &Contract,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<Self, JourneyError> {
         compile::journey(yaml, contract, overrides)
     }
 
@@ -293,7 +294,10 @@ impl Journey {
     }
 
     /// Writes that were called, with what is known about them.
-    pub(crate) fn writes<'a>(&'a self, data: &'a FlowData) -> impl Iterator<Item = (&'a StepName, WriteStatus)> {
+    pub(crate) fn writes<'a>(
+        &'a self,
+        data: &'a FlowData,
+    ) -> impl Iterator<Item = (&'a StepName, WriteStatus)> {
         data.calls.iter().filter_map(|(step, state)| match self.calls.get(step)?.effect {
             Effect::Write => Some((step, self.write_status(step, state))),
             Effect::Read => None,
@@ -350,7 +354,11 @@ impl State {
         let decided = self.panel.iter().flat_map(|panel| panel.arms.values());
         let asked = match &self.kind {
             Kind::Ask(ask) => ask.arms.iter().map(|arm| &arm.action).collect(),
-            Kind::Choose { .. } | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => Vec::new(),
+            Kind::Choose { .. }
+            | Kind::Review
+            | Kind::Wait(_)
+            | Kind::Emit { .. }
+            | Kind::End { .. } => Vec::new(),
         };
         decided.chain(asked).filter_map(|action| action.rules.as_ref()).collect()
     }

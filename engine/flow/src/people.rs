@@ -24,10 +24,16 @@ impl Run<'_> {
             return unresolvable(format!("journey {} does not take {record}", self.journey.name()));
         };
         if self.flow.status == Status::Ended {
-            return not_now(format!("the flow has ended as {}; nothing can be changed any more", self.flow.state));
+            return not_now(format!(
+                "the flow has ended as {}; nothing can be changed any more",
+                self.flow.state
+            ));
         }
         match self.here()?.on_command.get(name) {
-            None => not_now(format!("{name} is not possible in {}; wait for the next event", self.flow.state)),
+            None => not_now(format!(
+                "{name} is not possible in {}; wait for the next event",
+                self.flow.state
+            )),
             Some(Interrupt::Remember) => self.remember(name),
             Some(Interrupt::Go { target, too_late_remember }) => {
                 if self.way_out()? {
@@ -49,16 +55,22 @@ impl Run<'_> {
     }
 
     fn decide(&mut self, value: &Value) -> Result<(), Stop> {
-        let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().trim();
+        let text =
+            |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().trim();
         let (decision, actor) = (text("decision"), text("actor"));
         let state = self.flow.state.clone();
         if self.flow.status == Status::Ended || text("step") != state.as_str() {
-            return not_now(format!("{} is not waiting for a decision; the flow is in {state}", text("step")));
+            return not_now(format!(
+                "{} is not waiting for a decision; the flow is in {state}",
+                text("step")
+            ));
         }
         if text("journey") != self.journey.name().as_str() {
             return not_now(format!("the flow runs the journey {}", self.journey.name()));
         }
-        let Some(panel) = &self.here()?.panel else { return not_now(format!("{state} takes no decisions")) };
+        let Some(panel) = &self.here()?.panel else {
+            return not_now(format!("{state} takes no decisions"));
+        };
         let Some(action) = panel.arms.get(decision) else {
             let possible: Vec<&str> = panel.arms.keys().map(String::as_str).collect();
             return not_now(format!("{state} takes {}, not {decision}", possible.join(", ")));
@@ -71,10 +83,15 @@ impl Run<'_> {
         if voted && needed > 1 {
             return not_now(format!("{actor} has decided already; another person must agree"));
         }
-        let vote = Vote { actor: actor.to_owned(), decision: decision.to_owned(), reason: text("reason").to_owned() };
+        let vote = Vote {
+            actor: actor.to_owned(),
+            decision: decision.to_owned(),
+            reason: text("reason").to_owned(),
+        };
         self.flow.data.votes.push(vote);
         let agreeing = self.flow.data.votes.iter().filter(|vote| vote.decision == decision);
-        let people: BTreeSet<String> = agreeing.map(|vote| vote.actor.trim().to_lowercase()).collect();
+        let people: BTreeSet<String> =
+            agreeing.map(|vote| vote.actor.trim().to_lowercase()).collect();
         if people.len() < needed {
             self.flow.data.task_open = true;
             return self.publish_task("confirmed");

@@ -2,7 +2,9 @@
 //! It does not judge inputs; `answers`, `people` and `clock` do, and call it.
 
 use serde_json::{Map, Value, json};
-use signalbox_schemas::{Attempt, AttemptId, Effect as CallEffect, RecordName, StepName, TopicName};
+use signalbox_schemas::{
+    Attempt, AttemptId, Effect as CallEffect, RecordName, StepName, TopicName,
+};
 use std::time::Duration;
 
 use crate::decision::{Context, Effect};
@@ -43,7 +45,12 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(crate) fn new(journey: &'a Journey, flow: Flow, ctx: Context<'a>, world: &'a mut dyn World) -> Self {
+    pub(crate) fn new(
+        journey: &'a Journey,
+        flow: Flow,
+        ctx: Context<'a>,
+        world: &'a mut dyn World,
+    ) -> Self {
         Self { journey, ctx, world, flow, effects: Vec::new(), path: Vec::new(), hint: None }
     }
 
@@ -60,13 +67,19 @@ impl<'a> Run<'a> {
 
     fn at(&self, name: &StepName) -> Result<&'a State, Stop> {
         let found = self.journey.state(name);
-        found.map_or_else(|| unresolvable(format!("journey {} has no state {name}", self.journey.name())), Ok)
+        found.map_or_else(
+            || unresolvable(format!("journey {} has no state {name}", self.journey.name())),
+            Ok,
+        )
     }
 
     /// A step's definition.
     pub(crate) fn definition(&self, step: &StepName) -> Result<&'a Call, Stop> {
         let found = self.journey.calls.get(step);
-        found.map_or_else(|| unresolvable(format!("journey {} has no step {step}", self.journey.name())), Ok)
+        found.map_or_else(
+            || unresolvable(format!("journey {} has no step {step}", self.journey.name())),
+            Ok,
+        )
     }
 
     /// Whether the state is a compliance hold.
@@ -95,9 +108,11 @@ impl<'a> Run<'a> {
                 self.start_waiting(ask);
                 self.judge(ask)
             }
-            Kind::Choose { .. } | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => {
-                unresolvable(format!("{target} has no answers to join"))
-            }
+            Kind::Choose { .. }
+            | Kind::Review
+            | Kind::Wait(_)
+            | Kind::Emit { .. }
+            | Kind::End { .. } => unresolvable(format!("{target} has no answers to join")),
         }
     }
 
@@ -133,17 +148,24 @@ impl<'a> Run<'a> {
                 self.watch(state);
             }
         }
-        not_safe("circle", format!("{} goes round without ever waiting; let a state of it wait", self.flow.state))
+        not_safe(
+            "circle",
+            format!("{} goes round without ever waiting; let a state of it wait", self.flow.state),
+        )
     }
 
     /// Where a flow goes instead of a state: what was remembered while it could not be obeyed is obeyed now.
     fn diversion(&mut self, target: &StepName) -> Result<Option<StepName>, Stop> {
         let state = self.at(target)?;
-        if matches!(state.kind, Kind::Choose { .. } | Kind::Emit { .. } | Kind::End { .. }) || is_hold(state) {
+        if matches!(state.kind, Kind::Choose { .. } | Kind::Emit { .. } | Kind::End { .. })
+            || is_hold(state)
+        {
             return Ok(None);
         }
         let remembered = state.on_command.iter().find_map(|(name, interrupt)| match interrupt {
-            Interrupt::Go { target, .. } if self.flow.data.remembered.contains_key(name) => Some((name, target)),
+            Interrupt::Go { target, .. } if self.flow.data.remembered.contains_key(name) => {
+                Some((name, target))
+            }
             Interrupt::Go { .. } | Interrupt::Remember => None,
         });
         if let Some((name, other)) = remembered {
@@ -170,7 +192,8 @@ impl<'a> Run<'a> {
 
     /// The same for writes of other states than the present one.
     pub(crate) fn is_before_money_elsewhere(&self) -> bool {
-        let here = |step: &StepName| step.as_str().split('/').next() == Some(self.flow.state.as_str());
+        let here =
+            |step: &StepName| step.as_str().split('/').next() == Some(self.flow.state.as_str());
         let mut elsewhere = self.journey.writes(&self.flow.data).filter(|(step, _)| !here(step));
         elsewhere.all(|(_, status)| status == WriteStatus::NotExecuted)
     }
@@ -205,7 +228,9 @@ impl<'a> Run<'a> {
 
     fn start_wait(&mut self, wait: &Wait) -> Option<StepName> {
         let visits = self.flow.data.rounds.get(&self.flow.state).copied().unwrap_or(0);
-        if let Some((_, then)) = wait.at_most.as_ref().filter(|(times, _)| self.world.exhausted(visits, *times)) {
+        if let Some((_, then)) =
+            wait.at_most.as_ref().filter(|(times, _)| self.world.exhausted(visits, *times))
+        {
             return Some(then.clone());
         }
         self.flow.data.rounds.insert(self.flow.state.clone(), visits.saturating_add(1));
@@ -213,7 +238,11 @@ impl<'a> Run<'a> {
         None
     }
 
-    fn emit(&mut self, fields: &[(String, Expression)], go: &StepName) -> Result<Option<StepName>, Stop> {
+    fn emit(
+        &mut self,
+        fields: &[(String, Expression)],
+        go: &StepName,
+    ) -> Result<Option<StepName>, Stop> {
         self.publish_event(fields, false);
         Ok(Some(go.clone()))
     }
@@ -247,8 +276,11 @@ impl<'a> Run<'a> {
         let call = self.definition(step)?;
         let previous = self.flow.data.calls.get(step);
         let resend = call.effect == CallEffect::Write
-            && previous.is_some_and(|previous| self.journey.write_status(step, previous) == WriteStatus::Planned);
-        let group = previous.map_or(0, |previous| previous.group).saturating_add(u32::from(!resend));
+            && previous.is_some_and(|previous| {
+                self.journey.write_status(step, previous) == WriteStatus::Planned
+            });
+        let group =
+            previous.map_or(0, |previous| previous.group).saturating_add(u32::from(!resend));
         let reported = previous.map(|previous| previous.reported.clone()).unwrap_or_default();
         self.refuse_unsafe_call(step, call, resend)?;
         let named = Attempt { flow: self.flow.id, step: step.clone(), group };
@@ -283,14 +315,19 @@ impl<'a> Run<'a> {
     /// The checker proves that this never happens; a running flow asks again before each call all the same.
     fn refuse_unsafe_call(&self, step: &StepName, call: &Call, resend: bool) -> Result<(), Stop> {
         let data = &self.flow.data;
-        let broken = self.journey.invariants.iter().find_map(|rule| rule.forbids(self.journey, data, &call.capability));
+        let broken = self
+            .journey
+            .invariants
+            .iter()
+            .find_map(|rule| rule.forbids(self.journey, data, &call.capability));
         if let Some(problem) = broken {
             return not_safe("invariant", format!("{step}: {problem}"));
         }
-        if call.effect == CallEffect::Write && !resend {
-            if let Some(problem) = second_write(self.journey, data, &call.capability) {
-                return not_safe("two in flight", format!("{step}: {problem}"));
-            }
+        if call.effect == CallEffect::Write
+            && !resend
+            && let Some(problem) = second_write(self.journey, data, &call.capability)
+        {
+            return not_safe("two in flight", format!("{step}: {problem}"));
         }
         Ok(())
     }
@@ -300,7 +337,10 @@ impl<'a> Run<'a> {
             None => Ok(None),
             Some(subject) => match self.flow.data.calls.get(subject) {
                 Some(asked) => Ok(Some(asked.attempt)),
-                None => not_safe("no subject", format!("{step} asks about {subject}, which was never called")),
+                None => not_safe(
+                    "no subject",
+                    format!("{step} asks about {subject}, which was never called"),
+                ),
             },
         }
     }
@@ -313,6 +353,9 @@ impl<'a> Run<'a> {
         subject: Option<AttemptId>,
         within: Option<Duration>,
     ) -> Value {
+        if self.is_checked() {
+            return Value::Null;
+        }
         let flow = &self.flow;
         let mut fields = Map::new();
         let reply_by = self.ctx.now.after(within.unwrap_or_default());
@@ -343,7 +386,12 @@ impl<'a> Run<'a> {
         let mut free = true;
         for step in &ask.steps {
             let Some(call) = self.flow.data.calls.get_mut(step) else { continue };
-            if self.journey.calls.get(step).is_none_or(|definition| definition.effect == CallEffect::Read) {
+            if self
+                .journey
+                .calls
+                .get(step)
+                .is_none_or(|definition| definition.effect == CallEffect::Read)
+            {
                 continue;
             }
             match self.journey.write_status(step, call) {
@@ -364,7 +412,8 @@ impl<'a> Run<'a> {
 
     /// Where money is known to be gone, the deadline of the journey has done its work.
     pub(crate) fn settle(&mut self) {
-        let executed = self.journey.writes(&self.flow.data).any(|(_, status)| status == WriteStatus::Executed);
+        let executed =
+            self.journey.writes(&self.flow.data).any(|(_, status)| status == WriteStatus::Executed);
         if executed {
             self.flow.data.timers.remove(DEADLINE);
         }
@@ -375,9 +424,16 @@ impl<'a> Run<'a> {
     }
 
     pub(crate) fn facts(&self) -> Facts<'_> {
-        // A flow without a command exists only in the checker: there every fact of the command is unknown.
-        let command = (!self.flow.command.is_null()).then_some(&*self.flow.command);
-        Facts { command, data: &self.flow.data }
+        Facts {
+            command: (!self.is_checked()).then_some(&*self.flow.command),
+            data: &self.flow.data,
+        }
+    }
+
+    /// A flow without a command exists only in the checker: there every fact of the command is unknown, and the
+    /// values of requests and tasks decide nothing.
+    fn is_checked(&self) -> bool {
+        self.flow.command.is_null()
     }
 
     /// Publishes an event of the journey.
@@ -393,6 +449,9 @@ impl<'a> Run<'a> {
 
     /// Publishes what happened to the review task of the state.
     pub(crate) fn publish_task(&mut self, status: &str) -> Result<(), Stop> {
+        if self.is_checked() {
+            return Ok(());
+        }
         let state = self.here()?;
         let escalate = state.escalate.as_ref().map(|escalate| escalate.queue.as_str());
         let queue = state.panel.as_ref().map(|panel| panel.queue.as_str()).or(escalate);

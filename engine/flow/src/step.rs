@@ -80,7 +80,12 @@ pub(crate) fn begin_in(
 ///
 /// # Errors
 /// `Known`: nothing to do. `NotPossibleNow`: answer the caller. `Unresolvable`: a dead letter.
-pub fn step(journey: &Journey, flow: &Flow, input: Input<'_>, ctx: Context<'_>) -> Result<Decision, Refusal> {
+pub fn step(
+    journey: &Journey,
+    flow: &Flow,
+    input: Input<'_>,
+    ctx: Context<'_>,
+) -> Result<Decision, Refusal> {
     refused(step_in(journey, flow, input, ctx, &mut Real))
 }
 
@@ -157,16 +162,19 @@ fn finish(
     if path.is_empty() {
         path.push(flow.state.clone());
     }
-    debug_assert!(flow.status == Status::Running || after.is_empty(), "an ended flow waits for nothing");
+    debug_assert!(
+        flow.status == Status::Running || after.is_empty(),
+        "an ended flow waits for nothing"
+    );
     Decision { flow, effects, path, actor, reason }
 }
 
 fn refused<T>(result: Result<T, Stop>) -> Result<T, Refusal> {
     result.map_err(|stop| match stop {
         Stop::Refused(refusal) => refusal,
-        Stop::Unsafe { rule, message } => {
-            Refusal::Unresolvable { detail: format!("the journey must not do this ({rule}): {message}") }
-        }
+        Stop::Unsafe { rule, message } => Refusal::Unresolvable {
+            detail: format!("the journey must not do this ({rule}): {message}"),
+        },
     })
 }
 

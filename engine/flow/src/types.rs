@@ -102,9 +102,12 @@ impl Type {
             (Self::Optional(_), Self::Null) => true,
             (Self::Optional(wanted), Self::Optional(found)) => wanted.accepts(found),
             (Self::Optional(wanted), found) => wanted.accepts(found),
-            (Self::Text, Self::Text | Self::Uuid | Self::Enum { .. }) | (Self::Float, Self::Int) => true,
+            (Self::Text, Self::Text | Self::Uuid | Self::Enum { .. })
+            | (Self::Float, Self::Int) => true,
             (Self::Enum { name: wanted, .. }, Self::Enum { name: found, .. })
-            | (Self::Record { name: wanted, .. }, Self::Record { name: found, .. }) => wanted == found,
+            | (Self::Record { name: wanted, .. }, Self::Record { name: found, .. }) => {
+                wanted == found
+            }
             (Self::List(wanted), Self::List(found)) => wanted.accepts(found),
             (wanted, found) => wanted == found,
         }
@@ -115,7 +118,9 @@ impl Type {
         let fits = match (self, literal) {
             (Self::Optional(_) | Self::Null, Value::Null) => true,
             (Self::Optional(inner), literal) => return inner.refuses_literal(literal),
-            (Self::Text, Value::String(_)) | (Self::Bool, Value::Bool(_)) | (Self::Float, Value::Number(_)) => true,
+            (Self::Text, Value::String(_))
+            | (Self::Bool, Value::Bool(_))
+            | (Self::Float, Value::Number(_)) => true,
             (Self::Int, Value::Number(number)) => number.is_i64(),
             (Self::Enum { symbols, .. }, Value::String(word)) => symbols.contains(word),
             _ => false,
@@ -147,7 +152,8 @@ impl fmt::Display for Type {
 fn collect(schema: &Value, namespace: &str, named: &mut BTreeMap<String, Value>) {
     match schema {
         Value::Object(object) => {
-            let own = object.get("namespace").and_then(Value::as_str).unwrap_or(namespace).to_owned();
+            let own =
+                object.get("namespace").and_then(Value::as_str).unwrap_or(namespace).to_owned();
             let kind = object.get("type").and_then(Value::as_str);
             if matches!(kind, Some("record" | "enum")) && object.contains_key("name") {
                 let mut definition = object.clone();
@@ -162,17 +168,25 @@ fn collect(schema: &Value, namespace: &str, named: &mut BTreeMap<String, Value>)
     }
 }
 
-fn of_schema(schema: &Value, namespace: &str, named: &BTreeMap<String, Value>, depth: usize) -> Option<Type> {
+fn of_schema(
+    schema: &Value,
+    namespace: &str,
+    named: &BTreeMap<String, Value>,
+    depth: usize,
+) -> Option<Type> {
     if depth > DEPTH_MAX {
         return None;
     }
     match schema {
         Value::String(word) => of_word(word, namespace, named, depth),
         Value::Array(branches) => {
-            let (nulls, others): (Vec<_>, Vec<_>) = branches.iter().partition(|branch| branch.as_str() == Some("null"));
+            let (nulls, others): (Vec<_>, Vec<_>) =
+                branches.iter().partition(|branch| branch.as_str() == Some("null"));
             match (nulls.is_empty(), others.as_slice()) {
                 (true, [only]) => of_schema(only, namespace, named, depth + 1),
-                (false, [only]) => Some(Type::Optional(Box::new(of_schema(only, namespace, named, depth + 1)?))),
+                (false, [only]) => {
+                    Some(Type::Optional(Box::new(of_schema(only, namespace, named, depth + 1)?)))
+                }
                 _ => None,
             }
         }
@@ -180,10 +194,16 @@ fn of_schema(schema: &Value, namespace: &str, named: &BTreeMap<String, Value>, d
             let own = object.get("namespace").and_then(Value::as_str).unwrap_or(namespace);
             match object.get("type").and_then(Value::as_str) {
                 Some("record") => of_record(schema, own, named, depth),
-                Some("enum") => Some(Type::Enum { name: named_in(schema, own), symbols: words(object.get("symbols")) }),
-                Some("array") => {
-                    Some(Type::List(Box::new(of_schema(object.get("items")?, own, named, depth + 1)?)))
-                }
+                Some("enum") => Some(Type::Enum {
+                    name: named_in(schema, own),
+                    symbols: words(object.get("symbols")),
+                }),
+                Some("array") => Some(Type::List(Box::new(of_schema(
+                    object.get("items")?,
+                    own,
+                    named,
+                    depth + 1,
+                )?))),
                 Some(word) => match object.get("logicalType").and_then(Value::as_str) {
                     Some("uuid") => Some(Type::Uuid),
                     Some("timestamp-micros") => Some(Type::Instant),
@@ -197,7 +217,12 @@ fn of_schema(schema: &Value, namespace: &str, named: &BTreeMap<String, Value>, d
     }
 }
 
-fn of_word(word: &str, namespace: &str, named: &BTreeMap<String, Value>, depth: usize) -> Option<Type> {
+fn of_word(
+    word: &str,
+    namespace: &str,
+    named: &BTreeMap<String, Value>,
+    depth: usize,
+) -> Option<Type> {
     match word {
         "null" => Some(Type::Null),
         "boolean" => Some(Type::Bool),
@@ -205,13 +230,19 @@ fn of_word(word: &str, namespace: &str, named: &BTreeMap<String, Value>, depth: 
         "float" | "double" => Some(Type::Float),
         "string" => Some(Type::Text),
         name => {
-            let definition = named.get(name).or_else(|| named.get(&format!("{namespace}.{name}")))?;
+            let definition =
+                named.get(name).or_else(|| named.get(&format!("{namespace}.{name}")))?;
             of_schema(definition, namespace, named, depth + 1)
         }
     }
 }
 
-fn of_record(schema: &Value, namespace: &str, named: &BTreeMap<String, Value>, depth: usize) -> Option<Type> {
+fn of_record(
+    schema: &Value,
+    namespace: &str,
+    named: &BTreeMap<String, Value>,
+    depth: usize,
+) -> Option<Type> {
     let field = |field: &Value| {
         Some(Field {
             name: field.get("name")?.as_str()?.to_owned(),
@@ -225,7 +256,11 @@ fn of_record(schema: &Value, namespace: &str, named: &BTreeMap<String, Value>, d
 
 fn named_in(schema: &Value, namespace: &str) -> String {
     let name = schema.get("name").and_then(Value::as_str).unwrap_or_default();
-    if namespace.is_empty() || name.contains('.') { name.to_owned() } else { format!("{namespace}.{name}") }
+    if namespace.is_empty() || name.contains('.') {
+        name.to_owned()
+    } else {
+        format!("{namespace}.{name}")
+    }
 }
 
 fn words(symbols: Option<&Value>) -> Vec<String> {

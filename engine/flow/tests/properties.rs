@@ -31,7 +31,8 @@ enum Event {
 }
 
 const ACTORS: [&str; 3] = ["anna", "ben", "cleo"];
-const DECISIONS: [&str; 6] = ["approve", "decline", "release", "uphold", "executed", "not_executed"];
+const DECISIONS: [&str; 6] =
+    ["approve", "decline", "release", "uphold", "executed", "not_executed"];
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let index = proptest::prelude::any::<Index>;
@@ -57,7 +58,13 @@ struct Onlooker {
 }
 
 impl Onlooker {
-    fn watch(&mut self, world: &World, decision: &Decision, before: &Flow, proven_unsent: Option<AttemptId>) {
+    fn watch(
+        &mut self,
+        world: &World,
+        decision: &Decision,
+        before: &Flow,
+        proven_unsent: Option<AttemptId>,
+    ) {
         if let Some(attempt) = proven_unsent {
             self.open.remove(&attempt);
         }
@@ -74,10 +81,13 @@ impl Onlooker {
                 }
                 Effect::Ask { attempt, value, .. } => {
                     if let Some(subject) = value.get("subject_attempt") {
-                        self.subjects.insert(*attempt, serde_json::from_value(subject.clone()).unwrap());
+                        self.subjects
+                            .insert(*attempt, serde_json::from_value(subject.clone()).unwrap());
                     }
                 }
-                Effect::Publish { value, .. } => self.finals += usize::from(value.get("final") == Some(&Value::Bool(true))),
+                Effect::Publish { value, .. } => {
+                    self.finals += usize::from(value.get("final") == Some(&Value::Bool(true)))
+                }
                 Effect::SetTimer { .. } | Effect::CancelTimer { .. } => {}
             }
         }
@@ -96,18 +106,30 @@ fn may_be_sent(flow: &Flow) {
         call.ruling.clone().or(call.outcome.clone()).unwrap_or_default()
     };
     assert!(["pass", "approved"].contains(&word("confirm_identity").as_str()), "{flow:?}");
-    assert!(["clear", "released"].contains(&word("screen_parties/originator").as_str()), "{flow:?}");
-    assert!(["clear", "released"].contains(&word("screen_parties/beneficiary").as_str()), "{flow:?}");
+    assert!(
+        ["clear", "released"].contains(&word("screen_parties/originator").as_str()),
+        "{flow:?}"
+    );
+    assert!(
+        ["clear", "released"].contains(&word("screen_parties/beneficiary").as_str()),
+        "{flow:?}"
+    );
     assert!(["approve", "approved"].contains(&word("score_fraud").as_str()), "{flow:?}");
 }
 
 /// Applies an event; gives the decision and, where it proves that a payment was not sent, which.
-fn apply(world: &mut World, onlooker: &Onlooker, event: &Event) -> (Result<Decision, Refusal>, Option<AttemptId>) {
+fn apply(
+    world: &mut World,
+    onlooker: &Onlooker,
+    event: &Event,
+) -> (Result<Decision, Refusal>, Option<AttemptId>) {
     let before = world.flow.clone();
-    let attempt_of = |step: &str| before.data.calls.get(&StepName::from(step)).map(|call| call.attempt);
+    let attempt_of =
+        |step: &str| before.data.calls.get(&StepName::from(step)).map(|call| call.attempt);
     match event {
         Event::Timer(which) => {
-            let names: Vec<String> = before.data.timers.keys().cloned().chain(["retry".to_owned()]).collect();
+            let names: Vec<String> =
+                before.data.timers.keys().cloned().chain(["retry".to_owned()]).collect();
             (world.timer(&names[which.index(names.len())]), None)
         }
         Event::Cancel => (world.cancel(), None),
@@ -119,7 +141,8 @@ fn apply(world: &mut World, onlooker: &Onlooker, event: &Event) -> (Result<Decis
             let decision = *decision.get(&DECISIONS);
             let result = world.decide(ACTORS[actor.index(ACTORS.len())], decision);
             let settled = result.as_ref().is_ok_and(|decided| decided.flow.state != before.state);
-            let about_send = ["settle_doubt", "await_settlement", "review_settlement"].contains(&before.state.as_str());
+            let about_send = ["settle_doubt", "await_settlement", "review_settlement"]
+                .contains(&before.state.as_str());
             let proven = settled && about_send && decision == "not_executed";
             (result, proven.then(|| attempt_of("send").unwrap()))
         }
@@ -131,7 +154,8 @@ fn apply(world: &mut World, onlooker: &Onlooker, event: &Event) -> (Result<Decis
             answer(world, onlooker, &step, group, word)
         }
         Event::Awaited { word } => {
-            let here = |step: &&StepName| step.as_str().split('/').next() == Some(before.state.as_str());
+            let here =
+                |step: &&StepName| step.as_str().split('/').next() == Some(before.state.as_str());
             let mut steps: Vec<&StepName> = before.data.calls.keys().filter(here).collect();
             steps.sort_by_key(|step| before.data.calls[*step].outcome.is_some());
             let Some(step) = steps.first() else { return (Err(Refusal::Known), None) };
@@ -140,18 +164,35 @@ fn apply(world: &mut World, onlooker: &Onlooker, event: &Event) -> (Result<Decis
     }
 }
 
-fn answer(world: &mut World, onlooker: &Onlooker, step: &StepName, group: u32, word: &Index) -> (Result<Decision, Refusal>, Option<AttemptId>) {
+fn answer(
+    world: &mut World,
+    onlooker: &Onlooker,
+    step: &StepName,
+    group: u32,
+    word: &Index,
+) -> (Result<Decision, Refusal>, Option<AttemptId>) {
     let words = &Contract::builtin().unwrap().capability(capability(step)).unwrap().outcomes;
     let word = word.get(words).as_str();
-    let attempt = world.key.attempt_id(&signalbox_schemas::Attempt { flow: world.flow.id, step: step.clone(), group });
+    let attempt = world.key.attempt_id(&signalbox_schemas::Attempt {
+        flow: world.flow.id,
+        step: step.clone(),
+        group,
+    });
     let result = world.answer(step, group, word);
     // A repeat of an answer changes nothing, wherever the flow has gone.
     if result.is_ok() {
-        assert_eq!(world.answer(step, group, word), Err(Refusal::Known), "{step} {word} again in {}", world.flow.state);
+        assert_eq!(
+            world.answer(step, group, word),
+            Err(Refusal::Known),
+            "{step} {word} again in {}",
+            world.flow.state
+        );
     }
     let proven = match (step.as_str(), word) {
         ("send", "rejected" | "requires_repair" | "blocked") => Some(attempt),
-        ("settle_doubt" | "await_settlement", "not_executed") => onlooker.subjects.get(&attempt).copied(),
+        ("settle_doubt" | "await_settlement", "not_executed") => {
+            onlooker.subjects.get(&attempt).copied()
+        }
         _ => None,
     };
     (result, proven)

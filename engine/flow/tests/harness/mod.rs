@@ -3,8 +3,12 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::{Value, json};
-use signalbox_flow::{Context, Decision, Effect, Flow, Input, Journey, Refusal, Start, begin, step};
-use signalbox_schemas::{Attempt, AttemptId, Contract, LaneId, Micros, RecordName, StepName, TenantKey};
+use signalbox_flow::{
+    Context, Decision, Effect, Flow, Input, Journey, Refusal, Start, begin, step,
+};
+use signalbox_schemas::{
+    Attempt, AttemptId, Contract, LaneId, Micros, RecordName, StepName, TenantKey,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +17,9 @@ pub(crate) const PAYOUT: &str = include_str!("../../../../journeys/payout.yaml")
 /// The payout journey, parsed once.
 pub(crate) fn payout() -> &'static Journey {
     static JOURNEY: OnceLock<Journey> = OnceLock::new();
-    JOURNEY.get_or_init(|| Journey::parse(PAYOUT, Contract::builtin().unwrap(), &BTreeMap::new()).unwrap())
+    JOURNEY.get_or_init(|| {
+        Journey::parse(PAYOUT, Contract::builtin().unwrap(), &BTreeMap::new()).unwrap()
+    })
 }
 
 /// One flow and the world around it.
@@ -28,9 +34,7 @@ pub(crate) struct World {
 /// A request that everything is right with.
 pub(crate) fn request() -> Value {
     let address = json!({"street": null, "building": null, "post_code": null, "town": "Berlin", "region": null, "country": "DE"});
-    let party = |name: &str| {
-        json!({"kind": "person", "name": name, "given_name": null, "family_name": null, "birth_date": null, "address": address})
-    };
+    let party = |name: &str| json!({"kind": "person", "name": name, "given_name": null, "family_name": null, "birth_date": null, "address": address});
     let account = json!({"scheme": "iban", "iban": "DE89370400440532013000", "routing_number": null, "account_number": null, "bic": null});
     json!({
         "payout_id": "p-1", "tenant": "default", "customer_id": "c-1",
@@ -56,14 +60,27 @@ impl World {
     /// Applies an input as the worker does: an abandonment that is lost is stepped again with the fact.
     pub(crate) fn apply(&mut self, input: Input<'_>) -> Result<Decision, Refusal> {
         let none = BTreeSet::new();
-        let first = step(payout(), &self.flow, input, Context { now: self.now, key: &self.key, sending: &none })?;
+        let first = step(
+            payout(),
+            &self.flow,
+            input,
+            Context { now: self.now, key: &self.key, sending: &none },
+        )?;
         let lost = abandoned(&first).iter().any(|attempt| self.sent.contains(attempt));
         let decision = if lost {
-            step(payout(), &self.flow, input, Context { now: self.now, key: &self.key, sending: &self.sent })?
+            step(
+                payout(),
+                &self.flow,
+                input,
+                Context { now: self.now, key: &self.key, sending: &self.sent },
+            )?
         } else {
             first
         };
-        assert!(abandoned(&decision).iter().all(|attempt| !self.sent.contains(attempt)), "a sent write is not abandoned");
+        assert!(
+            abandoned(&decision).iter().all(|attempt| !self.sent.contains(attempt)),
+            "a sent write is not abandoned"
+        );
         valid(&decision);
         assert_eq!(decision.flow.rev, self.flow.rev + 1);
         self.flow = decision.flow.clone();
@@ -76,7 +93,14 @@ impl World {
             ["timer", name] => self.timer(name),
             ["cancel"] => self.cancel(),
             ["permit"] => {
-                self.sent.extend(self.flow.data.calls.iter().filter(|(step, _)| is_write(step)).map(|(_, call)| call.attempt));
+                self.sent.extend(
+                    self.flow
+                        .data
+                        .calls
+                        .iter()
+                        .filter(|(step, _)| is_write(step))
+                        .map(|(_, call)| call.attempt),
+                );
                 Err(Refusal::Known)
             }
             ["older", who, word] => {
@@ -102,17 +126,29 @@ impl World {
 
     pub(crate) fn cancel(&mut self) -> Result<Decision, Refusal> {
         let value = json!({"payout_id": "p-1", "tenant": "default", "actor": "service", "reason": "changed my mind", "requested_at": 1});
-        self.apply(Input::Command { record: &RecordName::from("payments.payout.CancelPayout"), value: &value })
+        self.apply(Input::Command {
+            record: &RecordName::from("payments.payout.CancelPayout"),
+            value: &value,
+        })
     }
 
     pub(crate) fn decide(&mut self, actor: &str, decision: &str) -> Result<Decision, Refusal> {
         let value = json!({"aggregate_id": "p-1", "tenant": "default", "journey": "payout", "step": self.flow.state,
             "decision": decision, "actor": actor, "reason": "looked at it", "decided_at": 1});
-        self.apply(Input::Command { record: &RecordName::from("signalbox.review.ReviewDecision"), value: &value })
+        self.apply(Input::Command {
+            record: &RecordName::from("signalbox.review.ReviewDecision"),
+            value: &value,
+        })
     }
 
-    pub(crate) fn answer(&mut self, step: &StepName, group: u32, word: &str) -> Result<Decision, Refusal> {
-        let attempt = self.key.attempt_id(&Attempt { flow: self.flow.id, step: step.clone(), group });
+    pub(crate) fn answer(
+        &mut self,
+        step: &StepName,
+        group: u32,
+        word: &str,
+    ) -> Result<Decision, Refusal> {
+        let attempt =
+            self.key.attempt_id(&Attempt { flow: self.flow.id, step: step.clone(), group });
         let value = json!({"outcome": word, "reason": null, "retry_after_ms": null});
         self.apply(Input::Outcome { attempt, capability: capability(step), value: &value })
     }
@@ -158,7 +194,10 @@ fn abandoned(decision: &Decision) -> Vec<AttemptId> {
 /// Every record that a decision publishes fits the contract.
 fn valid(decision: &Decision) {
     for effect in &decision.effects {
-        let (Effect::Ask { record, value, .. } | Effect::Publish { record, value, .. }) = effect else { continue };
+        let (Effect::Ask { record, value, .. } | Effect::Publish { record, value, .. }) = effect
+        else {
+            continue;
+        };
         let schema = Contract::builtin().unwrap().record(record.as_str()).unwrap();
         schema.encode(value).unwrap_or_else(|error| panic!("{record}: {error} in {value}"));
     }
@@ -172,11 +211,15 @@ pub(crate) fn told(result: &Result<Decision, Refusal>) -> String {
         Err(Refusal::NotPossibleNow { .. }) => return "not possible now".to_owned(),
         Err(Refusal::Unresolvable { .. }) => return "unresolvable".to_owned(),
     };
-    let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |value: &Value, field: &str| {
+        value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
     let effect = |effect: &Effect| match effect {
         Effect::Ask { step, group, .. } => Some(format!("ask {step} {group}")),
         Effect::Abandon { .. } => Some("abandon".to_owned()),
-        Effect::Publish { record, value, .. } if record.as_str() == "signalbox.review.ReviewTask" => {
+        Effect::Publish { record, value, .. }
+            if record.as_str() == "signalbox.review.ReviewTask" =>
+        {
             Some(format!("task {} {}", text(value, "step"), text(value, "status")))
         }
         Effect::Publish { value, .. } => {
@@ -186,5 +229,7 @@ pub(crate) fn told(result: &Result<Decision, Refusal>) -> String {
         Effect::SetTimer { .. } | Effect::CancelTimer { .. } => None,
     };
     let effects: Vec<String> = decision.effects.iter().filter_map(effect).collect();
-    format!("{}: {}", decision.flow.state, effects.join(", ")).trim_end_matches([':', ' ']).to_owned()
+    format!("{}: {}", decision.flow.state, effects.join(", "))
+        .trim_end_matches([':', ' '])
+        .to_owned()
 }
