@@ -1,0 +1,709 @@
+//! Structure as tests: what may use what, which words may stand where, and that documents name what exists.
+//! It reads the files of the tree as text and starts nothing; what the code does is proven by other tests.
+//! Each test says what is wrong, where, and what to do.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use serde_json::{Value, json};
+use signalbox_schemas::{faults, topics::Topics};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Folder of a package, and the packages of ours that it may use. A new package needs a line here and a reason.
+const EDGES: [(&str, &[&str]); 10] = [
+    ("schemas", &[]),
+    ("engine/flow", &["schemas"]),
+    ("engine/bus", &["schemas"]),
+    ("engine/store", &["schemas"]),
+    ("engine/worker", &["schemas", "flow", "bus", "store"]),
+    ("engine/edge", &["schemas", "bus", "store"]),
+    ("adapters", &["schemas", "bus", "store"]),
+    ("adapters/sandbox", &[]),
+    ("engine/signalbox", ALL),
+    ("integration-tests", ALL),
+];
+const ALL: &[&str] =
+    &["schemas", "flow", "bus", "store", "worker", "edge", "adapters", "sandbox", "signalbox"];
+/// Edges that only tests of a package have.
+const TEST_EDGES: [(&str, &[&str]); 1] = [("adapters", &["sandbox"])];
+
+/// What a package must not depend on, and why.
+const FORBIDDEN: [(&str, &[&str], &str); 3] = [
+    (
+        "engine/flow",
+        &["tokio", "rdkafka", "sqlx", "rand", "fastrand", "reqwest", "tracing", "metrics", "jiff"],
+        "decisions are pure: time, randomness and I/O are arguments or somebody else's work",
+    ),
+    ("schemas", &["tokio", "rdkafka", "sqlx", "reqwest"], "the contract does nothing"),
+    ("engine/worker", &["axum", "reqwest", "sqlx", "rdkafka"], "it works through bus and store"),
+];
+
+/// Client libraries and the packages that may use them.
+const CLIENTS: [(&str, &[&str]); 3] = [
+    ("rdkafka", &["engine/bus"]),
+    ("sqlx", &["engine/store"]),
+    ("schema_registry_converter", &["engine/bus"]),
+];
+
+/// Files that read metrics of other processes from outside, as an operator would, and why.
+const METRIC_READERS: [(&str, &str); 1] =
+    [("engine/signalbox/src/bench/meter.rs", "sizes of batches, for the bound")];
+
+/// Words that make a text an SQL statement.
+const SQL: [&str; 9] = [
+    "SELECT ",
+    "INSERT INTO ",
+    "DELETE FROM ",
+    "CREATE TABLE ",
+    "ALTER TABLE ",
+    "DROP TABLE ",
+    "TRUNCATE ",
+    "UPDATE ",
+    "WITH RECURSIVE ",
+];
+
+/// Parts of a journey after its opening comment and its head, in order.
+const JOURNEY_HEAD: [&str; 4] = ["journey", "version", "starts_with", "aggregate"];
+const JOURNEY_BODY: [&str; 4] = ["states", "compensation", "endings", "invariants"];
+
+const LINES_MAX: usize = 1_000;
+
+#[test]
+fn packages_use_only_what_their_room_allows() {
+    let mut faults = Vec::new();
+    let members = members();
+    for member in &members {
+        let Some(allowed) = find(&EDGES, member) else {
+            faults.push(format!("{member}: is not listed in EDGES of tidy.rs; add it with what it may use, or remove it"));
+            continue;
+        };
+        let for_tests = find(&TEST_EDGES, member).unwrap_or(&[]);
+        for (section, dependency) in dependencies(member) {
+            let Some(name) = own_name(&dependency) else { continue };
+            let is_test = section == "dev-dependencies";
+            if !allowed.contains(&name) && !(is_test && for_tests.contains(&name)) {
+                faults.push(format!("{member}/Cargo.toml: [{section}] uses {dependency}, which its room forbids; move the code or use what the room allows: {allowed:?}"));
+            }
+        }
+    }
+    for (member, _) in EDGES {
+        if !members.iter().any(|known| known == member) {
+            faults.push(format!("Cargo.toml: {member} is listed in EDGES of tidy.rs and is no member; correct one of them"));
+        }
+    }
+    report("package edges", &faults);
+}
+
+#[test]
+fn the_deciding_crate_cannot_do_anything() {
+    let mut faults = Vec::new();
+    for (member, forbidden, why) in FORBIDDEN {
+        for (section, dependency) in dependencies(member) {
+            if section == "dependencies" && forbidden.contains(&dependency.as_str()) {
+                faults.push(format!(
+                    "{member}/Cargo.toml: depends on {dependency}; remove it, because {why}"
+                ));
+            }
+        }
+    }
+    report("purity", &faults);
+}
+
+#[test]
+fn clients_of_servers_live_in_one_package_each() {
+    let mut faults = Vec::new();
+    for member in members() {
+        for (_, dependency) in dependencies(&member) {
+            let Some(owners) = find(&CLIENTS, &dependency) else { continue };
+            if !owners.contains(&member.as_str()) && member != "integration-tests" {
+                faults.push(format!("{member}/Cargo.toml: depends on {dependency}, which belongs to {owners:?}; ask that package for what you need"));
+            }
+        }
+    }
+    for file in rust() {
+        let owned = file.path.starts_with("engine/bus/") || file.is_test();
+        for (number, line) in file.product_lines() {
+            if line.contains("rdkafka::") && !owned {
+                faults.push(format!("{}:{number}: names rdkafka; use engine/bus", file.path));
+            }
+        }
+    }
+    report("clients", &faults);
+}
+
+#[test]
+fn sql_is_written_in_the_store_alone() {
+    let mut faults = Vec::new();
+    for file in rust() {
+        if file.path.starts_with("engine/store/") || file.is_test() {
+            continue;
+        }
+        for (number, line) in file.product_lines() {
+            let quoted = |word: &&&str| {
+                line.contains(&format!("\"{word}")) || line.trim_start().starts_with(**word)
+            };
+            if let Some(word) = SQL.iter().find(quoted) {
+                faults.push(format!(
+                    "{}:{number}: has an SQL statement ({}); move it to engine/store/src/tables",
+                    file.path,
+                    word.trim()
+                ));
+            }
+        }
+    }
+    report("SQL outside engine/store", &faults);
+}
+
+#[test]
+fn no_vendor_is_named_outside_its_room() {
+    let vendors: Vec<String> =
+        folders("adapters/src/vendors").into_iter().filter(|name| name != "instant").collect();
+    assert!(
+        !vendors.is_empty(),
+        "adapters/src/vendors: no vendor was found; this test looks at the wrong place"
+    );
+    let mut faults = Vec::new();
+    for file in tree(&["rs", "yaml", "avsc", "sql"]) {
+        if ["adapters/", "deploy/", "docs/"].iter().any(|room| file.path.starts_with(room)) {
+            continue;
+        }
+        for (number, line) in file.lines() {
+            if let Some(vendor) = vendors.iter().find(|vendor| names(line, vendor)) {
+                faults.push(format!("{}:{number}: names the vendor {vendor:?}; use the capability's word, or data under deploy/", file.path));
+            }
+        }
+    }
+    report("vendor names", &faults);
+}
+
+#[test]
+fn metric_names_are_constants_of_metrics_files() {
+    let known = metrics();
+    let mut faults = Vec::new();
+    for file in rust() {
+        if file.path.ends_with("/metrics.rs") || file.is_test() {
+            continue;
+        }
+        let reads = find(&METRIC_READERS, &file.path).is_some();
+        for (number, line) in file.product_lines() {
+            let Some((_, rest)) = line.split_once("\"signalbox_") else { continue };
+            let name = format!("signalbox_{}", rest.split('"').next().unwrap_or_default());
+            if !reads {
+                faults.push(format!("{}:{number}: spells the metric {name}; make it a constant of the package's metrics.rs", file.path));
+            } else if !known.contains(&name) {
+                faults.push(format!("{}:{number}: reads the metric {name}, which no metrics.rs defines; correct the name", file.path));
+            }
+        }
+    }
+    report("metric names", &faults);
+}
+
+#[test]
+fn every_metric_is_explained_to_operators() {
+    let page = read("docs/operations.md");
+    let explained: BTreeSet<String> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.starts_with("signalbox_"))
+        .map(str::to_owned)
+        .collect();
+    let known = metrics();
+    let mut faults: Vec<String> = known
+        .difference(&explained)
+        .map(|name| {
+            format!("docs/operations.md: does not explain {name}; add it to the table of metrics")
+        })
+        .collect();
+    faults.extend(explained.difference(&known).map(|name| {
+        format!(
+            "docs/operations.md: explains {name}, which no metrics.rs defines; remove or correct it"
+        )
+    }));
+    report("explained metrics", &faults);
+}
+
+/// Names of all metrics, as the packages' metrics.rs define them.
+fn metrics() -> BTreeSet<String> {
+    let files = rust().into_iter().filter(|file| file.path.ends_with("/metrics.rs"));
+    let names = |file: File| -> Vec<String> {
+        file.text
+            .split('"')
+            .skip(1)
+            .step_by(2)
+            .filter(|word| word.starts_with("signalbox_"))
+            .map(str::to_owned)
+            .collect()
+    };
+    files.flat_map(names).collect()
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let faults: Vec<String> = rust()
+        .iter()
+        .filter(|file| !file.text.starts_with("//! "))
+        .map(|file| format!("{}: does not begin with `//!`; say what the file is and what it deliberately does not do", file.path))
+        .collect();
+    report("first lines", &faults);
+}
+
+#[test]
+fn every_package_takes_the_workspace_s_lints_and_describes_itself() {
+    let mut faults = Vec::new();
+    for member in members() {
+        let manifest = read(&format!("{member}/Cargo.toml"));
+        if !manifest.contains("[lints]\nworkspace = true") {
+            faults.push(format!("{member}/Cargo.toml: add `[lints]` with `workspace = true`"));
+        }
+        if !manifest.contains("\ndescription = \"") || manifest.contains("\ndescription = \"\"") {
+            faults.push(format!(
+                "{member}/Cargo.toml: has no description; say in one line what the package is"
+            ));
+        }
+    }
+    report("manifests", &faults);
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    let marks = [
+        concat!("#[ign", "ore"),
+        concat!("to", "do!("),
+        concat!("unimpl", "emented!("),
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+    ];
+    let mut faults = Vec::new();
+    for file in tree(&["rs", "yaml", "avsc", "sql", "md", "sh", "py"]) {
+        for (number, line) in file.lines() {
+            if let Some(mark) = marks.iter().find(|mark| line.contains(**mark)) {
+                faults.push(format!(
+                    "{}:{number}: says {mark:?}; finish it, or remove it and open an issue",
+                    file.path
+                ));
+            }
+        }
+    }
+    report("unfinished work", &faults);
+}
+
+#[test]
+fn a_contract_that_contradicts_itself_is_refused() {
+    let record = |name: &str, field: Value| json!({"type": "record", "namespace": "shop", "name": name, "fields": [field]});
+    let text = json!({"name": "id", "type": "string"});
+    let symbols = |default: Option<&str>| {
+        let mut kind = json!({"type": "enum", "name": "Kind", "symbols": ["UNKNOWN", "card"]});
+        if let Some(default) = default {
+            kind["default"] = json!(default);
+        }
+        json!({"name": "kind", "type": kind})
+    };
+    let rows: [(&str, Vec<Value>, &[&str]); 6] = [
+        ("", vec![record("Order", text.clone())], &[]),
+        ("", vec![record("Order", symbols(Some("UNKNOWN")))], &[]),
+        ("shop.Bill does not exist", vec![record("Order", text.clone())], &["shop.Bill"]),
+        (
+            "no topic holds it",
+            vec![record("Order", text.clone()), record("Bill", text.clone())],
+            &[],
+        ),
+        ("no default symbol", vec![record("Order", symbols(None))], &[]),
+        (
+            "vendor word \"acme_ref\"",
+            vec![record("Order", json!({"name": "acme_ref", "type": "string"}))],
+            &[],
+        ),
+    ];
+    for (expected, schemas, further) in rows {
+        let found = faults(&schemas, &one_topic(further), &["acme_ref".to_owned()]);
+        if expected.is_empty() {
+            assert!(
+                found.is_empty(),
+                "a sound contract is refused: {found:?}; correct schemas/src/rules.rs"
+            );
+        } else {
+            assert!(
+                found.iter().any(|fault| fault.contains(expected)),
+                "a planted mistake is not found: {expected:?}; found {found:?}; correct schemas/src/rules.rs"
+            );
+        }
+    }
+}
+
+/// One topic that holds `shop.Order` and, by mistake, further records.
+fn one_topic(further: &[&str]) -> Topics {
+    let mut held = vec!["shop.Order"];
+    held.extend(further);
+    let text = format!(
+        "version: 1\nlanes: 2\ndefaults: {{replicas: 1, config: {{}}}}\ndlq: {{config: {{}}}}\ntopics:\n  shop.orders.v1:\n    \
+         owner: shop\n    role: event\n    key: id\n    group: lanes\n    \
+         schemas: {{value: [{}], strategy: topic-record, compatibility: FULL_TRANSITIVE}}\n    \
+         config: {{}}\n    dlq: false\n    pii: false\n    producers: [engine]\n    consumers: [ledger]\n",
+        held.join(", ")
+    );
+    Topics::parse(&text).unwrap()
+}
+
+#[test]
+fn every_vendor_folder_has_the_same_parts() {
+    let parts = [
+        "//! ",
+        "const NAME",
+        "LISTING",
+        "struct Config",
+        "fn build",
+        "impl ",
+        "#[cfg(test)]\nmod tests",
+    ];
+    let listed = read("adapters/src/vendors/mod.rs");
+    let mut faults = Vec::new();
+    for vendor in folders("adapters/src/vendors") {
+        let home = format!("adapters/src/vendors/{vendor}");
+        if !listed.contains(&format!("mod {vendor};")) {
+            faults.push(format!(
+                "{home}: is not registered; add `mod {vendor};` and its LISTING to vendors/mod.rs"
+            ));
+        }
+        // The vendor inside the process has no wire and so no recorded bodies.
+        let wanted: &[&str] = if vendor == "instant" {
+            &["mod.rs", "partner.yaml"]
+        } else {
+            &["mod.rs", "partner.yaml", "fixtures"]
+        };
+        faults.extend(
+            wanted
+                .iter()
+                .filter(|part| !root().join(&home).join(part).exists())
+                .map(|part| format!("{home}: has no {part}; add it")),
+        );
+        let text = fs::read_to_string(root().join(&home).join("mod.rs")).unwrap_or_default();
+        let places: Vec<Option<usize>> = parts.iter().map(|part| text.find(part)).collect();
+        if places.iter().any(Option::is_none) || !places.is_sorted() {
+            faults.push(format!("{home}/mod.rs: its parts must stand in this order: {parts:?}"));
+        }
+    }
+    report("vendor folders", &faults);
+}
+
+#[test]
+fn every_journey_has_the_same_parts_in_the_same_order() {
+    let journeys: Vec<File> =
+        tree(&["yaml"]).into_iter().filter(|file| file.path.starts_with("journeys/")).collect();
+    assert!(
+        !journeys.is_empty(),
+        "journeys: no journey was found; this test looks at the wrong place"
+    );
+    let mut faults = Vec::new();
+    for file in journeys {
+        if !file.text.starts_with("# ") {
+            faults.push(format!("{}: must begin with a comment that says what it is for and what it leaves to others", file.path));
+        }
+        let keys: Vec<&str> = file
+            .lines()
+            .filter(|(_, line)| line.starts_with(|first: char| first.is_ascii_lowercase()))
+            .filter_map(|(_, line)| line.split_once(':'))
+            .map(|(key, _)| key)
+            .collect();
+        let head: Vec<&str> = keys.iter().copied().take(JOURNEY_HEAD.len()).collect();
+        let body: Vec<&str> = keys.iter().rev().take(JOURNEY_BODY.len()).rev().copied().collect();
+        if head != JOURNEY_HEAD || body != JOURNEY_BODY {
+            faults.push(format!("{}: must begin with {JOURNEY_HEAD:?} and end with {JOURNEY_BODY:?}, in this order; it has {keys:?}", file.path));
+        }
+    }
+    report("journeys", &faults);
+}
+
+#[test]
+fn no_file_is_too_long_to_be_read() {
+    let faults: Vec<String> = tree(&["rs", "yaml", "sql", "md", "sh", "py", "toml"])
+        .iter()
+        .map(|file| (file, file.text.lines().count()))
+        .filter(|(_, lines)| *lines > LINES_MAX)
+        .map(|(file, lines)| {
+            format!("{}: has {lines} lines; divide it, {LINES_MAX} is the most", file.path)
+        })
+        .collect();
+    report("long files", &faults);
+}
+
+#[test]
+fn no_file_names_a_place_of_one_machine() {
+    let places = [concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
+    let mut faults = Vec::new();
+    for file in tree(&[
+        "rs", "yaml", "avsc", "sql", "md", "sh", "py", "toml", "json", "csv", "xml", "env", "run",
+        "Makefile",
+    ]) {
+        for (number, line) in file.lines() {
+            if let Some(place) = places.iter().find(|place| line.contains(**place)) {
+                faults.push(format!("{}:{number}: names {place}; say it relative to the repository or take it from the environment", file.path));
+            }
+        }
+    }
+    report("absolute paths", &faults);
+}
+
+#[test]
+fn every_invariant_is_held_by_something_that_exists() {
+    let text = read("docs/architecture.md");
+    let tests: BTreeSet<String> = rust().iter().flat_map(|file| functions(&file.text)).collect();
+    let lints = format!(
+        "{}{}",
+        read("Cargo.toml"),
+        fs::read_to_string(root().join("clippy.toml")).unwrap_or_default()
+    );
+    let invariants: Vec<&str> = text
+        .split("\n- **I-")
+        .skip(1)
+        .map(|item| item.split("\n\n").next().unwrap_or(item))
+        .collect();
+    assert!(
+        invariants.len() >= 12,
+        "docs/architecture.md: has {} invariants, 12 at least are wanted, each as `- **I-n Title.**`",
+        invariants.len()
+    );
+    let mut faults = Vec::new();
+    for (index, item) in invariants.iter().enumerate() {
+        let name = format!("docs/architecture.md: I-{}", index + 1);
+        if !item.starts_with(&format!("{} ", index + 1)) {
+            faults.push(format!(
+                "{name}: is missing or out of order; number invariants from 1 without gaps"
+            ));
+        }
+        let Some((_, held_by)) = item.split_once("Held by:") else {
+            faults.push(format!(
+                "{name}: does not say what holds it; end it with `Held by:` and names in backticks"
+            ));
+            continue;
+        };
+        let holders: Vec<&str> = held_by.split('`').skip(1).step_by(2).collect();
+        if holders.is_empty() {
+            faults.push(format!(
+                "{name}: names nothing after `Held by:`; name a test, a lint or a file"
+            ));
+        }
+        let stands = |holder: &&&str| {
+            !tests.contains(**holder)
+                && !lints.contains(&format!("\n{holder} = "))
+                && !(holder.contains('/') && root().join(holder).exists())
+        };
+        faults.extend(holders.iter().filter(stands).map(|holder| format!("{name}: `{holder}` is no test, no lint and no file; name what holds the invariant now")));
+    }
+    report("invariants", &faults);
+}
+
+#[test]
+fn every_decision_is_recorded_in_the_same_form() {
+    let mut faults = Vec::new();
+    for file in tree(&["md"]).iter().filter(|file| file.path.starts_with("docs/adr/")) {
+        let places: Vec<Option<usize>> = ["# ", "## Context", "## Decision", "## Consequences"]
+            .iter()
+            .map(|part| file.text.find(part))
+            .collect();
+        if places.iter().any(Option::is_none) || !places.is_sorted() {
+            faults.push(format!(
+                "{}: needs a title, then Context, Decision and Consequences",
+                file.path
+            ));
+        }
+    }
+    report("decision records", &faults);
+}
+
+#[test]
+fn documents_lead_to_files_that_exist() {
+    let mut faults = Vec::new();
+    for file in tree(&["md"]) {
+        let folder = root().join(&file.path).parent().unwrap().to_owned();
+        for (number, line) in file.lines() {
+            for target in line.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+                let path = target.split('#').next().unwrap_or_default();
+                if !path.is_empty() && !target.contains("://") && !folder.join(path).exists() {
+                    faults.push(format!(
+                        "{}:{number}: leads to {target}, which does not exist; correct the link",
+                        file.path
+                    ));
+                }
+            }
+        }
+    }
+    report("links", &faults);
+}
+
+#[test]
+fn the_commands_of_every_day_are_named_and_run_by_ci() {
+    let readme = read("README.md");
+    let makefile = read("Makefile");
+    for command in ["demo", "test"] {
+        assert!(
+            readme.contains(&format!("`make {command}`")),
+            "README.md: does not name `make {command}`; say what it does and needs"
+        );
+    }
+    let missing: Vec<&str> = readme
+        .split("`make ")
+        .skip(1)
+        .filter_map(|rest| rest.split(['`', ' ']).next())
+        .filter(|target| !makefile.contains(&format!("\n{target}:")))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "README.md: names make targets that the Makefile does not have: {missing:?}"
+    );
+    assert!(
+        read(".ci/run").contains("make test"),
+        ".ci/run: does not run `make test`; CI must run what people run"
+    );
+    assert!(
+        read("CHANGELOG.md").contains("## [Unreleased]"),
+        "CHANGELOG.md: has no [Unreleased] part; add one"
+    );
+    assert!(read("LICENSE").contains("Apache License"), "LICENSE: is not the Apache licence");
+}
+
+// What follows reads the tree.
+
+/// A text file of ours.
+struct File {
+    /// Relative to the repository, with `/`.
+    path: String,
+    text: String,
+}
+
+impl File {
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
+    }
+
+    /// Lines that are neither comment nor below the first `#[cfg(test)]` module.
+    fn product_lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        let end = self.text.find("#[cfg(test)]\nmod ").unwrap_or(self.text.len());
+        let last = self.text[..end].lines().count();
+        self.lines().take(last).filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+
+    fn is_test(&self) -> bool {
+        self.path.contains("/tests/")
+            || self.path.ends_with("/tests.rs")
+            || self.path.starts_with("integration-tests/")
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path))
+        .unwrap_or_else(|error| panic!("{path}: {error}; the file is needed"))
+}
+
+fn rust() -> Vec<File> {
+    tree(&["rs"])
+}
+
+/// Every text file with one of these endings, without what is built, downloaded, recorded or hidden.
+fn tree(endings: &[&str]) -> Vec<File> {
+    let mut files = Vec::new();
+    let mut waiting: Vec<PathBuf> = vec![root().to_owned()];
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let hidden = name.starts_with('.') && name != ".ci";
+            if path.is_dir() {
+                if !hidden && !name.starts_with("target") && name != "__pycache__" {
+                    waiting.push(path);
+                }
+                continue;
+            }
+            let ending = name.rsplit('.').next().unwrap_or_default();
+            if hidden || !endings.contains(&ending) {
+                continue;
+            }
+            // A file that vanishes meanwhile, such as an editor's, is none of the tree.
+            let Ok(text) = fs::read_to_string(&path) else { continue };
+            let path = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            files.push(File { path, text });
+        }
+    }
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    files
+}
+
+fn folders(path: &str) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(root().join(path))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Folders of the workspace's packages.
+fn members() -> Vec<String> {
+    let manifest = read("Cargo.toml");
+    let list =
+        manifest.split("members = [").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
+    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// Section and name of every dependency of a package.
+fn dependencies(member: &str) -> Vec<(String, String)> {
+    let mut section = String::new();
+    let mut found = Vec::new();
+    for line in read(&format!("{member}/Cargo.toml")).lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').to_owned();
+        } else if section.ends_with("dependencies")
+            && let Some(name) = line
+                .split(['.', '=', ' '])
+                .next()
+                .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        {
+            found.push((section.clone(), name.to_owned()));
+        }
+    }
+    found
+}
+
+/// The short name of a package of ours.
+fn own_name(dependency: &str) -> Option<&str> {
+    if dependency == "signalbox" { Some(dependency) } else { dependency.strip_prefix("signalbox-") }
+}
+
+fn find<T: Copy>(table: &[(&str, T)], key: &str) -> Option<T> {
+    let table: BTreeMap<&str, T> = table.iter().copied().collect();
+    table.get(key).copied()
+}
+
+/// Whether a line has a word that begins with the vendor's name, however it is capitalised.
+fn names(line: &str, vendor: &str) -> bool {
+    let lower = line.to_ascii_lowercase();
+    lower
+        .match_indices(vendor)
+        .any(|(at, _)| !lower[..at].ends_with(|before: char| before.is_ascii_alphabetic()))
+}
+
+/// Names of all functions in a text.
+fn functions(text: &str) -> Vec<String> {
+    text.split("fn ")
+        .skip(1)
+        .filter_map(|rest| rest.split(['(', '<']).next())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn report(what: &str, faults: &[String]) {
+    assert!(faults.is_empty(), "{what}:\n  {}", faults.join("\n  "));
+}
