@@ -12,9 +12,16 @@
 
 use serde_json::{Value, json};
 use signalbox_schemas::{faults, topics::Topics};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+
+#[path = "tidy/tree.rs"]
+mod tree;
+
+use tree::{
+    File, dependencies, find, folders, functions, members, names, own_name, read, report, root,
+    rust, tree,
+};
 
 /// Folder of a package, and the packages of ours that it may use. A new package needs a line here and a reason.
 const EDGES: [(&str, &[&str]); 10] = [
@@ -567,143 +574,4 @@ fn the_commands_of_every_day_are_named_and_run_by_ci() {
         "CHANGELOG.md: has no [Unreleased] part; add one"
     );
     assert!(read("LICENSE").contains("Apache License"), "LICENSE: is not the Apache licence");
-}
-
-// What follows reads the tree.
-
-/// A text file of ours.
-struct File {
-    /// Relative to the repository, with `/`.
-    path: String,
-    text: String,
-}
-
-impl File {
-    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
-    }
-
-    /// Lines that are neither comment nor below the first `#[cfg(test)]` module.
-    fn product_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let end = self.text.find("#[cfg(test)]\nmod ").unwrap_or(self.text.len());
-        let last = self.text[..end].lines().count();
-        self.lines().take(last).filter(|(_, line)| !line.trim_start().starts_with("//"))
-    }
-
-    fn is_test(&self) -> bool {
-        self.path.contains("/tests/")
-            || self.path.ends_with("/tests.rs")
-            || self.path.starts_with("integration-tests/")
-    }
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path))
-        .unwrap_or_else(|error| panic!("{path}: {error}; the file is needed"))
-}
-
-fn rust() -> Vec<File> {
-    tree(&["rs"])
-}
-
-/// Every text file with one of these endings, without what is built, downloaded, recorded or hidden.
-fn tree(endings: &[&str]) -> Vec<File> {
-    let mut files = Vec::new();
-    let mut waiting: Vec<PathBuf> = vec![root().to_owned()];
-    while let Some(folder) = waiting.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let hidden = name.starts_with('.') && name != ".ci";
-            if path.is_dir() {
-                if !hidden && !name.starts_with("target") && name != "__pycache__" {
-                    waiting.push(path);
-                }
-                continue;
-            }
-            let ending = name.rsplit('.').next().unwrap_or_default();
-            if hidden || !endings.contains(&ending) {
-                continue;
-            }
-            // A file that vanishes meanwhile, such as an editor's, is none of the tree.
-            let Ok(text) = fs::read_to_string(&path) else { continue };
-            let path = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
-            files.push(File { path, text });
-        }
-    }
-    files.sort_by(|one, other| one.path.cmp(&other.path));
-    files
-}
-
-fn folders(path: &str) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(root().join(path))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_dir())
-        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
-}
-
-/// Folders of the workspace's packages.
-fn members() -> Vec<String> {
-    let manifest = read("Cargo.toml");
-    let list =
-        manifest.split("members = [").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
-    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-/// Section and name of every dependency of a package.
-fn dependencies(member: &str) -> Vec<(String, String)> {
-    let mut section = String::new();
-    let mut found = Vec::new();
-    for line in read(&format!("{member}/Cargo.toml")).lines() {
-        if let Some(name) = line.strip_prefix('[') {
-            section = name.trim_end_matches(']').to_owned();
-        } else if section.ends_with("dependencies")
-            && let Some(name) = line
-                .split(['.', '=', ' '])
-                .next()
-                .filter(|name| !name.is_empty() && !name.starts_with('#'))
-        {
-            found.push((section.clone(), name.to_owned()));
-        }
-    }
-    found
-}
-
-/// The short name of a package of ours.
-fn own_name(dependency: &str) -> Option<&str> {
-    if dependency == "signalbox" { Some(dependency) } else { dependency.strip_prefix("signalbox-") }
-}
-
-fn find<T: Copy>(table: &[(&str, T)], key: &str) -> Option<T> {
-    let table: BTreeMap<&str, T> = table.iter().copied().collect();
-    table.get(key).copied()
-}
-
-/// Whether a line has a word that begins with the vendor's name, however it is capitalised.
-fn names(line: &str, vendor: &str) -> bool {
-    let lower = line.to_ascii_lowercase();
-    lower
-        .match_indices(vendor)
-        .any(|(at, _)| !lower[..at].ends_with(|before: char| before.is_ascii_alphabetic()))
-}
-
-/// Names of all functions in a text.
-fn functions(text: &str) -> Vec<String> {
-    text.split("fn ")
-        .skip(1)
-        .filter_map(|rest| rest.split(['(', '<']).next())
-        .map(str::to_owned)
-        .collect()
-}
-
-fn report(what: &str, faults: &[String]) {
-    assert!(faults.is_empty(), "{what}:\n  {}", faults.join("\n  "));
 }
