@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Dev(crate::dev::DevArgs),
     /// Pay over a thousand simulated payouts, kill an engine on the way, and print a summary
     Demo(crate::demo::DemoArgs),
+    /// Measure throughput, latency and cost per flow, beside the bound of this machine
+    Bench(crate::bench::BenchArgs),
     /// Run an engine: take lanes, decide, commit, publish
     Engine(commands::engine::EngineArgs),
     /// Run adapters: carry out what engines ask for at the vendors

@@ -47,6 +47,7 @@ async fn dispatch(cli: Cli) -> Result<(), CliError> {
     match &cli.command {
         Command::Dev(args) => Ok(Box::pin(crate::dev::run(args)).await?),
         Command::Demo(args) => Ok(Box::pin(crate::demo::run(args)).await?),
+        Command::Bench(args) => Ok(Box::pin(crate::bench::run(args)).await?),
         Command::Engine(args) => Box::pin(commands::engine::run(args, &config()?)).await,
         Command::Adapter(args) => Box::pin(commands::adapter::run(args, &config()?)).await,
         Command::Sandbox(args) => commands::sandbox::run(args).await,

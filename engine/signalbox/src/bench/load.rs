@@ -1,0 +1,196 @@
+//! The load: publishes payouts as a service would and reads their endings as a consumer would.
+//! It prepares records before the clock runs, so that making them does not count.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use signalbox_bus::Outbound;
+use tokio::task::JoinSet;
+
+use super::meter::{Meter, Reading};
+use crate::consumer_rule::Verdict;
+use crate::payouts::{Payouts, Wish};
+use crate::scene::{COMMANDS, Commands, Console, Quantiles, Scene, SceneError, Watcher, codec, now};
+
+const EVENTS: &str = "payments.payout.events.v1";
+/// Share of the flows that warms everything up.
+const WARM_UP_PER_CENT: usize = 15;
+/// Start of the latency run that is left out.
+const LATENCY_WARM_UP: Duration = Duration::from_secs(2);
+/// Without an ending for this long the run is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+const REPORT_EVERY: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(2);
+
+/// The measured stretch of a throughput run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Steady {
+    pub(crate) flows: usize,
+    pub(crate) from: Reading,
+    pub(crate) to: Reading,
+}
+
+/// Publishes and reads.
+pub(crate) struct Load {
+    console: Console,
+    commands: Commands,
+    watcher: Watcher,
+    payouts: Payouts,
+    under_way: HashMap<String, Instant>,
+    ended: usize,
+    last_ended: String,
+    sending: JoinSet<Result<(), SceneError>>,
+}
+
+struct Ready {
+    id: String,
+    record: Outbound,
+}
+
+impl Load {
+    pub(crate) async fn connect(scene: &Scene, console: Console) -> Result<Self, SceneError> {
+        let codec = codec(scene.settings()).await?;
+        Ok(Self {
+            console,
+            commands: Commands::connect(scene.settings(), codec.clone())?,
+            watcher: Watcher::start(scene.settings(), codec, "signalbox-bench", &[EVENTS])?,
+            payouts: Payouts::new("bench", 1),
+            under_way: HashMap::new(),
+            ended: 0,
+            last_ended: String::new(),
+            sending: JoinSet::new(),
+        })
+    }
+
+    /// Business id of a flow that has ended.
+    pub(crate) fn last_flow(&self) -> &str {
+        &self.last_ended
+    }
+
+    /// As many flows as it takes to keep `in_flight` under way. Measured from the end of the warm-up until the last
+    /// flow is published: the run-down is no steady state.
+    pub(crate) async fn throughput(&mut self, flows: u32, in_flight: u32, meter: &mut Meter) -> Result<Steady, SceneError> {
+        let (flows, in_flight) = (to_usize(flows), to_usize(in_flight));
+        let warm = flows * WARM_UP_PER_CENT / 100;
+        let mut waiting = self.prepare(flows)?.into_iter();
+        let mut from: Option<(usize, Reading)> = None;
+        let mut to: Option<(usize, Reading)> = None;
+        let mut next_report = Instant::now() + REPORT_EVERY;
+        let mut last_ending = (Instant::now(), 0);
+        while self.ended < flows {
+            let room = in_flight.saturating_sub(self.under_way.len());
+            let batch: Vec<Ready> = waiting.by_ref().take(room).collect();
+            self.send(batch)?;
+            self.read(LOOK).await?;
+            if from.is_none() && self.ended >= warm {
+                from = Some((self.ended, meter.read().await?));
+            }
+            if from.is_some() && to.is_none() && waiting.len() == 0 {
+                to = Some((self.ended, meter.read().await?));
+            }
+            self.must_go_on(&mut last_ending)?;
+            if Instant::now() > next_report {
+                next_report += REPORT_EVERY;
+                self.console.say(&format!("{} of {flows} flows ended", self.ended));
+            }
+        }
+        match (from, to) {
+            (Some((before, from)), Some((after, to))) if after > before => Ok(Steady { flows: after - before, from, to }),
+            _ => Err(SceneError::Data("too few flows for a steady state; ask for more than ten times --in-flight".to_owned())),
+        }
+    }
+
+    /// Flows at a steady rate; times from published to ending consumed.
+    pub(crate) async fn latency(&mut self, rate: u32, seconds: u32) -> Result<Quantiles, SceneError> {
+        let all = to_usize(rate) * to_usize(seconds);
+        let mut waiting = self.prepare(all)?.into_iter().peekable();
+        let target = self.ended + all;
+        let begun = Instant::now();
+        let interval = Duration::from_secs(1) / rate;
+        let mut next = begun;
+        let mut times = Quantiles::default();
+        let mut last_ending = (Instant::now(), self.ended);
+        while self.ended < target {
+            while Instant::now() >= next && waiting.peek().is_some() {
+                next += interval;
+                let batch = waiting.next().into_iter().collect();
+                self.send(batch)?;
+            }
+            for (published_at, ended_at) in self.read(LOOK).await? {
+                if published_at.duration_since(begun) > LATENCY_WARM_UP {
+                    times.add(ended_at.duration_since(published_at));
+                }
+            }
+            self.must_go_on(&mut last_ending)?;
+        }
+        Ok(times)
+    }
+
+    fn prepare(&mut self, flows: usize) -> Result<Vec<Ready>, SceneError> {
+        let wish = Wish::default();
+        let make = |_| {
+            let payout = self.payouts.next(&wish, now());
+            let record = self.commands.record(COMMANDS, "payments.payout.RequestPayout", &payout.id, &payout.command)?;
+            Ok(Ready { id: payout.id, record })
+        };
+        (0..flows).map(make).collect()
+    }
+
+    /// Hands records to the producer; acknowledgements are looked at when they are there.
+    fn send(&mut self, batch: Vec<Ready>) -> Result<(), SceneError> {
+        while let Some(sent) = self.sending.try_join_next() {
+            sent.map_err(|error| SceneError::Data(format!("a publishing task was lost: {error}")))??;
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        for ready in &batch {
+            self.under_way.insert(ready.id.clone(), now);
+        }
+        let commands = self.commands.clone();
+        self.sending.spawn(async move {
+            let sends = batch.iter().map(|ready| commands.send(&ready.record));
+            futures_util::future::try_join_all(sends).await.map(drop)
+        });
+        Ok(())
+    }
+
+    /// Endings that have come, with when they were asked for.
+    async fn read(&mut self, wait: Duration) -> Result<Vec<(Instant, Instant)>, SceneError> {
+        let records = self.watcher.next(wait).await?;
+        let now = Instant::now();
+        let mut ended = Vec::new();
+        for seen in records {
+            let (Verdict::Apply, Some((_, content))) = (seen.verdict, seen.content) else { continue };
+            if content.get("final").and_then(Value::as_bool) != Some(true) {
+                continue;
+            }
+            let Some(id) = content.get("payout_id").and_then(Value::as_str) else { continue };
+            if content.get("status").and_then(Value::as_str) != Some("completed") {
+                return Err(SceneError::Broken(format!("a flow did not complete: {content}")));
+            }
+            if let Some((id, published_at)) = self.under_way.remove_entry(id) {
+                self.ended += 1;
+                self.last_ended = id;
+                ended.push((published_at, now));
+            }
+        }
+        Ok(ended)
+    }
+
+    fn must_go_on(&self, last: &mut (Instant, usize)) -> Result<(), SceneError> {
+        if self.ended > last.1 || self.under_way.is_empty() {
+            *last = (Instant::now(), self.ended);
+        } else if last.0.elapsed() > PATIENCE {
+            let text = format!("{} flows are under way and none has ended for {} s", self.under_way.len(), PATIENCE.as_secs());
+            return Err(SceneError::Broken(text));
+        }
+        Ok(())
+    }
+}
+
+fn to_usize(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

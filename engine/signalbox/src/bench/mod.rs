@@ -1,0 +1,127 @@
+//! `signalbox bench`: how many flows a second, how fast one is, what each costs, and how far that is from the bound
+//! that Kafka and Postgres set on this machine. It asserts no time: a figure is a figure.
+//!
+//! Engine and adapter are processes of their own with durable defaults. The load comes from this process, on the same
+//! machine, and takes its share of the cores; the table says how much.
+
+mod bound;
+mod load;
+mod meter;
+mod report;
+
+use std::path::Path;
+
+use clap::Args;
+
+use crate::scene::{Console, EngineName, Scene, SceneError, Started};
+use load::Load;
+use meter::Meter;
+
+const JOURNEY: &str = include_str!("../../../../deploy/bench/journey.yaml");
+const ROUTING: &str = include_str!("../../../../deploy/bench/routing.yaml");
+
+/// Arguments.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Four durable steps per flow (identity, sanctions, fraud, one payment with its permit), vendors that answer at once
+inside the adapter process. Throughput is measured with a bounded number of flows under way, warm-up and run-down left
+out; latency at a steady rate afterwards. The bound is what the same machine could do if only Kafka and Postgres worked.
+
+Build it with --release before believing a figure.")]
+pub struct BenchArgs {
+    /// Flows of the throughput run
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    flows: u32,
+    /// Flows under way at once in the throughput run
+    #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..))]
+    in_flight: u32,
+    /// Flows per second of the latency run
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    rate_latency: u32,
+    /// Seconds of the latency run
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(3..))]
+    latency_seconds: u32,
+    /// Print the figures as one line of JSON at the end
+    #[arg(long)]
+    json: bool,
+    /// Leave the directory with data and logs behind
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// See [`SceneError`]; `Broken` where flows stop ending.
+pub async fn run(args: &BenchArgs) -> Result<(), SceneError> {
+    let console = Console::start();
+    let scene = Scene::start(console, args.keep).await?;
+    scene.prepare().await?;
+    let settings = settings(&scene)?;
+    let adapter = scene.adapter(None, &settings).await?;
+    let engine = scene.engine(EngineName("engine"), &settings).await?;
+    let mut meter = Meter::new(&scene, &engine, &adapter)?;
+    let mut load = Load::connect(&scene, console).await?;
+
+    console.say(&format!("throughput: {} flows, at most {} under way", args.flows, args.in_flight));
+    let steady = load.throughput(args.flows, args.in_flight, &mut meter).await?;
+    console.say(&format!("latency: {} flows a second for {} s", args.rate_latency, args.latency_seconds));
+    let latency = load.latency(args.rate_latency, args.latency_seconds).await?;
+    let batches = meter.batches().await?;
+    let sample = bound::Sample::take(&scene, &steady, &batches, load.last_flow()).await?;
+    drop(load);
+    stop(console, vec![engine, adapter]).await?;
+
+    console.say("the bound: Kafka, transitions and permits, each alone");
+    let bound = bound::measure(&scene, &sample).await?;
+    let report = report::Report { steady, latency, batches, bound };
+    report.print(console);
+    scene.stop(Vec::new()).await?;
+    if args.json {
+        console.print(&report.json().to_string());
+    }
+    Ok(())
+}
+
+/// Services out of the way, so that what is measured next is measured alone.
+async fn stop(console: Console, services: Vec<Started>) -> Result<(), SceneError> {
+    console.say("stopping engine and adapter");
+    for service in services {
+        let _ended_by_itself = service.child.stop(std::time::Duration::from_secs(15)).await?;
+    }
+    Ok(())
+}
+
+/// The benchmark's own journey and routes, as files of this run.
+fn settings(scene: &Scene) -> Result<Vec<(String, String)>, SceneError> {
+    let directory = scene.stack().directory().join("bench");
+    let journeys = directory.join("journeys");
+    let routing = directory.join("routing.yaml");
+    let write = |file: &Path, text: &str| {
+        std::fs::write(file, text).map_err(SceneError::while_doing(format!("writing {}", file.display())))
+    };
+    std::fs::create_dir_all(&journeys)
+        .map_err(SceneError::while_doing(format!("creating {}", journeys.display())))?;
+    write(&journeys.join("benchmark.yaml"), JOURNEY)?;
+    write(&routing, ROUTING)?;
+    Ok(vec![
+        ("SIGNALBOX__JOURNEYS__PATH".to_owned(), journeys.display().to_string()),
+        ("SIGNALBOX__ADAPTER__POLICY".to_owned(), routing.display().to_string()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
+    use signalbox_flow::Journey;
+    use signalbox_schemas::Contract;
+
+    #[test]
+    fn the_measured_journey_is_one_that_the_checker_accepts() {
+        let contract = Contract::builtin().unwrap();
+        let journey = Journey::parse(super::JOURNEY, contract, &BTreeMap::new()).unwrap();
+        assert_eq!(signalbox_flow::check(&journey, contract), []);
+    }
+}

@@ -1,0 +1,152 @@
+//! Publishes commands and decisions as a service of the bank would: Avro, CloudEvents headers, the business id as key.
+//! It waits for no outcome.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use signalbox_bus::{Codec, Headers, Outbound, Publisher};
+use signalbox_schemas::{Micros, RecordName, TopicName, headers, home_lane};
+
+use super::error::SceneError;
+use super::prepare::{contract, kafka, registry};
+use super::settings::Settings;
+
+/// Topic of payout commands.
+pub const COMMANDS: &str = "payments.payout.commands.v1";
+/// Topic of review decisions.
+pub const DECISIONS: &str = "signalbox.review.decisions.v1";
+const SOURCE: &str = "/signalbox/scene";
+
+/// Publishes commands; cheap to clone.
+#[derive(Clone)]
+pub struct Commands {
+    publisher: Publisher,
+    codec: Arc<Codec>,
+    lanes: u16,
+}
+
+/// One person's decision on a review task.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// The payout.
+    pub payout: String,
+    /// State whose task is decided.
+    pub step: String,
+    /// Journey of the task.
+    pub journey: String,
+    /// What is decided, such as `release`.
+    pub decision: String,
+    /// Who decides.
+    pub actor: String,
+}
+
+/// The instant that the machine's clock shows.
+#[must_use]
+pub fn now() -> Micros {
+    Micros(jiff::Timestamp::now().as_microsecond())
+}
+
+/// Learns the schema ids of the installation.
+///
+/// # Errors
+/// `Registry` where a schema is not registered or the registry does not answer.
+pub async fn codec(settings: &Settings) -> Result<Arc<Codec>, SceneError> {
+    let (codec, _) = Codec::resolve(contract()?, registry(settings)?, &[]).await?;
+    Ok(Arc::new(codec))
+}
+
+impl Commands {
+    /// Connects a producer.
+    ///
+    /// # Errors
+    /// `Bus` where the client refuses its settings.
+    pub fn connect(settings: &Settings, codec: Arc<Codec>) -> Result<Self, SceneError> {
+        let publisher = Publisher::connect(&kafka(settings), "signalbox-scene")?;
+        Ok(Self { publisher, codec, lanes: contract()?.topics().lanes })
+    }
+
+    /// Publishes a `RequestPayout`; returns when it is acknowledged.
+    ///
+    /// # Errors
+    /// `Encode` where it does not fit the contract, `Bus` where it cannot be delivered.
+    pub async fn request(&self, id: &str, command: &Value) -> Result<(), SceneError> {
+        let record = self.record(COMMANDS, "payments.payout.RequestPayout", id, command)?;
+        self.send(&record).await
+    }
+
+    /// Publishes a `CancelPayout`.
+    ///
+    /// # Errors
+    /// As `request`.
+    pub async fn cancel(&self, id: &str) -> Result<(), SceneError> {
+        let content = json!({
+            "payout_id": id, "tenant": "default", "actor": "customer-service",
+            "reason": "the customer changed their mind", "requested_at": now().0,
+        });
+        let record = self.record(COMMANDS, "payments.payout.CancelPayout", id, &content)?;
+        self.send(&record).await
+    }
+
+    /// Publishes a `ReviewDecision`.
+    ///
+    /// # Errors
+    /// As `request`.
+    pub async fn decide(&self, decision: &Decision) -> Result<(), SceneError> {
+        let content = json!({
+            "aggregate_id": decision.payout, "tenant": "default", "journey": decision.journey,
+            "step": decision.step, "decision": decision.decision, "actor": decision.actor,
+            "reason": "looked at the case", "decided_at": now().0,
+        });
+        let record = self.record(DECISIONS, "signalbox.review.ReviewDecision", &decision.payout, &content)?;
+        self.send(&record).await
+    }
+
+    /// Publishes bytes as they are, as a broken producer would.
+    ///
+    /// # Errors
+    /// `Bus` where they cannot be delivered.
+    pub async fn publish_raw(&self, topic: &str, key: &str, payload: Vec<u8>) -> Result<(), SceneError> {
+        let record = self.outbound(topic, key, payload, Headers::new());
+        self.send(&record).await
+    }
+
+    /// A command in its wire format.
+    ///
+    /// # Errors
+    /// `Encode` where it does not fit the contract.
+    pub fn encode(&self, topic: &str, name: &str, content: &Value) -> Result<Vec<u8>, SceneError> {
+        Ok(self.codec.encode(&TopicName::from(topic), &RecordName::from(name), content)?)
+    }
+
+    /// A record as it will be sent.
+    pub(crate) fn record(&self, topic: &str, name: &str, key: &str, content: &Value) -> Result<Outbound, SceneError> {
+        let payload = self.encode(topic, name, content)?;
+        let trace = uuid::Uuid::new_v4().simple();
+        let span: u64 = fastrand::u64(1..);
+        let headers = Headers::new()
+            .with(headers::CE_SPECVERSION, "1.0")
+            .with(headers::CE_ID, uuid::Uuid::now_v7().to_string())
+            .with(headers::CE_SOURCE, SOURCE)
+            .with(headers::CE_TYPE, name)
+            .with(headers::CE_TIME, jiff::Timestamp::now().to_string())
+            .with(headers::CE_SUBJECT, key)
+            .with(headers::CONTENT_TYPE, headers::AVRO)
+            .with(headers::TRACEPARENT, format!("00-{trace}-{span:016x}-01"));
+        Ok(self.outbound(topic, key, payload, headers))
+    }
+
+    pub(crate) async fn send(&self, record: &Outbound) -> Result<(), SceneError> {
+        self.publisher.publish(record).await?;
+        Ok(())
+    }
+
+    fn outbound(&self, topic: &str, key: &str, payload: Vec<u8>, headers: Headers) -> Outbound {
+        Outbound {
+            topic: TopicName::from(topic),
+            partition: home_lane(key.as_bytes(), self.lanes).partition(),
+            key: key.as_bytes().to_vec(),
+            payload: Some(payload),
+            headers,
+        }
+    }
+}
