@@ -324,7 +324,10 @@ fn action(compiler: &Compiler<'_>, place: &str, doc: &ArmDoc) -> Result<Action, 
             }
         },
         _ => {
-            return mistake(place, "say where it goes: a state, or go, or retry with then, or join");
+            return mistake(
+                place,
+                "say where it goes: a state, or go, or retry with then, or join",
+            );
         }
     };
     Ok(Action { rules: doc.rules.clone(), retry, next })
