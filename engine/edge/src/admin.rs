@@ -22,7 +22,9 @@ const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
     /// The address is taken or not ours.
-    #[error("cannot listen on {address} for health and metrics: {source}; choose another admin_listen, port 0 takes any")]
+    #[error(
+        "cannot listen on {address} for health and metrics: {source}; choose another admin_listen, port 0 takes any"
+    )]
     Listen {
         /// Address asked for.
         address: SocketAddr,
@@ -102,7 +104,10 @@ fn router<P: Probe>(admin: Admin<P>) -> Router {
         .with_state(Arc::new(admin))
 }
 
-async fn ready<P: Probe>(State(admin): State<Arc<Admin<P>>>, Query(how): Query<HowMuch>) -> Response {
+async fn ready<P: Probe>(
+    State(admin): State<Arc<Admin<P>>>,
+    Query(how): Query<HowMuch>,
+) -> Response {
     let found = admin.probe.check().await;
     let status = if found.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut text = String::from(if found.ready { "ready\n" } else { "not ready\n" });
@@ -159,7 +164,10 @@ mod tests {
 
         assert!(ask(address, "/livez").await.starts_with("HTTP/1.1 200"));
         let waiting = ask(address, "/readyz?verbose").await;
-        assert!(waiting.starts_with("HTTP/1.1 503") && waiting.contains("lane 3: waiting"), "{waiting}");
+        assert!(
+            waiting.starts_with("HTTP/1.1 503") && waiting.contains("lane 3: waiting"),
+            "{waiting}"
+        );
 
         service.0.store(true, Ordering::Relaxed);
         let ready = ask(address, "/readyz").await;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::admin::EdgeError;
 
 /// Bounds for everything in seconds: from a quick commit to a vendor at its deadline.
-const SECONDS: [f64; 16] =
-    [0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const SECONDS: [f64; 16] = [
+    0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
 /// Bounds for everything counted per batch.
-const BATCH: [f64; 11] =
-    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0];
+const BATCH: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0];
 /// How often samples are moved from the recorder's buffers into buckets; without it they would grow for ever.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -26,10 +26,13 @@ impl Metrics {
     /// # Errors
     /// [`EdgeError::Metrics`] where a recorder is installed already.
     pub fn install() -> Result<Self, EdgeError> {
-        let refused = |error: metrics_exporter_prometheus::BuildError| EdgeError::Metrics(error.to_string());
+        let refused =
+            |error: metrics_exporter_prometheus::BuildError| EdgeError::Metrics(error.to_string());
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
-            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), &BATCH))
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), &BATCH)
+            })
             .map_err(refused)?
             .install_recorder()
             .map_err(refused)?;

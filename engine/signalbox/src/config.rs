@@ -154,17 +154,28 @@ impl Config {
         let path = file.map_or_else(|| PathBuf::from(DEFAULT_FILE), Path::to_path_buf);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => String::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => {
+                String::new()
+            }
             Err(source) => return Err(ConfigError::File { path, source }),
         };
         let from = format!("{} and {PREFIX}*", path.display());
         // Variables that are not UTF-8 cannot be configuration.
-        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
         Self::assemble(&text, &overrides(variables)?, &from)
     }
 
-    fn assemble(text: &str, overrides: &[(String, String)], from: &str) -> Result<Self, ConfigError> {
-        let wrong = |error: config::ConfigError| ConfigError::Wrong { from: from.to_owned(), reason: error.to_string() };
+    fn assemble(
+        text: &str,
+        overrides: &[(String, String)],
+        from: &str,
+    ) -> Result<Self, ConfigError> {
+        let wrong = |error: config::ConfigError| ConfigError::Wrong {
+            from: from.to_owned(),
+            reason: error.to_string(),
+        };
         let mut layers = Layers::builder().add_source(File::from_str(text, FileFormat::Toml));
         for (key, value) in overrides {
             layers = layers.set_override(key, value.as_str()).map_err(wrong)?;
@@ -191,7 +202,10 @@ impl Config {
 
     /// Address of the database, where it is set. Contains a password: never printed.
     pub(crate) fn postgres(&self) -> Result<&str, ConfigError> {
-        self.postgres.as_ref().map(|postgres| postgres.url.expose_secret()).ok_or_else(|| missing("postgres.url"))
+        self.postgres
+            .as_ref()
+            .map(|postgres| postgres.url.expose_secret())
+            .ok_or_else(|| missing("postgres.url"))
     }
 
     /// Secret from which ids are derived, where it is set.
@@ -206,7 +220,8 @@ impl Config {
             let shown = |(name, value): (&String, &String)| (name.clone(), Value::from(if is_secret(name) { MASK } else { value }));
             json!({"brokers": kafka.brokers, "properties": kafka.properties.iter().map(shown).collect::<serde_json::Map<_, _>>()})
         });
-        let vendors: serde_json::Map<String, Value> = self.adapter.vendors.iter().map(|(name, own)| (name.clone(), masked(own))).collect();
+        let vendors: serde_json::Map<String, Value> =
+            self.adapter.vendors.iter().map(|(name, own)| (name.clone(), masked(own))).collect();
         json!({
             "kafka": kafka,
             "registry": self.registry.as_ref().map(|registry| without_password(&registry.url)),
@@ -226,11 +241,16 @@ impl Config {
 }
 
 fn missing(key: &'static str) -> ConfigError {
-    ConfigError::Missing { key, variable: format!("{PREFIX}{}", key.to_ascii_uppercase().replace('.', "__")) }
+    ConfigError::Missing {
+        key,
+        variable: format!("{PREFIX}{}", key.to_ascii_uppercase().replace('.', "__")),
+    }
 }
 
 /// Paths and values out of the environment. A value from a file loses the newline that editors put at its end.
-fn overrides(variables: impl Iterator<Item = (String, String)>) -> Result<Vec<(String, String)>, ConfigError> {
+fn overrides(
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<Vec<(String, String)>, ConfigError> {
     let mut overrides = Vec::new();
     for (name, value) in variables {
         let Some(key) = name.strip_prefix(PREFIX) else { continue };
@@ -238,7 +258,8 @@ fn overrides(variables: impl Iterator<Item = (String, String)>) -> Result<Vec<(S
             None => (key, value),
             Some(key) => {
                 let path = PathBuf::from(value);
-                let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::File { path, source })?;
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|source| ConfigError::File { path, source })?;
                 (key, text.trim_end_matches(['\r', '\n']).to_owned())
             }
         };
@@ -249,7 +270,9 @@ fn overrides(variables: impl Iterator<Item = (String, String)>) -> Result<Vec<(S
 
 /// Whether a librdkafka property holds a secret.
 fn is_secret(property: &str) -> bool {
-    ["password", "secret", "key.pem", "jaas", "oauthbearer.config"].iter().any(|word| property.contains(word))
+    ["password", "secret", "key.pem", "jaas", "oauthbearer.config"]
+        .iter()
+        .any(|word| property.contains(word))
 }
 
 /// A vendor's settings with everything masked that is not known to be harmless.
@@ -301,17 +324,28 @@ mod tests {
     "#;
 
     fn environment(variables: &[(&str, &str)]) -> Vec<(String, String)> {
-        overrides(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).unwrap()
+        overrides(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+            .unwrap()
     }
 
     #[test]
     fn the_environment_wins_over_the_file() {
-        let over = environment(&[("SIGNALBOX__KAFKA__BROKERS", "other:9092"), ("SIGNALBOX__ENGINE__LEASE_MS", "7000"), ("PATH", "/bin")]);
+        let over = environment(&[
+            ("SIGNALBOX__KAFKA__BROKERS", "other:9092"),
+            ("SIGNALBOX__ENGINE__LEASE_MS", "7000"),
+            ("PATH", "/bin"),
+        ]);
         let config = Config::assemble(FILE, &over, "test").unwrap();
         assert_eq!(config.kafka().unwrap().brokers, "other:9092");
-        assert_eq!(config.kafka().unwrap().properties.get("security.protocol").unwrap(), "SASL_SSL");
+        assert_eq!(
+            config.kafka().unwrap().properties.get("security.protocol").unwrap(),
+            "SASL_SSL"
+        );
         assert_eq!(config.engine.lease_ms, 7_000);
-        assert_eq!(config.journeys.parameters.get("payout").unwrap().get("review_sla").unwrap(), "4h");
+        assert_eq!(
+            config.journeys.parameters.get("payout").unwrap().get("review_sla").unwrap(),
+            "4h"
+        );
     }
 
     #[test]
@@ -326,14 +360,17 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_an_error_wherever_it_comes_from() {
-        let rows: [(&str, &[(&str, &str)], &str); 4] = [
-            ("[kafka]\nbrokers = \"k\"\nbroker = \"k\"", &[], "broker"),
-            ("[engin]\nlease_ms = 1", &[], "engin"),
-            ("", &[("SIGNALBOX__ENGINE__LEASE", "1")], "lease"),
-            ("tenant_key = \"short\"", &[], "16 bytes"),
+        let variable = ("SIGNALBOX__ENGINE__LEASE", "1");
+        let rows = [
+            ("[kafka]\nbrokers = \"k\"\nbroker = \"k\"", None, "broker"),
+            ("[engin]\nlease_ms = 1", None, "engin"),
+            ("", Some(variable), "lease"),
+            ("tenant_key = \"short\"", None, "16 bytes"),
         ];
-        for (file, variables, word) in rows {
-            let error = Config::assemble(file, &environment(variables), "test").unwrap_err().to_string();
+        for (file, variable, word) in rows {
+            let variables: Vec<(&str, &str)> = variable.into_iter().collect();
+            let error =
+                Config::assemble(file, &environment(&variables), "test").unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
     }
@@ -341,7 +378,10 @@ mod tests {
     #[test]
     fn what_a_command_lacks_is_named_with_the_variable_that_sets_it() {
         let error = Config::default().kafka().unwrap_err().to_string();
-        assert!(error.contains("kafka.brokers") && error.contains("SIGNALBOX__KAFKA__BROKERS"), "{error}");
+        assert!(
+            error.contains("kafka.brokers") && error.contains("SIGNALBOX__KAFKA__BROKERS"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -349,7 +389,14 @@ mod tests {
         let config = Config::assemble(FILE, &[], "test").unwrap();
         let printed = config.redacted().to_string();
         assert!(!printed.contains("hush") && !printed.contains("0123456789abcdef"), "{printed}");
-        assert!(printed.contains("postgres://app:***@db:5432/signalbox") && printed.contains("https://bank.example"), "{printed}");
-        assert!(!format!("{config:?}").contains("hush@"), "the database's address stays hidden in Debug too");
+        assert!(
+            printed.contains("postgres://app:***@db:5432/signalbox")
+                && printed.contains("https://bank.example"),
+            "{printed}"
+        );
+        assert!(
+            !format!("{config:?}").contains("hush@"),
+            "the database's address stays hidden in Debug too"
+        );
     }
 }

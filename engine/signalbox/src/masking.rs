@@ -39,13 +39,23 @@ impl Masking {
                 }
             }
             // Of a union the branch that fits is not worked out: every branch may mask what it knows.
-            (Value::Array(branches), value) => branches.iter().for_each(|branch| self.walk(branch, value)),
+            (Value::Array(branches), value) => {
+                branches.iter().for_each(|branch| self.walk(branch, value))
+            }
             (Value::Object(object), value) => match (object.get("type"), value) {
                 (Some(Value::String(kind)), Value::Object(fields)) if kind == "record" => {
-                    let declared = object.get("fields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+                    let declared = object
+                        .get("fields")
+                        .and_then(Value::as_array)
+                        .map(Vec::as_slice)
+                        .unwrap_or_default();
                     for field in declared {
                         let name = field.get("name").and_then(Value::as_str).unwrap_or_default();
-                        let Some(content) = fields.get_mut(name).filter(|content| !content.is_null()) else { continue };
+                        let Some(content) =
+                            fields.get_mut(name).filter(|content| !content.is_null())
+                        else {
+                            continue;
+                        };
                         if field.get("personal_data").and_then(Value::as_bool) == Some(true) {
                             *content = Value::from(MASK);
                         } else if let Some(inner) = field.get("type") {
@@ -63,7 +73,9 @@ impl Masking {
                         entries.values_mut().for_each(|entry| self.walk(inner, entry));
                     }
                 }
-                (Some(inner @ (Value::Object(_) | Value::Array(_))), value) => self.walk(inner, value),
+                (Some(inner @ (Value::Object(_) | Value::Array(_))), value) => {
+                    self.walk(inner, value)
+                }
                 (Some(Value::String(name)), value) => {
                     if let Some(definition) = self.named.get(name) {
                         self.walk(definition, value);
@@ -102,11 +114,25 @@ mod tests {
 
     #[test]
     fn names_and_accounts_of_both_parties_are_hidden_and_the_rest_stays() {
-        let text = Contract::builtin().unwrap().record("payments.payout.RequestPayout").unwrap().text();
-        let mut value: Value = serde_json::from_str(include_str!("examples/payments.payout.RequestPayout.json")).unwrap();
+        let text =
+            Contract::builtin().unwrap().record("payments.payout.RequestPayout").unwrap().text();
+        let mut value: Value =
+            serde_json::from_str(include_str!("examples/payments.payout.RequestPayout.json"))
+                .unwrap();
         Masking::of(text).apply(&mut value);
         let shown = value.to_string();
-        for personal in ["Ada", "Alder", "Ben", "Birch", "9876543210", "Invoice", "Springfield", "Portland", "7409", "4483"] {
+        for personal in [
+            "Ada",
+            "Alder",
+            "Ben",
+            "Birch",
+            "9876543210",
+            "Invoice",
+            "Springfield",
+            "Portland",
+            "7409",
+            "4483",
+        ] {
             assert!(!shown.contains(personal), "{personal} is shown: {shown}");
         }
         for harmless in ["\"p-1\"", "12500", "USD", "021000021", "\"country\":\"US\""] {

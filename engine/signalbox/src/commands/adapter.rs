@@ -46,6 +46,9 @@ pub(crate) struct AdapterArgs {
     /// Serve every capability of the contract
     #[arg(long, conflicts_with = "capability")]
     all: bool,
+    /// Name of this adapter among running ones, stable over restarts, over the configuration
+    #[arg(long, value_name = "NAME")]
+    id: Option<String>,
     #[command(flatten)]
     service: ServiceArgs,
 }
@@ -59,7 +62,10 @@ struct AdapterProbe {
 impl Probe for AdapterProbe {
     async fn check(&self) -> Readiness {
         if !self.serving.load(Ordering::Relaxed) {
-            return Readiness { ready: false, lines: vec!["starting: database and schema ids".to_owned()] };
+            return Readiness {
+                ready: false,
+                lines: vec!["starting: database and schema ids".to_owned()],
+            };
         }
         let problem = match tokio::time::timeout(DATABASE_PATIENCE, self.reader.now()).await {
             Ok(Ok(_)) => return Readiness { ready: true, lines: vec!["serving".to_owned()] },
@@ -77,8 +83,10 @@ pub(crate) async fn run(args: &AdapterArgs, config: &Config) -> Result<(), CliEr
     config.kafka()?;
     config.registry()?;
     let options = options(args, &config.adapter)?;
-    let probe = Arc::new(AdapterProbe { reader: wiring::reader(config)?, serving: AtomicBool::new(false) });
-    let admin = Admin::start(&args.service, config.adapter.admin_listen, Arc::clone(&probe)).await?;
+    let probe =
+        Arc::new(AdapterProbe { reader: wiring::reader(config)?, serving: AtomicBool::new(false) });
+    let admin =
+        Admin::start(&args.service, config.adapter.admin_listen, Arc::clone(&probe)).await?;
     let outcome = work(options, config, &probe, &mut stopping).await;
     admin.end().await;
     outcome
@@ -94,7 +102,9 @@ async fn work(
         probe.reader.require_current_schema().await?;
         wiring::remembering_codec(config, &probe.reader).await
     };
-    let Some(codec) = patiently("database and schema ids", stopping, prepare).await? else { return Ok(()) };
+    let Some(codec) = patiently("database and schema ids", stopping, prepare).await? else {
+        return Ok(());
+    };
     let bus = AdapterBus { kafka: config.kafka()?.clone(), codec: Arc::new(codec) };
     let attempts = PgAttempts::connect(config.postgres()?, CONNECTIONS)?;
     let member = options.member.clone();
@@ -107,7 +117,8 @@ async fn work(
 
 fn options(args: &AdapterArgs, config: &AdapterConfig) -> Result<AdapterOptions, CliError> {
     let file = config.policy.display();
-    let wrong = |error: signalbox_adapters::PolicyError| CliError::Input(format!("{file}: {error}"));
+    let wrong =
+        |error: signalbox_adapters::PolicyError| CliError::Input(format!("{file}: {error}"));
     let mut policy = Policy::parse(&wiring::read(&config.policy)?).map_err(wrong)?;
     let mut settings: BTreeMap<String, Value> = config.vendors.clone();
     if let Some(base) = &config.vendor_base {
@@ -119,7 +130,9 @@ fn options(args: &AdapterArgs, config: &AdapterConfig) -> Result<AdapterOptions,
     }
     for (vendor, own) in &mut settings {
         // The address is the runtime's matter; what is left is the vendor's own.
-        if let Some(Value::String(url)) = own.as_object_mut().and_then(|own| own.shift_remove("base_url")) {
+        if let Some(Value::String(url)) =
+            own.as_object_mut().and_then(|own| own.shift_remove("base_url"))
+        {
             policy.override_base_url(vendor, &url).map_err(wrong)?;
         }
     }
@@ -127,7 +140,7 @@ fn options(args: &AdapterArgs, config: &AdapterConfig) -> Result<AdapterOptions,
         policy,
         settings,
         capabilities: if args.all { Vec::new() } else { args.capability.clone() },
-        member: config.id.clone().unwrap_or_else(wiring::process_name),
+        member: args.id.clone().or_else(|| config.id.clone()).unwrap_or_else(wiring::process_name),
         under_way_max: UNDER_WAY_MAX,
         permit_age_ms_max: PERMIT_AGE_MS_MAX,
         drain_ms_max: DRAIN_MS_MAX,

@@ -17,7 +17,9 @@ const PAGE: i64 = 5_000;
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
     /// Recompute every hash of the journal and name the first row that is not as it was written
-    #[command(after_help = "Needs postgres.url. Engines may run meanwhile. Exit status 1 where a chain is broken.\n\nExample:\n  signalbox audit verify\n  signalbox audit verify --lane 3")]
+    #[command(
+        after_help = "Needs postgres.url. Engines may run meanwhile. Exit status 1 where a chain is broken.\n\nExample:\n  signalbox audit verify\n  signalbox audit verify --lane 3"
+    )]
     Verify(VerifyArgs),
 }
 
@@ -35,7 +37,10 @@ pub(crate) async fn run(command: &AuditCommand, config: &Config) -> Result<(), C
     let reader = wiring::reader(config)?;
     reader.require_current_schema().await?;
     let lanes = reader.lanes().await?;
-    let chosen: Vec<&LaneStatus> = lanes.iter().filter(|lane| args.lane.is_none_or(|wanted| lane.lane == LaneId(wanted))).collect();
+    let chosen: Vec<&LaneStatus> = lanes
+        .iter()
+        .filter(|lane| args.lane.is_none_or(|wanted| lane.lane == LaneId(wanted)))
+        .collect();
     if chosen.is_empty() {
         return Err(CliError::Input("there is no such lane".to_owned()));
     }
@@ -53,7 +58,10 @@ pub(crate) async fn run(command: &AuditCommand, config: &Config) -> Result<(), C
         }
     }
     if broken == 0 {
-        return output::line(format_args!("{rows} rows in {} lanes are as they were written", chosen.len()));
+        return output::line(format_args!(
+            "{rows} rows in {} lanes are as they were written",
+            chosen.len()
+        ));
     }
     Err(CliError::Refused(format!("the journal of {broken} lanes is not as it was written")))
 }
@@ -66,7 +74,10 @@ async fn verify_lane(reader: &Reader, lane: &LaneStatus) -> Result<Result<i64, S
         let at_most = usize::try_from(PAGE.min(lane.journal_seq - seq)).unwrap_or(1);
         let rows = reader.journal_after(lane.lane, seq, at_most).await?;
         if rows.is_empty() {
-            let reason = format!("lane {}: the journal ends with row {seq}, the lane has written {}", lane.lane, lane.journal_seq);
+            let reason = format!(
+                "lane {}: the journal ends with row {seq}, the lane has written {}",
+                lane.lane, lane.journal_seq
+            );
             return Ok(Err(reason));
         }
         match verify(&rows, seq, &hash) {
@@ -76,7 +87,10 @@ async fn verify_lane(reader: &Reader, lane: &LaneStatus) -> Result<Result<i64, S
     }
     // A lane that has written nothing has no head yet.
     if lane.journal_seq > 0 && hash != lane.journal_head {
-        return Ok(Err(format!("lane {}: row {seq} does not have the hash that the lane remembers: the chain was rewritten", lane.lane)));
+        return Ok(Err(format!(
+            "lane {}: row {seq} does not have the hash that the lane remembers: the chain was rewritten",
+            lane.lane
+        )));
     }
     Ok(Ok(seq))
 }

@@ -54,8 +54,12 @@ impl EngineProbe {
     /// Readiness as the worker sees it.
     fn of_worker(&self) -> Readiness {
         match &*self.stage.lock().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Starting(what) => Readiness { ready: false, lines: vec![format!("starting: {what}")] },
-            Stage::Running(health) => Readiness { ready: health.is_ready(), lines: health.report() },
+            Stage::Starting(what) => {
+                Readiness { ready: false, lines: vec![format!("starting: {what}")] }
+            }
+            Stage::Running(health) => {
+                Readiness { ready: health.is_ready(), lines: health.report() }
+            }
         }
     }
 }
@@ -82,7 +86,10 @@ pub(crate) async fn run(args: &EngineArgs, config: &Config) -> Result<(), CliErr
     config.kafka()?;
     config.registry()?;
     config.tenant_key()?;
-    let probe = Arc::new(EngineProbe { reader: wiring::reader(config)?, stage: Mutex::new(Stage::Starting("database")) });
+    let probe = Arc::new(EngineProbe {
+        reader: wiring::reader(config)?,
+        stage: Mutex::new(Stage::Starting("database")),
+    });
     let admin = Admin::start(&args.service, config.engine.admin_listen, Arc::clone(&probe)).await?;
     let outcome = work(args, config, &probe, &mut stopping).await;
     admin.end().await;
@@ -100,13 +107,18 @@ async fn work(
     let Some(()) = patiently("database", stopping, check_schema).await? else { return Ok(()) };
     let deploy = async || journeys::deploy(&config.journeys, reader).await;
     let Some(journeys) = patiently("journeys", stopping, deploy).await? else { return Ok(()) };
-    let library = JourneyLibrary::new(journeys).map_err(|error| CliError::Input(error.to_string()))?;
+    let library =
+        JourneyLibrary::new(journeys).map_err(|error| CliError::Input(error.to_string()))?;
 
     probe.enter(Stage::Starting("schema ids"));
     let resolve = async || wiring::remembering_codec(config, reader).await;
     let Some(codec) = patiently("schema ids", stopping, resolve).await? else { return Ok(()) };
 
-    let worker_id = args.worker_id.clone().or_else(|| config.engine.worker_id.clone()).unwrap_or_else(wiring::process_name);
+    let worker_id = args
+        .worker_id
+        .clone()
+        .or_else(|| config.engine.worker_id.clone())
+        .unwrap_or_else(wiring::process_name);
     let options = WorkerOptions {
         lease: Duration::from_millis(config.engine.lease_ms),
         tick_records_max: config.engine.tick_records_max,

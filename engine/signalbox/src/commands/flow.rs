@@ -80,7 +80,9 @@ async fn list(args: &ListArgs, reader: &Reader) -> Result<(), CliError> {
     let counts = reader.flows_by_state().await?;
     for (journey, status, state, count) in &counts {
         if args.json {
-            output::json(&json!({"journey": journey, "status": status, "state": state, "flows": count}))?;
+            output::json(
+                &json!({"journey": journey, "status": status, "state": state, "flows": count}),
+            )?;
         } else {
             output::line(format_args!("{count:>9}  {journey}  {status:<8}  {state}"))?;
         }
@@ -131,7 +133,7 @@ fn of_journal(row: &JournalRow) -> Vec<Moment> {
     });
     let mut moments = vec![Moment {
         at: row.at,
-        time: row.at.to_rfc3339(),
+        time: output::instant(row.at),
         what: "step",
         text: format!("{} {path}  by {}: {}", row.kind, row.actor, row.reason),
         detail: json!({
@@ -144,7 +146,7 @@ fn of_journal(row: &JournalRow) -> Vec<Moment> {
         let kind = record.headers.text(headers::CE_TYPE).unwrap_or("record");
         moments.push(Moment {
             at: row.at,
-            time: row.at.to_rfc3339(),
+            time: output::instant(row.at),
             what: "publish",
             text: format!("{kind} to {}", record.topic),
             detail: json!({
@@ -163,9 +165,12 @@ fn of_attempt(row: &AttemptRow) -> Option<Moment> {
     let attempt = row.plan.id;
     Some(Moment {
         at,
-        time: at.to_rfc3339(),
+        time: output::instant(at),
         what: "attempt",
-        text: format!("{} may be sent to {vendor} from here on, sends {} (attempt {attempt})", row.plan.capability, row.sends),
+        text: format!(
+            "{} may be sent to {vendor} from here on, sends {} (attempt {attempt})",
+            row.plan.capability, row.sends
+        ),
         detail: attempt_json(row),
     })
 }
@@ -193,7 +198,8 @@ async fn calls(config: &Config, flow: &FlowRow) -> Result<Vec<Moment>, CliError>
         for inbound in bus.read(&topic, partition, from, end).await? {
             if inbound.key_text() == Some(flow.aggregate.as_str()) {
                 let call = lens.show(&inbound).await?.value;
-                if call.get("flow_id").and_then(Value::as_str) == Some(flow.id.to_string().as_str()) {
+                if call.get("flow_id").and_then(Value::as_str) == Some(flow.id.to_string().as_str())
+                {
                     moments.push(of_call(call));
                 }
             }
@@ -208,12 +214,18 @@ fn of_call(call: Value) -> Moment {
     let number = |name: &str| call.get(name).and_then(Value::as_i64);
     let at = Micros(number("started_at").unwrap_or(0));
     let millis = number("latency_micros").unwrap_or(0) / 1_000;
-    let status = number("http_status").map_or("no answer".to_owned(), |status| format!("HTTP {status}"));
+    let status =
+        number("http_status").map_or("no answer".to_owned(), |status| format!("HTTP {status}"));
     let told = format!(
         "{} {} at {}: {} in {millis} ms ({status}, send {}); {}",
-        text("capability"), text("operation"), text("partner"), text("class"), number("send").unwrap_or(1), text("route_reason"),
+        text("capability"),
+        text("operation"),
+        text("partner"),
+        text("class"),
+        number("send").unwrap_or(1),
+        text("route_reason"),
     );
-    Moment { at, time: at.to_rfc3339(), what: "call", text: told, detail: call }
+    Moment { at, time: output::instant(at), what: "call", text: told, detail: call }
 }
 
 fn as_json(flow: &FlowRow, attempts: &[AttemptRow], timeline: &[Moment]) -> Value {
@@ -229,19 +241,34 @@ fn as_json(flow: &FlowRow, attempts: &[AttemptRow], timeline: &[Moment]) -> Valu
 fn as_text(flow: &FlowRow, timeline: &[Moment]) -> String {
     let mut text = format!(
         "{} {}: {} {}\n  journey {} version {}, flow {}, lane {}, revision {}\n",
-        flow.tenant, flow.aggregate, flow.state, if flow.ended { "(ended)" } else { "(running)" },
-        flow.journey, flow.version, flow.id, flow.lane, flow.rev,
+        flow.tenant,
+        flow.aggregate,
+        flow.state,
+        if flow.ended { "(ended)" } else { "(running)" },
+        flow.journey,
+        flow.version,
+        flow.id,
+        flow.lane,
+        flow.rev,
     );
     let begun = flow.started_at;
     for moment in timeline {
         let after = moment.at.since(begun).as_secs_f64();
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {}  +{after:>9.3} s  {:<8} {}", moment.time, moment.what, moment.text);
+        let _ = writeln!(
+            text,
+            "  {}  +{after:>9.3} s  {:<8} {}",
+            moment.time, moment.what, moment.text
+        );
     }
-    let timers: BTreeMap<String, Micros> =
-        flow.data.get("timers").cloned().and_then(|timers| serde_json::from_value(timers).ok()).unwrap_or_default();
+    let timers: BTreeMap<String, Micros> = flow
+        .data
+        .get("timers")
+        .cloned()
+        .and_then(|timers| serde_json::from_value(timers).ok())
+        .unwrap_or_default();
     for (name, due) in timers {
-        let _ = writeln!(text, "  {}  waits for timer {name}", due.to_rfc3339());
+        let _ = writeln!(text, "  {}  waits for timer {name}", output::instant(due));
     }
     text
 }

@@ -15,7 +15,9 @@ use crate::output;
 #[derive(Debug, Subcommand)]
 pub(crate) enum JourneysCommand {
     /// Explore every journey completely and print what makes it unsafe, with the path that leads there
-    #[command(after_help = "Needs no server. Exit status 1 where a journey is unsafe.\n\nExamples:\n  signalbox journeys check\n  signalbox journeys check journeys/payout.yaml --set review_sla=4h")]
+    #[command(
+        after_help = "Needs no server. Exit status 1 where a journey is unsafe.\n\nExamples:\n  signalbox journeys check\n  signalbox journeys check journeys/payout.yaml --set review_sla=4h"
+    )]
     Check(CheckArgs),
 }
 
@@ -30,21 +32,28 @@ pub(crate) struct CheckArgs {
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=VALUE"))?;
+    let (name, value) =
+        text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=VALUE"))?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Checks journeys.
 pub(crate) fn run(command: &JourneysCommand, config: &Config) -> Result<(), CliError> {
     let JourneysCommand::Check(args) = command;
-    let files = if args.files.is_empty() { files_of(&config.journeys.path)? } else { args.files.clone() };
+    let files =
+        if args.files.is_empty() { files_of(&config.journeys.path)? } else { args.files.clone() };
     let mut unsafe_files = 0_u32;
     for file in &files {
         let findings = match load(file, &config.journeys, &args.values) {
             Ok(journey) => {
                 let findings = signalbox_flow::check(&journey, wiring::contract()?);
                 if findings.is_empty() {
-                    output::line(format_args!("{}: {} version {} is safe", file.display(), journey.name(), journey.version()))?;
+                    output::line(format_args!(
+                        "{}: {} version {} is safe",
+                        file.display(),
+                        journey.name(),
+                        journey.version()
+                    ))?;
                 }
                 findings
             }
@@ -62,28 +71,37 @@ pub(crate) fn run(command: &JourneysCommand, config: &Config) -> Result<(), CliE
     }
     match unsafe_files {
         0 => Ok(()),
-        count => Err(CliError::Refused(format!("{count} of {} journeys must not run", files.len()))),
+        count => {
+            Err(CliError::Refused(format!("{count} of {} journeys must not run", files.len())))
+        }
     }
 }
 
 /// Every version of every journey that a flow may follow. The files' versions are pinned first; one that the checker
 /// does not pass stops the start, because a flow could begin to follow it.
-pub(crate) async fn deploy(config: &JourneysConfig, reader: &Reader) -> Result<Vec<Journey>, CliError> {
+pub(crate) async fn deploy(
+    config: &JourneysConfig,
+    reader: &Reader,
+) -> Result<Vec<Journey>, CliError> {
     let contract = wiring::contract()?;
     for file in files_of(&config.path)? {
         let journey = load(&file, config, &[])?;
         let findings = signalbox_flow::check(&journey, contract);
         if !findings.is_empty() {
             let told: Vec<String> = findings.iter().map(|finding| told(&file, finding)).collect();
-            return Err(CliError::Refused(format!("a journey is unsafe and nothing was started:\n{}", told.join("\n"))));
+            return Err(CliError::Refused(format!(
+                "a journey is unsafe and nothing was started:\n{}",
+                told.join("\n")
+            )));
         }
         reader.deploy_journey(journey.name().as_str(), journey.version(), journey.source()).await?;
         tracing::info!(journey = %journey.name(), version = journey.version(), "a journey is pinned");
     }
     let mut journeys = Vec::new();
     for (name, version, source) in reader.journeys().await? {
-        let journey = Journey::parse(&source, contract, &BTreeMap::new())
-            .map_err(|error| CliError::Input(format!("pinned journey {name} version {version}: {error}")))?;
+        let journey = Journey::parse(&source, contract, &BTreeMap::new()).map_err(|error| {
+            CliError::Input(format!("pinned journey {name} version {version}: {error}"))
+        })?;
         journeys.push(journey);
     }
     Ok(journeys)
@@ -99,14 +117,21 @@ fn files_of(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
         }
     }
     if files.is_empty() {
-        return Err(CliError::Input(format!("{} holds no *.yaml; set journeys.path", directory.display())));
+        return Err(CliError::Input(format!(
+            "{} holds no *.yaml; set journeys.path",
+            directory.display()
+        )));
     }
     files.sort();
     Ok(files)
 }
 
 /// Which parameters apply is known only once the journey has said its name, so it is read twice.
-fn load(file: &Path, config: &JourneysConfig, over: &[(String, String)]) -> Result<Journey, CliError> {
+fn load(
+    file: &Path,
+    config: &JourneysConfig,
+    over: &[(String, String)],
+) -> Result<Journey, CliError> {
     let text = wiring::read(file)?;
     let contract = wiring::contract()?;
     let parse = |values: &BTreeMap<String, String>| {

@@ -9,7 +9,9 @@ use crate::output;
 
 /// Arguments.
 #[derive(Debug, Args)]
-#[command(after_help = "Needs postgres.url. Running it again changes nothing.\n\nExample:\n  signalbox migrate")]
+#[command(
+    after_help = "Needs postgres.url. Running it again changes nothing.\n\nExample:\n  signalbox migrate"
+)]
 pub(crate) struct MigrateArgs {}
 
 /// Brings the database to this program's schema.

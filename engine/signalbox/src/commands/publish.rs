@@ -31,7 +31,10 @@ const CANCEL_RECORD: &str = "payments.payout.CancelPayout";
 const EXAMPLES: [(&str, &str); 3] = [
     (DEFAULT_RECORD, include_str!("../examples/payments.payout.RequestPayout.json")),
     (CANCEL_RECORD, include_str!("../examples/payments.payout.CancelPayout.json")),
-    ("signalbox.review.ReviewDecision", include_str!("../examples/signalbox.review.ReviewDecision.json")),
+    (
+        "signalbox.review.ReviewDecision",
+        include_str!("../examples/signalbox.review.ReviewDecision.json"),
+    ),
 ];
 
 /// Arguments.
@@ -78,7 +81,12 @@ pub(crate) struct PublishArgs {
     #[arg(long, value_name = "NAME", default_value = "operator", requires = "cancel")]
     actor: String,
     /// With --cancel: why
-    #[arg(long, value_name = "TEXT", default_value = "cancelled by an operator", requires = "cancel")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "cancelled by an operator",
+        requires = "cancel"
+    )]
     reason: String,
     /// With --cancel: tenant of the payout
     #[arg(long, value_name = "NAME", default_value = "default", requires = "cancel")]
@@ -86,7 +94,12 @@ pub(crate) struct PublishArgs {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix("/s").unwrap_or(text).parse::<f64>().ok().filter(|rate| *rate > 0.0 && rate.is_finite());
+    let number = text
+        .strip_suffix("/s")
+        .unwrap_or(text)
+        .parse::<f64>()
+        .ok()
+        .filter(|rate| *rate > 0.0 && rate.is_finite());
     number.ok_or_else(|| format!("{text:?} is not a rate; write a number per second, such as 30/s"))
 }
 
@@ -102,16 +115,25 @@ pub(crate) async fn run(args: &PublishArgs, config: &Config) -> Result<(), CliEr
         }
         None => (args.record.as_str(), input(args)?),
     };
-    let desk = Desk::open(config, record, args.topic.as_deref(), args.traceparent.as_deref()).await?;
+    let desk =
+        Desk::open(config, record, args.topic.as_deref(), args.traceparent.as_deref()).await?;
     let (good, bad) = desk.prepare(&text);
     for problem in bad.iter().take(TOLD_MAX) {
         output::note(problem);
     }
     if !bad.is_empty() && !args.keep_going {
-        return Err(CliError::Refused(format!("{} of {} lines are wrong; nothing was published", bad.len(), bad.len() + good.len())));
+        return Err(CliError::Refused(format!(
+            "{} of {} lines are wrong; nothing was published",
+            bad.len(),
+            bad.len() + good.len()
+        )));
     }
     desk.send(&good, args.rate, args.verbose).await?;
-    if bad.is_empty() { Ok(()) } else { Err(CliError::Refused(format!("{} lines are wrong and were left out", bad.len()))) }
+    if bad.is_empty() {
+        Ok(())
+    } else {
+        Err(CliError::Refused(format!("{} lines are wrong and were left out", bad.len())))
+    }
 }
 
 /// Everything needed to make records of one sort.
@@ -139,16 +161,28 @@ impl Desk {
         let publisher = Publisher::connect(config.kafka()?, "signalbox-publish")?;
         let lanes = publisher.partitions(topic.as_str()).await?;
         if lanes == 0 {
-            return Err(CliError::Input(format!("topic {topic} does not exist; run `signalbox topics apply`")));
+            return Err(CliError::Input(format!(
+                "topic {topic} does not exist; run `signalbox topics apply`"
+            )));
         }
         let traceparent = traceparent.map(str::to_owned);
-        Ok(Self { publisher, codec, record: RecordName::from(record), topic, key_field, lanes, traceparent })
+        Ok(Self {
+            publisher,
+            codec,
+            record: RecordName::from(record),
+            topic,
+            key_field,
+            lanes,
+            traceparent,
+        })
     }
 
     /// Turns lines into records: those that are right, and what is wrong with the others. Empty lines do not count.
     pub(crate) fn prepare(&self, text: &str) -> (Vec<Outbound>, Vec<String>) {
         let (mut good, mut bad) = (Vec::new(), Vec::new());
-        for (number, line) in (1_usize..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        for (number, line) in
+            (1_usize..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty())
+        {
             match self.outbound(line) {
                 Ok(record) => good.push(record),
                 Err(problem) => bad.push(format!("line {number}: {problem}")),
@@ -158,8 +192,12 @@ impl Desk {
     }
 
     fn outbound(&self, line: &str) -> Result<Outbound, String> {
-        let value: Value = serde_json::from_str(line).map_err(|error| format!("is not JSON: {error}"))?;
-        let payload = self.codec.encode(&self.topic, &self.record, &value).map_err(|error| error.to_string())?;
+        let value: Value =
+            serde_json::from_str(line).map_err(|error| format!("is not JSON: {error}"))?;
+        let payload = self
+            .codec
+            .encode(&self.topic, &self.record, &value)
+            .map_err(|error| error.to_string())?;
         let key = value.get(&self.key_field).and_then(Value::as_str).unwrap_or_default();
         if key.is_empty() {
             return Err(format!("{}: is the record's key and must not be empty", self.key_field));
@@ -175,11 +213,22 @@ impl Desk {
             .with(headers::CONTENT_TYPE, headers::AVRO)
             .with(headers::TRACEPARENT, trace);
         let partition = home_lane(key.as_bytes(), self.lanes).partition();
-        Ok(Outbound { topic: self.topic.clone(), partition, key: key.as_bytes().to_vec(), payload: Some(payload), headers })
+        Ok(Outbound {
+            topic: self.topic.clone(),
+            partition,
+            key: key.as_bytes().to_vec(),
+            payload: Some(payload),
+            headers,
+        })
     }
 
     /// Publishes in order and waits until Kafka has everything.
-    pub(crate) async fn send(&self, records: &[Outbound], rate: Option<f64>, verbose: bool) -> Result<(), CliError> {
+    pub(crate) async fn send(
+        &self,
+        records: &[Outbound],
+        rate: Option<f64>,
+        verbose: bool,
+    ) -> Result<(), CliError> {
         let begun = tokio::time::Instant::now();
         let due = |place: usize| {
             let place = u32::try_from(place).unwrap_or(u32::MAX);
@@ -191,24 +240,42 @@ impl Desk {
             }
             record
         });
-        let sent = paced.map(async |record: &Outbound| (record, self.publisher.publish(record).await)).buffered(IN_FLIGHT);
+        let sent = paced
+            .map(async |record: &Outbound| (record, self.publisher.publish(record).await))
+            .buffered(IN_FLIGHT);
         let mut sent = std::pin::pin!(sent);
         while let Some((record, offset)) = sent.next().await {
             let offset = offset?;
             if verbose {
                 let key = String::from_utf8_lossy(&record.key);
-                output::line(format_args!("{key} is at {}-{}, offset {offset}", record.topic, record.partition))?;
+                output::line(format_args!(
+                    "{key} is at {}-{}, offset {offset}",
+                    record.topic, record.partition
+                ))?;
             }
         }
         let seconds = begun.elapsed().as_secs_f64();
-        output::line(format_args!("published {} {} to {} in {seconds:.1} s", records.len(), self.record, self.topic))
+        output::line(format_args!(
+            "published {} {} to {} in {seconds:.1} s",
+            records.len(),
+            self.record,
+            self.topic
+        ))
     }
 }
 
 /// The one topic of commands that takes a record, and the field that is its key.
-fn topic_of(contract: &Contract, record: &str, wanted: Option<&str>) -> Result<(TopicName, String), CliError> {
-    let takes = contract.topics().of_role(Role::Command).filter(|(_, topic)| topic.schemas.value.iter().any(|name| name == record));
-    let found: Vec<_> = takes.filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name)).collect();
+fn topic_of(
+    contract: &Contract,
+    record: &str,
+    wanted: Option<&str>,
+) -> Result<(TopicName, String), CliError> {
+    let takes = contract
+        .topics()
+        .of_role(Role::Command)
+        .filter(|(_, topic)| topic.schemas.value.iter().any(|name| name == record));
+    let found: Vec<_> =
+        takes.filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name)).collect();
     match found.as_slice() {
         [(name, topic)] => Ok((TopicName::from(*name), topic.key.clone())),
         [] => {
@@ -217,11 +284,17 @@ fn topic_of(contract: &Contract, record: &str, wanted: Option<&str>) -> Result<(
                 .of_role(Role::Command)
                 .flat_map(|(_, topic)| topic.schemas.value.iter().map(String::as_str))
                 .collect();
-            Err(CliError::Input(format!("no topic of commands takes {record}; use one of {}", known.join(", "))))
+            Err(CliError::Input(format!(
+                "no topic of commands takes {record}; use one of {}",
+                known.join(", ")
+            )))
         }
         several => {
             let names: Vec<&str> = several.iter().map(|(name, _)| *name).collect();
-            Err(CliError::Input(format!("{record} is taken by {}; choose with --topic", names.join(" and "))))
+            Err(CliError::Input(format!(
+                "{record} is taken by {}; choose with --topic",
+                names.join(" and ")
+            )))
         }
     }
 }
@@ -243,14 +316,20 @@ fn example(record: &str) -> Result<String, CliError> {
     let found = EXAMPLES.iter().find(|(name, _)| *name == record);
     let Some((_, text)) = found else {
         let names: Vec<&str> = EXAMPLES.iter().map(|(name, _)| *name).collect();
-        return Err(CliError::Input(format!("there is no example of {record}, only of {}", names.join(", "))));
+        return Err(CliError::Input(format!(
+            "there is no example of {record}, only of {}",
+            names.join(", ")
+        )));
     };
-    let mut value: Value = serde_json::from_str(text).map_err(|error| CliError::Input(format!("the example is broken: {error}")))?;
+    let mut value: Value = serde_json::from_str(text)
+        .map_err(|error| CliError::Input(format!("the example is broken: {error}")))?;
     if let Some(fields) = value.as_object_mut() {
         for (name, field) in fields {
             match name.as_str() {
                 "requested_at" | "decided_at" => *field = json!(now()),
-                "payout_id" if record == DEFAULT_RECORD => *field = json!(format!("p-{}", Uuid::now_v7())),
+                "payout_id" if record == DEFAULT_RECORD => {
+                    *field = json!(format!("p-{}", Uuid::now_v7()))
+                }
                 _ => {}
             }
         }
@@ -281,14 +360,19 @@ mod tests {
             let value: Value = serde_json::from_str(&example(name).unwrap()).unwrap();
             let record = contract.record(name).unwrap();
             let bytes = record.encode(&value).unwrap();
-            assert_eq!(record.decode(record, &bytes).unwrap(), value, "{name}: a field was left out");
+            assert_eq!(
+                record.decode(record, &bytes).unwrap(),
+                value,
+                "{name}: a field was left out"
+            );
             assert!(topic_of(contract, name, None).is_ok(), "{name}");
         }
     }
 
     #[test]
     fn a_record_that_is_no_command_is_refused_with_those_that_are() {
-        let error = topic_of(Contract::builtin().unwrap(), "payments.payout.PayoutEvent", None).unwrap_err();
+        let error = topic_of(Contract::builtin().unwrap(), "payments.payout.PayoutEvent", None)
+            .unwrap_err();
         assert!(error.to_string().contains(DEFAULT_RECORD), "{error}");
     }
 

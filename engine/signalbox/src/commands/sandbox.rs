@@ -66,9 +66,12 @@ pub(crate) async fn run(args: &SandboxArgs) -> Result<(), CliError> {
     }
     let mut stopping = shutdown::on_signal()?;
     let sandbox = signalbox_sandbox::serve(options(args)).await?;
-    let vendors: serde_json::Map<_, _> =
-        Vendor::ALL.iter().map(|vendor| (vendor.prefix().to_owned(), sandbox.url(*vendor).into())).collect();
-    let served = json!({"address": sandbox.address, "vendors": vendors, "control": sandbox.control_url()});
+    let vendors: serde_json::Map<_, _> = Vendor::ALL
+        .iter()
+        .map(|vendor| (vendor.prefix().to_owned(), sandbox.url(*vendor).into()))
+        .collect();
+    let served =
+        json!({"address": sandbox.address, "vendors": vendors, "control": sandbox.control_url()});
     tracing::info!(address = %sandbox.address, %served, "vendors are simulated");
     if let Some(file) = &args.ready_file {
         service::tell_ready(file, &served)?;

@@ -13,10 +13,14 @@ use crate::output;
 #[derive(Debug, Subcommand)]
 pub(crate) enum SchemasCommand {
     /// Say for every subject whether it is registered, new or incompatible
-    #[command(after_help = "Needs registry.url. Changes nothing; exit status 1 where a subject is new or incompatible.\n\nExample:\n  signalbox schemas check")]
+    #[command(
+        after_help = "Needs registry.url. Changes nothing; exit status 1 where a subject is new or incompatible.\n\nExample:\n  signalbox schemas check"
+    )]
     Check,
     /// Register every schema and set the compatibility of every subject
-    #[command(after_help = "Needs registry.url, and postgres.url where engines remember schema ids. Running it again changes nothing.\n\nExample:\n  signalbox schemas register")]
+    #[command(
+        after_help = "Needs registry.url, and postgres.url where engines remember schema ids. Running it again changes nothing.\n\nExample:\n  signalbox schemas register"
+    )]
     Register,
 }
 
@@ -41,7 +45,11 @@ fn wanted(contract: &'static Contract) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     for (topic, spec) in &contract.topics().topics {
         for (subject, record) in contract.subjects(&TopicName::from(topic.as_str())) {
-            wanted.push(Wanted { subject, text: record.text(), compatibility: &spec.schemas.compatibility });
+            wanted.push(Wanted {
+                subject,
+                text: record.text(),
+                compatibility: &spec.schemas.compatibility,
+            });
         }
     }
     wanted
@@ -51,7 +59,9 @@ async fn check(registry: &Registry, wanted: &[Wanted]) -> Result<(), CliError> {
     let (mut new, mut incompatible) = (0_u32, 0_u32);
     for Wanted { subject, text, .. } in wanted {
         match registry.check(subject, text).await? {
-            SubjectCheck::Registered(id) => output::line(format_args!("registered   {subject} (id {id})"))?,
+            SubjectCheck::Registered(id) => {
+                output::line(format_args!("registered   {subject} (id {id})"))?
+            }
             SubjectCheck::New => {
                 new += 1;
                 output::line(format_args!("new          {subject}"))?;
@@ -64,7 +74,9 @@ async fn check(registry: &Registry, wanted: &[Wanted]) -> Result<(), CliError> {
     }
     match (new, incompatible) {
         (0, 0) => output::line(format_args!("all {} subjects are registered", wanted.len())),
-        (_, 0) => Err(CliError::Refused(format!("{new} subjects are not registered; run `signalbox schemas register`"))),
+        (_, 0) => Err(CliError::Refused(format!(
+            "{new} subjects are not registered; run `signalbox schemas register`"
+        ))),
         (..) => Err(CliError::Refused(format!(
             "{incompatible} subjects are incompatible with what is registered; add fields with defaults instead of changing or removing them"
         ))),
@@ -89,7 +101,9 @@ async fn register(registry: &Registry, wanted: &[Wanted], config: &Config) -> Re
         }
     }
     if refused > 0 {
-        return Err(CliError::Refused(format!("{refused} subjects were refused; `signalbox schemas check` compares them")));
+        return Err(CliError::Refused(format!(
+            "{refused} subjects were refused; `signalbox schemas check` compares them"
+        )));
     }
     forget_other_ids(config, &given).await
 }
@@ -104,11 +118,15 @@ async fn forget_other_ids(config: &Config, given: &[(u32, String)]) -> Result<()
     }
     let known = reader.known_schemas().await?;
     let differs = |(id, text): &(u32, String)| {
-        given.iter().any(|(new_id, new_text)| (new_text == text) != (new_id == id) && (new_text == text || new_id == id))
+        given.iter().any(|(new_id, new_text)| {
+            (new_text == text) != (new_id == id) && (new_text == text || new_id == id)
+        })
     };
     if known.iter().any(differs) {
         reader.forget_schemas().await?;
-        output::line("the registry gives other ids than engines remember: forgotten; restart engines and adapters")?;
+        output::line(
+            "the registry gives other ids than engines remember: forgotten; restart engines and adapters",
+        )?;
     }
     Ok(())
 }

@@ -101,7 +101,11 @@ impl Lens {
             offset: inbound.offset,
             timestamp_ms: inbound.timestamp_ms,
             key: inbound.key.as_deref().map(text),
-            headers: inbound.headers.iter().map(|(name, value)| (name.to_owned(), text(value))).collect(),
+            headers: inbound
+                .headers
+                .iter()
+                .map(|(name, value)| (name.to_owned(), text(value)))
+                .collect(),
             record,
             value,
             error,
@@ -119,7 +123,7 @@ impl Lens {
 
 impl Shown {
     fn line(&self) -> String {
-        let time = Micros(self.timestamp_ms.saturating_mul(1_000)).to_rfc3339();
+        let time = output::instant(Micros(self.timestamp_ms.saturating_mul(1_000)));
         let Self { topic, partition, offset, value, .. } = self;
         let key = self.key.as_deref().unwrap_or("-");
         let record = self.record.as_ref().map_or("undecodable", RecordName::as_str);
@@ -140,7 +144,11 @@ pub(crate) async fn run(args: &TailArgs, config: &Config) -> Result<(), CliError
     while left > 0 && !*stopping.borrow() {
         for inbound in bus.poll(BATCH.min(left), LISTEN).await? {
             let shown = lens.show(&inbound).await?;
-            if args.json { output::json(&shown)? } else { output::line(shown.line())? }
+            if args.json {
+                output::json(&shown)?
+            } else {
+                output::line(shown.line())?
+            }
             left -= 1;
         }
     }
@@ -149,7 +157,11 @@ pub(crate) async fn run(args: &TailArgs, config: &Config) -> Result<(), CliError
 
 fn topics(args: &TailArgs, contract: &Contract) -> Vec<TopicName> {
     if args.topic.is_empty() {
-        return contract.topics().of_role(Role::Event).map(|(name, _)| TopicName::from(name)).collect();
+        return contract
+            .topics()
+            .of_role(Role::Event)
+            .map(|(name, _)| TopicName::from(name))
+            .collect();
     }
     args.topic.iter().map(|name| TopicName::from(name.as_str())).collect()
 }
@@ -165,7 +177,9 @@ async fn positions(
     for topic in topics {
         let partitions = publisher.partitions(topic.as_str()).await?;
         if partitions == 0 {
-            return Err(CliError::Input(format!("topic {topic} does not exist; `signalbox topics plan` lists those that should")));
+            return Err(CliError::Input(format!(
+                "topic {topic} does not exist; `signalbox topics plan` lists those that should"
+            )));
         }
         for partition in 0..i32::from(partitions) {
             let range = bus.range(topic, partition).await?;

@@ -13,10 +13,14 @@ use crate::output;
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopicsCommand {
     /// Show what `apply` would change
-    #[command(after_help = "Needs kafka.brokers. Changes nothing.\n\nExample:\n  signalbox topics plan")]
+    #[command(
+        after_help = "Needs kafka.brokers. Changes nothing.\n\nExample:\n  signalbox topics plan"
+    )]
     Plan(PlanArgs),
     /// Create missing topics and settle their configuration
-    #[command(after_help = "Needs kafka.brokers. Deletes and shrinks nothing.\n\nExample, on a single broker:\n  signalbox topics apply --replicas 1")]
+    #[command(
+        after_help = "Needs kafka.brokers. Deletes and shrinks nothing.\n\nExample, on a single broker:\n  signalbox topics apply --replicas 1"
+    )]
     Apply(ApplyArgs),
 }
 
@@ -50,10 +54,15 @@ pub(crate) async fn run(command: &TopicsCommand, config: &Config) -> Result<(), 
         output::line(change)?;
     }
     let Some(apply) = apply else {
-        return output::line(if changes.is_empty() { "nothing to change" } else { "`signalbox topics apply` does this" });
+        return output::line(if changes.is_empty() {
+            "nothing to change"
+        } else {
+            "`signalbox topics apply` does this"
+        });
     };
     admin.apply(&changes, apply.grow).await?;
-    let narrow = changes.iter().filter(|change| matches!(change, TopicChange::Widen { .. })).count();
+    let narrow =
+        changes.iter().filter(|change| matches!(change, TopicChange::Widen { .. })).count();
     if narrow > 0 && !apply.grow {
         return Err(CliError::Refused(format!(
             "{narrow} topics have too few partitions and were left so; `topics apply --grow` adds them, with engines stopped"

@@ -21,17 +21,21 @@ pub(crate) fn reader(config: &Config) -> Result<Reader, CliError> {
 
 /// The codec, from the registry alone.
 pub(crate) async fn codec(config: &Config) -> Result<Codec, CliError> {
-    let (codec, _learnt) = Codec::resolve(contract()?, Registry::new(config.registry()?)?, &[]).await?;
+    let (codec, _learnt) =
+        Codec::resolve(contract()?, Registry::new(config.registry()?)?, &[]).await?;
     Ok(codec)
 }
 
 /// The codec, from what the database remembers and else from the registry; what was learnt is remembered.
 pub(crate) async fn remembering_codec(config: &Config, reader: &Reader) -> Result<Codec, CliError> {
-    let known = reader.known_schemas().await?.into_iter().map(|(id, text)| KnownSchema { id, text });
+    let known =
+        reader.known_schemas().await?.into_iter().map(|(id, text)| KnownSchema { id, text });
     let known: Vec<KnownSchema> = known.collect();
-    let (codec, learnt) = Codec::resolve(contract()?, Registry::new(config.registry()?)?, &known).await?;
+    let (codec, learnt) =
+        Codec::resolve(contract()?, Registry::new(config.registry()?)?, &known).await?;
     if !learnt.is_empty() {
-        let learnt: Vec<(u32, String)> = learnt.into_iter().map(|schema| (schema.id, schema.text)).collect();
+        let learnt: Vec<(u32, String)> =
+            learnt.into_iter().map(|schema| (schema.id, schema.text)).collect();
         reader.remember_schemas(&learnt).await?;
     }
     Ok(codec)
@@ -45,13 +49,22 @@ pub(crate) fn read(path: &Path) -> Result<String, CliError> {
 /// A name for this process that no other running one has: the host's and the process's.
 pub(crate) fn process_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}-{}", if host.trim().is_empty() { "signalbox" } else { host.trim() }, std::process::id())
+    format!(
+        "{}-{}",
+        if host.trim().is_empty() { "signalbox" } else { host.trim() },
+        std::process::id()
+    )
 }
 
 /// Reads a duration as people write it: `500ms`, `5s`, `2m`, `1h`. For clap.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
-    let wrong = || format!("{text:?} is not a duration; write a whole number with ms, s, m or h, such as 500ms");
+    let (number, unit) =
+        text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
+    let wrong = || {
+        format!(
+            "{text:?} is not a duration; write a whole number with ms, s, m or h, such as 500ms"
+        )
+    };
     let number: u64 = number.parse().map_err(|_| wrong())?;
     match unit {
         "ms" => Ok(Duration::from_millis(number)),
@@ -68,7 +81,15 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        let rows = [("500ms", Some(500)), ("5s", Some(5_000)), ("2m", Some(120_000)), ("1h", Some(3_600_000)), ("5", None), ("s", None), ("-1s", None)];
+        let rows = [
+            ("500ms", Some(500)),
+            ("5s", Some(5_000)),
+            ("2m", Some(120_000)),
+            ("1h", Some(3_600_000)),
+            ("5", None),
+            ("s", None),
+            ("-1s", None),
+        ];
         for (text, millis) in rows {
             assert_eq!(duration(text).ok(), millis.map(Duration::from_millis), "{text}");
         }
