@@ -128,13 +128,15 @@ pub(crate) fn names(line: &str, vendor: &str) -> bool {
         .any(|(at, _)| !lower[..at].ends_with(|before: char| before.is_ascii_alphabetic()))
 }
 
-/// Names of all functions in a text.
-pub(crate) fn functions(text: &str) -> Vec<String> {
-    text.split("fn ")
+/// Names of all tests in a text: functions that are marked as such, and stories told on real parts.
+pub(crate) fn tests(text: &str) -> Vec<String> {
+    let marked = ["#[test]", "#[tokio::test"].into_iter().flat_map(|mark| text.split(mark).skip(1));
+    let functions = marked.filter_map(|rest| rest.split("fn ").nth(1)?.split(['(', '<']).next());
+    let stories = text
+        .split("Story {")
         .skip(1)
-        .filter_map(|rest| rest.split(['(', '<']).next())
-        .map(str::to_owned)
-        .collect()
+        .filter_map(|rest| rest.trim_start().strip_prefix("name: \"")?.split('"').next());
+    functions.chain(stories).map(str::to_owned).collect()
 }
 
 pub(crate) fn report(what: &str, faults: &[String]) {
