@@ -28,8 +28,8 @@ use crate::routing::Policy;
 use desk::Desk;
 use intake::{Bounds, serve};
 
-/// How the adapter is run.
-#[derive(Debug, Clone)]
+/// How the adapter is run. It cannot be printed, as the settings hold secrets.
+#[derive(Clone)]
 pub struct AdapterOptions {
     /// Routes and limits.
     pub policy: Policy,

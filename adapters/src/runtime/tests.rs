@@ -129,11 +129,11 @@ impl Inlet for Channel {
 }
 
 #[derive(Clone)]
-struct Published(mpsc::UnboundedSender<Outbound>);
+struct Published(mpsc::Sender<Outbound>);
 
 impl Outlet for Published {
     async fn publish(&self, record: &Outbound) -> Result<i64, BusError> {
-        self.0.send(record.clone()).map_err(|_| BusError::Stopped)?;
+        self.0.send(record.clone()).await.map_err(|_| BusError::Stopped)?;
         Ok(0)
     }
 }
@@ -144,7 +144,7 @@ struct Station {
     book: Book,
     codec: Arc<Codec>,
     inlets: HashMap<String, mpsc::Sender<Inbound>>,
-    published: mpsc::UnboundedReceiver<Outbound>,
+    published: mpsc::Receiver<Outbound>,
     commits: Commits,
     offset: i64,
     _stop: watch::Sender<bool>,
@@ -200,7 +200,7 @@ impl Station {
             drain_ms_max: 1_000,
         };
         let (stop, stopping) = watch::channel(false);
-        let (outlet, published) = mpsc::unbounded_channel();
+        let (outlet, published) = mpsc::channel(10_000);
         let codec = Arc::new(Codec::offline(Contract::builtin().unwrap()));
         let (book, commits) = (Book::default(), Commits::default());
         let mut senders = HashMap::new();
@@ -529,9 +529,11 @@ async fn a_full_vendor_is_told_at_once_and_does_not_block_the_others() {
         }
     })
     .await;
-    let slow = AttemptId(Uuid::new_v4());
-    station.deliver(&order("aml.screen", "Amlslow"), slow).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let hanging = AttemptId(Uuid::new_v4());
+    station.deliver(&order("aml.screen", "Amlvanishforever"), hanging).await;
+    while station.sandbox_calls().await["yente"].is_null() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let (_, answer) = station.ask(&order("aml.screen", "Clear")).await;
     assert_eq!(
         (answer["outcome"].as_str(), answer["reason"].as_str()),
@@ -568,9 +570,13 @@ async fn a_request_that_cannot_be_read_is_a_dead_letter_and_the_partition_goes_o
         assert_eq!(dead.headers.text(headers::CE_ID), Some("request-1"), "its own headers stay");
     }
     assert_eq!(station.ask(&order("aml.screen", "Clear")).await.1["outcome"], "clear");
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let commits = station.commits.lock().unwrap().clone();
-    assert_eq!(commits.last(), Some(&("aml.screen.requests.v1".to_owned(), 3)));
+    let all_done = ("aml.screen.requests.v1".to_owned(), 3);
+    let committed = async {
+        while station.commits.lock().unwrap().last() != Some(&all_done) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), committed).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
