@@ -175,9 +175,7 @@ impl Tables {
                 result: None,
                 contradiction: None,
             };
-            if self.attempts.insert(plan.id, row).is_some() {
-                return Err(broken("attempt"));
-            }
+            self.attempts.entry(plan.id).or_insert(row);
         }
         for timer in &write.timers_cleared {
             self.timers.remove(timer);

@@ -198,6 +198,10 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
 
     async fn try_turn(&mut self) -> Result<(), WorkerError> {
         let now = Instant::now();
+        // Before anything else: claiming a lane publishes, too.
+        if self.producer_broken {
+            self.replace_producer().await?;
+        }
         if now >= self.due.heartbeat {
             self.share_lanes().await?;
             self.due.heartbeat = now + self.options.lease / 5;
@@ -205,9 +209,6 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         if now >= self.due.journal {
             self.store.ensure_journal().await?;
             self.due.journal = now + Duration::from_hours(1);
-        }
-        if self.producer_broken {
-            self.replace_producer().await?;
         }
         self.take_acks()?;
         if now >= self.due.watch {

@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use crate::attempts::{PermitRequest, StoredResult};
 use crate::error::StoreError;
 use crate::rows::{AttemptRow, Disposition, NewAttempt};
-use crate::tables::{NOW_MICROS, all_or_broken, lane_id, smallint};
+use crate::tables::{NOW_MICROS, lane_id, smallint};
 
 const COLUMNS: &str = "id, lane, flow, step, grp, capability, disposition, vendor, sends, request, first_sent_at, result, \
      contradiction, planned_at";
 
+/// Plans attempts. One that exists is asked again under the same id and stays as it is.
 pub(crate) async fn plan(
     connection: &mut PgConnection,
     attempts: &[NewAttempt],
@@ -21,11 +22,11 @@ pub(crate) async fn plan(
     if attempts.is_empty() {
         return Ok(());
     }
-    let done = sqlx::query(
+    sqlx::query(
         "INSERT INTO attempt (id, lane, flow, step, grp, capability, disposition, planned_at) \
          SELECT id, lane, flow, step, grp, capability, 'planned', planned_at \
          FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::integer[], $6::text[], $7::bigint[]) \
-              AS new(id, lane, flow, step, grp, capability, planned_at)",
+              AS new(id, lane, flow, step, grp, capability, planned_at) ON CONFLICT (id) DO NOTHING",
     )
     .bind(attempts.iter().map(|attempt| attempt.id.0).collect::<Vec<_>>())
     .bind(attempts.iter().map(|attempt| smallint(attempt.lane)).collect::<Vec<_>>())
@@ -36,7 +37,7 @@ pub(crate) async fn plan(
     .bind(attempts.iter().map(|attempt| attempt.planned_at.0).collect::<Vec<_>>())
     .execute(connection)
     .await?;
-    all_or_broken("attempt", attempts.len(), done.rows_affected())
+    Ok(())
 }
 
 /// Gives attempts up; returns those whose permit was taken before. Rows are locked in id order, here and for permits.

@@ -1,0 +1,77 @@
+//! Ring 2: workers, adapters, people and time in one process, from one seed, with faults at every point of the protocol.
+//! A failing seed is printed; `SIMULATION_SEED=n` replays it, `SIMULATION_SEEDS=n` runs more. It proves nothing about
+//! Kafka or Postgres themselves: ring 3 does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stderr, clippy::as_conversions)]
+
+mod simulation {
+    pub(crate) mod adapter;
+    pub(crate) mod check;
+    pub(crate) mod faults;
+    pub(crate) mod people;
+    pub(crate) mod world;
+}
+
+use simulation::world::{Plan, World};
+
+/// Seeds run in CI; a soak runs more.
+const SEEDS: u64 = 60;
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs a plan under one seed, or under many, and names the seed that fails.
+fn under_seeds(plan: Plan) {
+    let first = setting("SIMULATION_SEED");
+    let seeds = match first {
+        Some(seed) => seed..seed + 1,
+        None => 1..1 + setting("SIMULATION_SEEDS").unwrap_or(SEEDS),
+    };
+    for seed in seeds {
+        let run = std::panic::catch_unwind(|| World::run(seed, plan));
+        if run.is_err() {
+            panic!("seed {seed} fails; replay it with SIMULATION_SEED={seed}");
+        }
+    }
+}
+
+#[test]
+fn without_faults_every_payout_ends_once() {
+    under_seeds(Plan { crashes: false, pauses: false, lost_answers: false, duplicates: false, ..Plan::calm() });
+}
+
+#[test]
+fn duplicated_and_reordered_outcomes_change_nothing() {
+    under_seeds(Plan { duplicates: true, ..Plan::calm() });
+}
+
+#[test]
+fn a_worker_that_crashes_at_any_point_loses_and_repeats_nothing() {
+    under_seeds(Plan { crashes: true, duplicates: true, lost_answers: true, ..Plan::calm() });
+}
+
+#[test]
+fn a_worker_that_is_stopped_past_its_lease_is_fenced_and_its_late_records_are_recognised() {
+    under_seeds(Plan { pauses: true, crashes: true, duplicates: true, lost_answers: true, ..Plan::calm() });
+}
+
+#[test]
+fn commits_with_a_lost_answer_are_resolved_either_way() {
+    under_seeds(Plan { ambiguous_commits: true, crashes: true, ..Plan::calm() });
+}
+
+#[test]
+fn a_broken_producer_is_replaced_without_a_gap() {
+    under_seeds(Plan { broken_producers: true, duplicates: true, ..Plan::calm() });
+}
+
+#[test]
+fn records_at_a_foreign_lane_are_forwarded_once() {
+    under_seeds(Plan { foreign_partitions: true, crashes: true, ..Plan::calm() });
+}
+
+#[test]
+fn a_lost_tail_of_a_topic_is_published_again() {
+    under_seeds(Plan { lost_tails: true, crashes: true, ..Plan::calm() });
+}

@@ -1,0 +1,231 @@
+//! Bus and store with faults: a crash before or after any operation, commits whose answer is lost, deliveries that are
+//! late, partial, or come from a process that is dead already.
+
+use signalbox_bus::{Ack, BusError, Inbound, LaneBus, LogRange, MemoryLaneBus, Outbound, Position};
+use signalbox_schemas::{FlowId, LaneId, Micros, TopicName};
+use signalbox_store::{
+    ClaimedLane, Commit, Contest, InputRow, Installation, JournalRow, LaneFence, LaneStore, LoadedFlow, Losers,
+    MemoryStore, StoreError, TickWrite, TimerRow, WorkerShare,
+};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What is going to happen to one worker process.
+#[derive(Debug)]
+pub(crate) struct Fate {
+    pub(crate) rng: fastrand::Rng,
+    /// Operations until it crashes.
+    pub(crate) crash_in: Option<u32>,
+    pub(crate) crashed: bool,
+    /// The brokers would refuse what its producer still has queued: the log no longer ends where the producer was.
+    pub(crate) producer_refused: bool,
+    pub(crate) ambiguous_commits: bool,
+    pub(crate) broken_producers: bool,
+    /// Everything is delivered at once and nothing fails: the end of a run.
+    pub(crate) calm: bool,
+}
+
+pub(crate) type Shared = Arc<Mutex<Fate>>;
+
+impl Fate {
+    /// True where the process is dead, from now on or already.
+    fn strikes(&mut self) -> bool {
+        if let Some(left) = &mut self.crash_in {
+            *left = left.saturating_sub(1);
+            self.crashed |= *left == 0;
+        }
+        self.crashed
+    }
+}
+
+/// Buses of dead processes whose queued records may still arrive.
+pub(crate) type Orphans = Arc<Mutex<Vec<MemoryLaneBus>>>;
+
+pub(crate) struct FaultyBus {
+    inner: Option<MemoryLaneBus>,
+    fate: Shared,
+    orphans: Orphans,
+}
+
+impl FaultyBus {
+    pub(crate) fn new(inner: MemoryLaneBus, fate: Shared, orphans: Orphans) -> Self {
+        Self { inner: Some(inner), fate, orphans }
+    }
+
+    fn bus(&mut self) -> Result<&mut MemoryLaneBus, BusError> {
+        if self.fate.lock().unwrap().strikes() { Err(BusError::Stopped) } else { Ok(self.inner.as_mut().unwrap()) }
+    }
+}
+
+impl Drop for FaultyBus {
+    fn drop(&mut self) {
+        if !self.fate.lock().unwrap().producer_refused {
+            self.orphans.lock().unwrap().extend(self.inner.take());
+        }
+    }
+}
+
+impl LaneBus for FaultyBus {
+    async fn cluster_id(&mut self) -> Result<String, BusError> {
+        self.bus()?.cluster_id().await
+    }
+
+    fn assign(&mut self, positions: Vec<Position>) -> Result<(), BusError> {
+        self.bus()?.assign(positions)
+    }
+
+    fn unassign(&mut self, partitions: &[(TopicName, i32)]) -> Result<(), BusError> {
+        self.bus()?.unassign(partitions)
+    }
+
+    async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Inbound>, BusError> {
+        let few = { let mut fate = self.fate.lock().unwrap(); if fate.calm { max } else { fate.rng.usize(1..8) } };
+        self.bus()?.poll(few.min(max), wait).await
+    }
+
+    fn publish(&mut self, lane: u16, lane_seq: i64, record: &Outbound) -> Result<(), BusError> {
+        self.bus()?.publish(lane, lane_seq, record)
+    }
+
+    fn take_acks(&mut self) -> Result<Vec<Ack>, BusError> {
+        let queued = self.inner.as_ref().unwrap().queued();
+        let (some, breaks) = {
+            let mut fate = self.fate.lock().unwrap();
+            let some = if fate.calm { queued } else { fate.rng.usize(0..=queued) };
+            (some, !fate.calm && fate.broken_producers && fate.rng.u8(0..40) == 0)
+        };
+        let bus = self.bus()?;
+        bus.deliver(some);
+        if breaks {
+            bus.break_producer();
+        }
+        bus.take_acks()
+    }
+
+    async fn acks_ready(&mut self, wait: Duration) {
+        if let Ok(bus) = self.bus() {
+            bus.deliver(1);
+        }
+        tokio::time::sleep(wait).await;
+    }
+
+    async fn reset_producer(&mut self) -> Result<(), BusError> {
+        self.bus()?.reset_producer().await
+    }
+
+    async fn range(&mut self, topic: &TopicName, partition: i32) -> Result<LogRange, BusError> {
+        self.bus()?.range(topic, partition).await
+    }
+
+    async fn read(&mut self, topic: &TopicName, partition: i32, from: i64, end: i64) -> Result<Vec<Inbound>, BusError> {
+        self.bus()?.read(topic, partition, from, end).await
+    }
+}
+
+pub(crate) struct FaultyStore {
+    inner: MemoryStore,
+    fate: Shared,
+}
+
+impl FaultyStore {
+    pub(crate) fn new(inner: MemoryStore, fate: Shared) -> Self {
+        Self { inner, fate }
+    }
+
+    fn store(&mut self) -> Result<&mut MemoryStore, StoreError> {
+        if self.fate.lock().unwrap().strikes() { Err(dead()) } else { Ok(&mut self.inner) }
+    }
+}
+
+/// An error on which a worker gives up, as a dead process does.
+fn dead() -> StoreError {
+    StoreError::Schema("the process is dead".to_owned())
+}
+
+impl LaneStore for FaultyStore {
+    async fn installation(&mut self) -> Result<Installation, StoreError> {
+        self.store()?.installation().await
+    }
+
+    async fn remember_installation(&mut self, kafka_cluster: &str) -> Result<(), StoreError> {
+        self.store()?.remember_installation(kafka_cluster).await
+    }
+
+    async fn heartbeat(&mut self, worker: &str, alive_for: Duration) -> Result<WorkerShare, StoreError> {
+        self.store()?.heartbeat(worker, alive_for).await
+    }
+
+    async fn leave(&mut self, worker: &str) -> Result<(), StoreError> {
+        self.store()?.leave(worker).await
+    }
+
+    async fn ensure_journal(&mut self) -> Result<(), StoreError> {
+        self.store()?.ensure_journal().await
+    }
+
+    async fn claim(&mut self, worker: &str, at_most: usize, lease: Duration) -> Result<Vec<ClaimedLane>, StoreError> {
+        let claimed = self.store()?.claim(worker, at_most, lease).await?;
+        self.store()?;
+        Ok(claimed)
+    }
+
+    async fn renew(&mut self, fences: &[LaneFence], lease: Duration) -> Result<(Vec<LaneId>, Micros), StoreError> {
+        self.store()?.renew(fences, lease).await
+    }
+
+    async fn release(&mut self, fences: &[LaneFence]) -> Result<(), StoreError> {
+        self.store()?.release(fences).await
+    }
+
+    async fn stop_lane(&mut self, fence: LaneFence, reason: &str) -> Result<(), StoreError> {
+        self.store()?.stop_lane(fence, reason).await
+    }
+
+    async fn load_flows(&mut self, ids: &[FlowId]) -> Result<Vec<LoadedFlow>, StoreError> {
+        self.store()?.load_flows(ids).await
+    }
+
+    async fn due_timers(&mut self, lanes: &[LaneId], until: Micros, at_most: usize) -> Result<Vec<TimerRow>, StoreError> {
+        self.store()?.due_timers(lanes, until, at_most).await
+    }
+
+    async fn next_timer(&mut self, lanes: &[LaneId]) -> Result<Option<Micros>, StoreError> {
+        self.store()?.next_timer(lanes).await
+    }
+
+    async fn journal_after(&mut self, lane: LaneId, seq: i64, at_most: usize) -> Result<Vec<JournalRow>, StoreError> {
+        self.store()?.journal_after(lane, seq, at_most).await
+    }
+
+    async fn journal_seq_of(&mut self, lane: LaneId, out_seq: i64) -> Result<i64, StoreError> {
+        self.store()?.journal_seq_of(lane, out_seq).await
+    }
+
+    async fn begin_inputs(&mut self, rows: &[InputRow]) -> Result<(), StoreError> {
+        self.store()?.begin_inputs(rows).await
+    }
+
+    async fn commit(
+        &mut self,
+        fences: &[LaneFence],
+        contest: &Contest,
+        lease: Duration,
+        decide: &mut (dyn FnMut(Losers) -> TickWrite + Send),
+    ) -> Result<Commit, StoreError> {
+        let lost = {
+            let mut fate = self.fate.lock().unwrap();
+            if !fate.calm && fate.ambiguous_commits { fate.rng.u8(0..10) } else { u8::MAX }
+        };
+        if lost == 0 {
+            // The connection broke before the commit.
+            return Err(StoreError::Retry(sqlx::Error::WorkerCrashed));
+        }
+        let committed = self.store()?.commit(fences, contest, lease, decide).await?;
+        self.store()?;
+        if lost == 1 {
+            // It broke after the commit, and the lane row could not be read either.
+            return Err(StoreError::Retry(sqlx::Error::WorkerCrashed));
+        }
+        Ok(committed)
+    }
+}

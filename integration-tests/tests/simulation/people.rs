@@ -1,0 +1,70 @@
+//! Analysts: they read review tasks and decide, two by two where it takes two; some decide twice or too late.
+
+use serde_json::{Value, json};
+use signalbox_bus::{Codec, Headers, MemoryBroker, Outbound};
+use signalbox_schemas::{TopicName, home_lane};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(crate) struct People {
+    broker: MemoryBroker,
+    codec: Arc<Codec>,
+    read: BTreeMap<i32, usize>,
+}
+
+impl People {
+    pub(crate) fn new(broker: MemoryBroker, codec: Arc<Codec>) -> Self {
+        Self { broker, codec, read: BTreeMap::new() }
+    }
+
+    pub(crate) fn turn(&mut self, rng: &mut fastrand::Rng) {
+        let topic = TopicName::from("signalbox.review.tasks.v1");
+        for lane in 0..i32::from(self.codec.contract().topics().lanes) {
+            let log = self.broker.log(&topic, lane);
+            let read = self.read.entry(lane).or_insert(0);
+            let fresh = log[(*read).min(log.len())..].to_vec();
+            *read = log.len().max(*read);
+            for record in fresh {
+                let (_, task) = self.codec.decode(record.payload.as_deref()).unwrap();
+                if matches!(task["status"].as_str(), Some("opened" | "escalated")) {
+                    self.decide(&task, rng);
+                }
+            }
+        }
+    }
+
+    /// Holds of ids with `uphold` are upheld, other holds released; the money that is in doubt is left to inquiries.
+    fn decide(&self, task: &Value, rng: &mut fastrand::Rng) {
+        let id = task["aggregate_id"].as_str().unwrap();
+        let step = task["step"].as_str().unwrap();
+        let hold = task["hold"].as_bool().unwrap() || step == "review_screening";
+        let decision = match (hold, id.contains("uphold")) {
+            _ if matches!(step, "settle_doubt" | "await_settlement" | "settle_recall" | "review_settlement") => return,
+            (true, true) => "uphold",
+            (true, false) => "release",
+            (false, _) => "approve",
+        };
+        let mut actors = vec!["ann", "bob"];
+        if rng.bool() {
+            actors.insert(1, "ann");
+        }
+        for actor in actors {
+            self.publish(task, decision, actor);
+        }
+    }
+
+    fn publish(&self, task: &Value, decision: &str, actor: &str) {
+        let value = json!({
+            "aggregate_id": task["aggregate_id"], "tenant": task["tenant"], "journey": task["journey"],
+            "step": task["step"], "decision": decision, "actor": actor, "reason": "looked at it", "decided_at": 0});
+        let topic = TopicName::from("signalbox.review.decisions.v1");
+        let key = task["aggregate_id"].as_str().unwrap().as_bytes().to_vec();
+        self.broker.append(&Outbound {
+            payload: Some(self.codec.encode(&topic, &"signalbox.review.ReviewDecision".into(), &value).unwrap()),
+            topic,
+            partition: home_lane(&key, self.codec.contract().topics().lanes).partition(),
+            key,
+            headers: Headers::new(),
+        });
+    }
+}

@@ -1,0 +1,326 @@
+//! The world of one run: a store, a broker, two workers that may die, adapters, people and a clock, all from one seed.
+
+use serde_json::json;
+use signalbox_bus::{Codec, Headers, MemoryBroker, MemoryLaneBus, Outbound};
+use signalbox_flow::Journey;
+use signalbox_schemas::{Contract, Micros, TenantKey, TopicName, home_lane};
+use signalbox_store::MemoryStore;
+use signalbox_worker::{JourneyLibrary, Worker, WorkerOptions};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::adapter::Adapters;
+use super::check;
+use super::faults::{FaultyBus, FaultyStore, Fate, Orphans, Shared};
+use super::people::People;
+
+/// Which faults a run has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) payouts: usize,
+    pub(crate) crashes: bool,
+    pub(crate) pauses: bool,
+    pub(crate) lost_answers: bool,
+    pub(crate) duplicates: bool,
+    pub(crate) ambiguous_commits: bool,
+    pub(crate) broken_producers: bool,
+    pub(crate) foreign_partitions: bool,
+    pub(crate) lost_tails: bool,
+}
+
+impl Plan {
+    pub(crate) fn calm() -> Self {
+        Self {
+            payouts: 14,
+            crashes: false,
+            pauses: false,
+            lost_answers: false,
+            duplicates: false,
+            ambiguous_commits: false,
+            broken_producers: false,
+            foreign_partitions: false,
+            lost_tails: false,
+        }
+    }
+}
+
+const START: Micros = Micros(1_800_000_000_000_000);
+const WORDS: [&str; 9] =
+    ["clear", "hardfail", "stepup", "hit", "hit-uphold", "ambiguous", "fraud", "fraudreview", "cancel"];
+/// Turns with faults, then turns until everything must have ended.
+const STORMY: usize = 400;
+const UNTIL_ENDED: usize = 6_000;
+
+type SimulatedWorker = Worker<FaultyBus, FaultyStore>;
+
+struct Process {
+    name: String,
+    worker: Option<SimulatedWorker>,
+    fate: Shared,
+    paused_until: Option<Instant>,
+}
+
+pub(crate) struct World {
+    plan: Plan,
+    rng: fastrand::Rng,
+    pub(crate) broker: MemoryBroker,
+    pub(crate) store: MemoryStore,
+    pub(crate) codec: Arc<Codec>,
+    pub(crate) adapters: Adapters,
+    people: People,
+    processes: Vec<Process>,
+    orphans: Orphans,
+    begun: Instant,
+    commanded: Vec<String>,
+}
+
+impl World {
+    /// One run from one seed; panics with what does not hold.
+    pub(crate) fn run(seed: u64, plan: Plan) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut world = Self::new(seed, plan);
+            world.storm().await;
+            world.calm_down().await;
+            check::everything(&world, &world.commanded);
+        });
+    }
+
+    fn new(seed: u64, plan: Plan) -> Self {
+        let contract = Contract::builtin().unwrap();
+        let codec = Arc::new(Codec::offline(contract));
+        let store = MemoryStore::new(contract.topics().lanes, START);
+        let broker = MemoryBroker::new();
+        let mut world = Self {
+            plan,
+            rng: fastrand::Rng::with_seed(seed),
+            adapters: Adapters::new(broker.clone(), store.clone(), Arc::clone(&codec)),
+            people: People::new(broker.clone(), Arc::clone(&codec)),
+            processes: Vec::new(),
+            orphans: Orphans::default(),
+            begun: Instant::now(),
+            commanded: Vec::new(),
+            broker,
+            store,
+            codec,
+        };
+        for name in ["east", "west"] {
+            let fate = world.fate();
+            let worker = Some(world.worker(name, &fate));
+            world.processes.push(Process { name: name.to_owned(), worker, fate, paused_until: None });
+        }
+        world
+    }
+
+    fn fate(&mut self) -> Shared {
+        let crash_in = self.plan.crashes.then(|| self.rng.u32(5..400));
+        Arc::new(Mutex::new(Fate {
+            rng: fastrand::Rng::with_seed(self.rng.u64(..)),
+            crash_in,
+            crashed: false,
+            producer_refused: false,
+            ambiguous_commits: self.plan.ambiguous_commits,
+            broken_producers: self.plan.broken_producers,
+            calm: false,
+        }))
+    }
+
+    fn worker(&self, name: &str, fate: &Shared) -> SimulatedWorker {
+        let mut options = WorkerOptions::new(name, TenantKey::new(b"a tenant's secret".to_vec()));
+        options.cached_flows_max = 5;
+        let bus = FaultyBus::new(MemoryLaneBus::connect(self.broker.clone()), Arc::clone(fate), Arc::clone(&self.orphans));
+        let store = FaultyStore::new(self.store.clone(), Arc::clone(fate));
+        let library = JourneyLibrary::new(vec![payout_journey(self.codec.contract())]).unwrap();
+        Worker::new(options, bus, store, Arc::clone(&self.codec), library).unwrap()
+    }
+
+    /// Faults rain while commands come in.
+    async fn storm(&mut self) {
+        for turn in 0..STORMY {
+            if turn % 12 == 0 && self.commanded.len() < self.plan.payouts {
+                self.command();
+            }
+            self.anything().await;
+        }
+        while self.commanded.len() < self.plan.payouts {
+            self.command();
+        }
+    }
+
+    /// No more faults; everything has to come to its end.
+    async fn calm_down(&mut self) {
+        for process in &mut self.processes {
+            process.paused_until = None;
+            let mut fate = process.fate.lock().unwrap();
+            (fate.calm, fate.crash_in) = (true, None);
+        }
+        let calm = Plan { lost_tails: false, ..Plan::calm() };
+        for _ in 0..UNTIL_ENDED {
+            for index in 0..self.processes.len() {
+                self.turn(index).await;
+            }
+            self.late_deliveries(usize::MAX);
+            self.adapters.turn(&mut self.rng, calm).await;
+            self.people.turn(&mut self.rng);
+            self.pass(Duration::from_millis(500)).await;
+            if self.is_over() {
+                return;
+            }
+        }
+        let left: Vec<String> = self.store.flows().iter().filter(|flow| !flow.ended).map(|flow| format!("{} in {} {}", flow.aggregate, flow.state, flow.data)).collect();
+        panic!("payouts do not end: {left:?}; {} of {} began", self.store.flows().len(), self.commanded.len());
+    }
+
+    fn is_over(&self) -> bool {
+        let flows = self.store.flows();
+        flows.len() == self.commanded.len() && flows.iter().all(|flow| flow.ended) && self.adapters.is_idle()
+    }
+
+    async fn anything(&mut self) {
+        match self.rng.u8(0..10) {
+            0..=4 => {
+                let index = self.rng.usize(0..self.processes.len());
+                self.turn(index).await;
+            }
+            5..=6 => self.adapters.turn(&mut self.rng, self.plan).await,
+            7 => self.people.turn(&mut self.rng),
+            8 => {
+                let some = self.rng.usize(0..4);
+                self.late_deliveries(some);
+                self.disturb();
+            }
+            _ => {
+                let by = Duration::from_millis(self.rng.u64(1..800));
+                self.pass(by).await;
+            }
+        }
+    }
+
+    /// A worker's turn; a dead one is started again.
+    async fn turn(&mut self, index: usize) {
+        let now = Instant::now();
+        if self.processes[index].paused_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.processes[index].paused_until = None;
+        let Some(mut worker) = self.processes[index].worker.take() else {
+            let fate = self.fate();
+            fate.lock().unwrap().calm = self.processes[index].fate.lock().unwrap().calm;
+            if fate.lock().unwrap().calm {
+                fate.lock().unwrap().crash_in = None;
+            }
+            let worker = self.worker(&self.processes[index].name.clone(), &fate);
+            self.processes[index].fate = fate;
+            self.processes[index].worker = Some(worker);
+            return;
+        };
+        let alive = worker.turn().await.is_ok();
+        self.sync_clock();
+        if alive {
+            self.processes[index].worker = Some(worker);
+        } else {
+            assert!(self.processes[index].fate.lock().unwrap().crashed, "a worker gave up without being killed");
+        }
+    }
+
+    /// Stops a worker for longer than its lease, or takes the tail of a topic away.
+    fn disturb(&mut self) {
+        if self.plan.pauses && self.rng.u8(0..6) == 0 {
+            let index = self.rng.usize(0..self.processes.len());
+            let long = Duration::from_millis(self.rng.u64(3_000..12_000));
+            self.processes[index].paused_until = Some(Instant::now() + long);
+        }
+        if self.plan.lost_tails && self.rng.u8(0..6) == 0 {
+            self.lose_a_tail();
+        }
+    }
+
+    /// An event topic loses its last records, and every worker that wrote there has to find out.
+    fn lose_a_tail(&mut self) {
+        let topic = TopicName::from("payments.payout.events.v1");
+        let lanes = self.codec.contract().topics().lanes;
+        let partition = i32::from(self.rng.u16(0..lanes));
+        let held = self.broker.log(&topic, partition).len();
+        if held > 0 {
+            self.broker.lose_tail(&topic, partition, held - self.rng.usize(1..=held.min(3)));
+            // A producer notices a leader change; here every process is restarted instead.
+            for process in &mut self.processes {
+                let mut fate = process.fate.lock().unwrap();
+                (fate.crashed, fate.producer_refused) = (true, true);
+            }
+            self.orphans.lock().unwrap().clear();
+        }
+    }
+
+    /// Records that dead processes had queued may still arrive.
+    fn late_deliveries(&mut self, count: usize) {
+        for bus in self.orphans.lock().unwrap().iter_mut() {
+            bus.deliver(count);
+        }
+    }
+
+    async fn pass(&mut self, by: Duration) {
+        tokio::time::advance(by).await;
+        self.sync_clock();
+    }
+
+    /// The store's clock follows the simulated one.
+    fn sync_clock(&mut self) {
+        let should = START.after(self.begun.elapsed());
+        self.store.advance(should.since(self.store.clock()));
+    }
+
+    /// A payout is asked for; sometimes twice, sometimes at a foreign partition, sometimes cancelled.
+    fn command(&mut self) {
+        let number = self.commanded.len();
+        let id = format!("p{number}-{}", WORDS[self.rng.usize(0..WORDS.len())]);
+        let copies = if self.plan.duplicates { self.rng.usize(1..4) } else { 1 };
+        for _ in 0..copies {
+            self.publish(&id, "payments.payout.RequestPayout", &request(&id));
+        }
+        if id.contains("cancel") {
+            let cancel = json!({"payout_id": id, "actor": "customer", "reason": "changed their mind", "requested_at": 0});
+            self.publish(&id, "payments.payout.CancelPayout", &cancel);
+        }
+        self.commanded.push(id);
+    }
+
+    fn publish(&mut self, id: &str, record: &str, value: &serde_json::Value) {
+        let topic = TopicName::from("payments.payout.commands.v1");
+        let lanes = self.codec.contract().topics().lanes;
+        let home = home_lane(id.as_bytes(), lanes);
+        let foreign = self.plan.foreign_partitions && record.ends_with("RequestPayout") && self.rng.bool();
+        let partition = if foreign { i32::from(self.rng.u16(0..lanes)) } else { home.partition() };
+        self.broker.append(&Outbound {
+            payload: Some(self.codec.encode(&topic, &record.into(), value).unwrap()),
+            topic,
+            partition,
+            key: id.as_bytes().to_vec(),
+            headers: Headers::new(),
+        });
+    }
+}
+
+/// The real payout journey with times that a run can wait for.
+fn payout_journey(contract: &Contract) -> Journey {
+    let yaml = include_str!("../../../journeys/payout.yaml");
+    let short = [
+        ("check_time", "20s"), ("send_time", "30s"), ("retry_wait", "2s"), ("identity_retry_wait", "2s"),
+        ("step_up_wait", "5s"), ("inquire_soon", "1s"), ("inquire_later", "2s"), ("inquire_seldom", "3s"),
+        ("inquire_slowly", "5s"), ("settlement_poll", "2s"), ("return_poll", "3s"), ("return_window", "10s"),
+        ("doubt_escalation", "60s"), ("settlement_escalation", "60s"), ("review_escalation", "60s"),
+    ];
+    let overrides: BTreeMap<String, String> = short.iter().map(|(name, time)| ((*name).to_owned(), (*time).to_owned())).collect();
+    Journey::parse(yaml, contract, &overrides).unwrap()
+}
+
+fn request(id: &str) -> serde_json::Value {
+    let party = json!({"kind": "person", "name": "Ann Clear", "address": {"town": "Berlin", "country": "DE"}});
+    json!({
+        "payout_id": id, "customer_id": "c-1", "requested_at": 0, "rail": "ach",
+        "amount": {"minor_units": 1000, "currency": "USD", "exponent": 2},
+        "originator": party,
+        "beneficiary": {"party": party, "account": {"scheme": "iban", "iban": "DE89370400440532013000"}}})
+}
