@@ -28,14 +28,14 @@ impl Metrics {
     pub fn install() -> Result<Self, EdgeError> {
         let refused =
             |error: metrics_exporter_prometheus::BuildError| EdgeError::Metrics(error.to_string());
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
-            .and_then(|builder| {
-                builder.set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), &BATCH)
-            })
-            .map_err(refused)?
-            .install_recorder()
-            .map_err(refused)?;
+        let bounds: [(&str, &[f64]); 3] =
+            [("_seconds", &SECONDS), ("_size", &BATCH), ("_records", &BATCH)];
+        let mut builder = PrometheusBuilder::new();
+        for (suffix, bounds) in bounds {
+            let suffix = Matcher::Suffix(suffix.to_owned());
+            builder = builder.set_buckets_for_metric(suffix, bounds).map_err(refused)?;
+        }
+        let recorder = builder.install_recorder().map_err(refused)?;
         Ok(Self { recorder })
     }
 

@@ -92,5 +92,21 @@ async fn verify_lane(reader: &Reader, lane: &LaneStatus) -> Result<Result<i64, S
             lane.lane
         )));
     }
-    Ok(Ok(seq))
+    strangers(reader, lane.lane, seq).await
+}
+
+/// Rows behind the one that the lane remembered: an engine that runs has moved the lane on by them; nobody else may.
+async fn strangers(
+    reader: &Reader,
+    lane: LaneId,
+    checked: i64,
+) -> Result<Result<i64, String>, CliError> {
+    let Some(next) = reader.journal_after(lane, checked, 1).await?.pop() else {
+        return Ok(Ok(checked));
+    };
+    let now = reader.lanes().await?.into_iter().find(|status| status.lane == lane);
+    if now.is_some_and(|status| status.journal_seq >= next.seq) {
+        return Ok(Ok(checked));
+    }
+    Ok(Err(format!("lane {lane}: row {} was added, the lane has not written it", next.seq)))
 }
