@@ -4,6 +4,7 @@
 use serde_json::Value;
 use signalbox_schemas::{AttemptId, Micros};
 use sqlx::postgres::{PgPool, PgPoolOptions};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::error::StoreError;
@@ -110,32 +111,34 @@ impl AttemptStore for PgAttempts {
         let mut connection = self.pool.acquire().await?;
         // A single statement is its own transaction: durable when it returns.
         let granted = tables::attempt::take_permits(&mut connection, requests).await?;
-        let time_of =
-            |id: AttemptId| granted.iter().find(|(granted, _)| *granted == id).map(|(_, at)| *at);
+        let granted: BTreeMap<AttemptId, Micros> = granted.into_iter().collect();
+        // A permit is given once, however often the batch asks for it: any further request finds it taken.
+        let mut given = BTreeSet::new();
+        let time_of: Vec<Option<Micros>> = requests
+            .iter()
+            .map(|request| granted.get(&request.attempt).filter(|_| given.insert(request.attempt)))
+            .map(Option::<&Micros>::copied)
+            .collect();
         let refused: Vec<AttemptId> = requests
             .iter()
-            .map(|request| request.attempt)
-            .filter(|id| time_of(*id).is_none())
+            .zip(&time_of)
+            .filter(|(_, at)| at.is_none())
+            .map(|(request, _)| request.attempt)
             .collect();
-        let rows = if refused.is_empty() {
-            Vec::new()
-        } else {
-            tables::attempt::find(&mut connection, &refused).await?
-        };
-        let open = if refused.is_empty() {
-            None
-        } else {
-            Some(tables::attempt::open_gates(&mut connection).await?)
-        };
-        let answer = |request: &PermitRequest| match time_of(request.attempt) {
+        if refused.is_empty() {
+            let grant = |first_sent_at| Permit::Granted { first_sent_at };
+            return Ok(time_of.into_iter().flatten().map(grant).collect());
+        }
+        let rows = tables::attempt::find(&mut connection, &refused).await?;
+        let open = tables::attempt::open_gates(&mut connection).await?;
+        let answer = |(request, at): (&PermitRequest, Option<Micros>)| match at {
             Some(first_sent_at) => Permit::Granted { first_sent_at },
             None => {
                 let row = rows.iter().find(|row| row.plan.id == request.attempt).cloned();
-                let closed = open.as_ref().is_some_and(|open| !open.contains(&request.vendor));
-                refusal(row, closed)
+                refusal(row, !open.contains(&request.vendor))
             }
         };
-        Ok(requests.iter().map(answer).collect())
+        Ok(requests.iter().zip(time_of).map(answer).collect())
     }
 
     async fn raise_sends(&self, attempt: AttemptId, expected: u32) -> Result<bool, StoreError> {

@@ -74,6 +74,7 @@ impl Tick<'_> {
             tick: self,
             losers,
             rows: NetRows::default(),
+            last_records: BTreeMap::new(),
             decided: Decided { lanes: self.lanes.clone(), ..Decided::default() },
         };
         for work in self.works {
@@ -108,6 +109,8 @@ struct Deciding<'t, 'd> {
     tick: &'d Tick<'t>,
     losers: &'d Losers,
     rows: NetRows,
+    /// The last record of each input: only its hash is kept.
+    last_records: BTreeMap<(LaneId, &'d TopicName), &'d Inbound>,
     decided: Decided,
 }
 
@@ -163,7 +166,7 @@ impl<'d> Deciding<'_, 'd> {
     }
 
     /// Moves the input on; false where the record was applied before.
-    fn moves_on(&mut self, work: &Work) -> bool {
+    fn moves_on(&mut self, work: &'d Work) -> bool {
         let WorkInput::Record(record) = &work.input else { return true };
         let Some(lane) = self.decided.lanes.get_mut(&work.lane) else { return false };
         let input = lane.inputs.entry(record.topic.clone()).or_insert_with(|| InputRow {
@@ -179,7 +182,7 @@ impl<'d> Deciding<'_, 'd> {
         }
         input.next_offset = record.offset + 1;
         input.last_offset = Some(record.offset);
-        input.last_record_hash = Some(record.content_hash());
+        self.last_records.insert((work.lane, &record.topic), record);
         let Some((source, seq)) = work.peer else { return true };
         let last = lane.peers.entry(source).or_insert(0);
         if seq <= *last {
@@ -500,6 +503,13 @@ impl<'d> Deciding<'_, 'd> {
     }
 
     fn finish(mut self) -> Decided {
+        for ((lane, topic), record) in std::mem::take(&mut self.last_records) {
+            let input =
+                self.decided.lanes.get_mut(&lane).and_then(|lane| lane.inputs.get_mut(topic));
+            if let Some(input) = input {
+                input.last_record_hash = Some(record.content_hash());
+            }
+        }
         self.decided.write.inputs = rows::moved_inputs(self.tick.lanes, &self.decided.lanes);
         self.decided.write.flows =
             rows::flow_writes(self.tick.flows, &self.decided.flows, self.tick.now);

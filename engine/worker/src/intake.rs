@@ -122,7 +122,7 @@ impl Work {
 
 impl Desk<'_> {
     /// Says what a record is.
-    pub(crate) fn classify(&self, record: Inbound) -> Result<Work, UnknownSchema> {
+    pub(crate) fn classify(&self, record: &Arc<Inbound>) -> Result<Work, UnknownSchema> {
         let lane = LaneId(u16::try_from(record.partition).unwrap_or(0));
         let forwarded = record.topic == *self.forwards;
         let topic = if forwarded {
@@ -130,7 +130,7 @@ impl Desk<'_> {
         } else {
             Some(record.topic.clone())
         };
-        let peer = if forwarded { peer(&record) } else { None };
+        let peer = if forwarded { peer(record) } else { None };
         let body = match topic {
             None => Body::Dead(Death::undecodable(format!(
                 "a forwarded record needs the header {}",
@@ -139,9 +139,9 @@ impl Desk<'_> {
             Some(_) if forwarded && peer.is_none() => Body::Dead(Death::undecodable(
                 "a forwarded record needs lane and lane_seq headers".to_owned(),
             )),
-            Some(topic) => self.body(&topic, lane, &record)?,
+            Some(topic) => self.body(&topic, lane, record)?,
         };
-        Ok(Work { lane, input: WorkInput::Record(Arc::new(record)), peer, body })
+        Ok(Work { lane, input: WorkInput::Record(Arc::clone(record)), peer, body })
     }
 
     fn body(

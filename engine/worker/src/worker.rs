@@ -56,7 +56,7 @@ pub struct Worker<B: LaneBus, S: LaneStore> {
     /// Flows as committed, by lanes that this worker owns.
     cache: lru::LruCache<FlowId, Arc<Flow>>,
     /// Records read and not yet applied, in order.
-    pending: VecDeque<Inbound>,
+    pending: VecDeque<Arc<Inbound>>,
     /// Work taken into a tick that has to be tried again.
     works: VecDeque<Work>,
     missing_schemas: Vec<u32>,

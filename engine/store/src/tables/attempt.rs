@@ -14,6 +14,13 @@ use crate::tables::{NOW_MICROS, lane_id, smallint};
 const COLUMNS: &str = "id, lane, flow, step, grp, capability, disposition, vendor, sends, request, first_sent_at, result, \
      contradiction, planned_at";
 
+/// Vendors to which money may be sent now: not off, not held, and this is the installation's own server on its own
+/// timeline (a promoted standby or a restored copy may have lost permits).
+const OPEN_GATES: &str = "SELECT gate.vendor FROM gate, installation \
+     WHERE NOT gate.is_off AND NOT gate.write_held AND NOT installation.write_held \
+     AND installation.system_identifier = (SELECT system_identifier::text FROM pg_control_system()) \
+     AND installation.timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
+
 /// Plans attempts. One that exists is asked again under the same id and stays as it is.
 pub(crate) async fn plan(
     connection: &mut PgConnection,
@@ -72,10 +79,7 @@ pub(crate) async fn take_permits(
     ordered.sort_by_key(|request| request.attempt);
     let sql = format!(
         "WITH wanted AS (SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS wanted(id, vendor, request)), \
-              open AS (SELECT gate.vendor FROM gate, installation WHERE NOT gate.is_off AND NOT gate.write_held \
-                       AND NOT installation.write_held \
-                       AND installation.system_identifier = (SELECT system_identifier::text FROM pg_control_system()) \
-                       AND installation.timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)), \
+              open AS ({OPEN_GATES}), \
               mine AS (SELECT attempt.id FROM attempt JOIN wanted ON wanted.id = attempt.id JOIN open ON open.vendor = wanted.vendor \
                        WHERE attempt.disposition = 'planned' ORDER BY attempt.id FOR UPDATE OF attempt) \
          UPDATE attempt SET disposition = 'sending', vendor = wanted.vendor, sends = 1, request = wanted.request, \
@@ -98,13 +102,7 @@ pub(crate) async fn take_permits(
 pub(crate) async fn open_gates(
     connection: &mut PgConnection,
 ) -> Result<BTreeSet<String>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT vendor FROM gate, installation WHERE NOT is_off AND NOT gate.write_held AND NOT installation.write_held \
-         AND installation.system_identifier = (SELECT system_identifier::text FROM pg_control_system()) \
-         AND installation.timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)",
-    )
-    .fetch_all(connection)
-    .await?;
+    let rows = sqlx::query(OPEN_GATES).fetch_all(connection).await?;
     Ok(rows.iter().map(|row| row.try_get("vendor")).collect::<Result<_, _>>()?)
 }
 
@@ -122,13 +120,18 @@ pub(crate) async fn ensure_gates(
     Ok(())
 }
 
-/// Raises `sends` from an expected value before a resend; false where somebody else did.
+/// Raises `sends` from an expected value before a resend; false where somebody else did, or where the vendor's gate is
+/// closed by now.
 pub(crate) async fn raise_sends(
     connection: &mut PgConnection,
     id: AttemptId,
     expected: u32,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query("UPDATE attempt SET sends = sends + 1 WHERE id = $1 AND sends = $2 AND disposition = 'sending'")
+    let sql = format!(
+        "UPDATE attempt SET sends = sends + 1 WHERE id = $1 AND sends = $2 AND disposition = 'sending' \
+         AND vendor IN ({OPEN_GATES})"
+    );
+    let done = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(id.0)
         .bind(i32::try_from(expected).unwrap_or(i32::MAX))
         .execute(connection)

@@ -67,7 +67,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         if self.pending.is_empty() {
             let wait = if self.works.is_empty() { self.wait_for_records() } else { Duration::ZERO };
             let records = self.bus.poll(self.options.tick_records_max, wait).await?;
-            self.pending.extend(records);
+            self.pending.extend(records.into_iter().map(Arc::new));
         }
         while let Some(record) = self.pending.pop_front() {
             let owned = u16::try_from(record.partition)
@@ -83,8 +83,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 forwards: &self.forwards,
                 missing_schemas: &self.missing_schemas,
             };
-            // The record is kept until it is known what it is.
-            match desk.classify(record.clone()) {
+            match desk.classify(&record) {
                 Ok(work) => self.works.push_back(work),
                 Err(UnknownSchema(id)) => {
                     self.pending.push_front(record);
@@ -123,15 +122,19 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     async fn process(&mut self) -> Result<(), WorkerError> {
         while !self.works.is_empty() {
             let count = self.works.len().min(self.batch_max);
-            let batch: Vec<Work> = self.works.iter().take(count).cloned().collect();
-            match self.apply(&batch).await {
-                Ok(true) => {
-                    self.works.drain(..count.min(self.works.len()));
-                    self.batch_max =
-                        (self.batch_max * 2).clamp(1, self.options.tick_records_max.max(1));
-                }
-                // Lanes were lost: their works are gone from the queue, the others are tried again.
-                Ok(false) => {}
+            let batch: Vec<Work> = self.works.drain(..count).collect();
+            let applied = self.apply(&batch).await;
+            if matches!(applied, Ok(true)) {
+                self.batch_max =
+                    (self.batch_max * 2).clamp(1, self.options.tick_records_max.max(1));
+                continue;
+            }
+            // Tried again, but for lanes that were lost meanwhile: they are another worker's now.
+            for work in batch.into_iter().rev().filter(|work| self.lanes.contains_key(&work.lane)) {
+                self.works.push_front(work);
+            }
+            match applied {
+                Ok(_) => {}
                 Err(WorkerError::Store(StoreError::TooMuch(error))) => {
                     tracing::warn!(%error, batch = count, "the tick took too long; half of it is tried");
                     self.batch_max = (count / 2).max(1);
