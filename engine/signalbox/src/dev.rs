@@ -2,7 +2,7 @@
 //! Nothing outlives it and nothing in it is fit for production.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -59,8 +59,7 @@ pub async fn run(args: &DevArgs) -> Result<(), SceneError> {
     }
     let ended_by = wait(args.until_stdin_closes, services).await?;
     console.say(&format!("{}; stopping", ended_by.why));
-    // A file that points to servers that are gone would mislead whoever reads it next.
-    let _ = std::fs::remove_file(settings_file);
+    settings_file.remove();
     scene.stop(ended_by.services).await?;
     ended_by.failure.map_or(Ok(()), Err)
 }
@@ -75,7 +74,23 @@ async fn start_services(scene: &Scene) -> Result<Vec<Named>, SceneError> {
     Ok(vec![("sandbox", sandbox), ("engine", engine), ("adapter", adapter)])
 }
 
-fn write_settings(scene: &Scene, sandbox: Option<&str>) -> Result<std::path::PathBuf, SceneError> {
+/// The file that other shells read.
+struct SettingsFile {
+    path: PathBuf,
+    text: String,
+}
+
+impl SettingsFile {
+    /// A file that points to servers that are gone would mislead whoever reads it next. One that another `dev` of the
+    /// same checkout has written since stays.
+    fn remove(&self) {
+        if std::fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn write_settings(scene: &Scene, sandbox: Option<&str>) -> Result<SettingsFile, SceneError> {
     let file = scene.checkout().join(SETTINGS_FILE);
     let failed = || SceneError::while_doing(format!("writing {}", file.display()));
     let mut text = String::from("# Settings of the running `signalbox dev`; read them into a shell with: . .local/dev.env\n");
@@ -84,8 +99,8 @@ fn write_settings(scene: &Scene, sandbox: Option<&str>) -> Result<std::path::Pat
         text.push_str(&format!("export {name}='{value}'\n"));
     }
     std::fs::create_dir_all(file.parent().unwrap_or(Path::new("."))).map_err(failed())?;
-    std::fs::write(&file, text).map_err(failed())?;
-    Ok(file)
+    std::fs::write(&file, &text).map_err(failed())?;
+    Ok(SettingsFile { path: file, text })
 }
 
 /// Everything that a program needs to know.
@@ -134,7 +149,7 @@ fn table(console: Console, scene: &Scene, services: &[Named]) {
     if services.is_empty() {
         console.print(&format!("  {program} topics plan --replicas 1"));
     } else {
-        console.print(&format!("  {program} publish --example | {program} publish"));
+        console.print(&format!("  {program} publish --example | {program} publish -"));
         console.print(&format!("  {program} tail"));
         console.print(&format!("  {program} flow show ID"));
     }
