@@ -39,6 +39,21 @@ pub enum ErrorClass {
     Misconfigured,
 }
 
+impl ErrorClass {
+    /// The word by which the contract knows it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::InDoubt => "in_doubt",
+            Self::RequiresRepair => "requires_repair",
+            Self::Permanent => "permanent",
+            Self::ComplianceHold => "compliance_hold",
+            Self::Duplicate => "duplicate",
+            Self::Misconfigured => "misconfigured",
+        }
+    }
+}
+
 /// One capability.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capability {

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use signalbox_bus::{Codec, Headers, Inbound, Outbound};
 use signalbox_schemas::{
-    EncodeError, Micros, OutcomeRecord, RecordName, TopicName, headers, shapes, topics,
+    EncodeError, ErrorClass, Micros, OutcomeRecord, RecordName, TopicName, headers, shapes,
 };
 
 use crate::model::{Answer, Outcome};
@@ -42,9 +42,8 @@ pub(crate) struct VendorCall {
 impl Cause {
     /// Reads them; a request without `ce_id` is identified by its place.
     pub(crate) fn of(request: &Inbound) -> Self {
-        let place = || format!("{}/{}/{}", request.topic, request.partition, request.offset);
         Self {
-            id: request.headers.text(headers::CE_ID).map_or_else(place, str::to_owned),
+            id: request.headers.text(headers::CE_ID).map_or_else(|| request.place(), str::to_owned),
             traceparent: request.headers.text(headers::TRACEPARENT).map(str::to_owned),
         }
     }
@@ -123,66 +122,15 @@ fn cloud_event(id: &str, record: &RecordName, call: &shapes::Call, at: Micros) -
         .with(headers::CE_ID, id)
         .with(headers::CE_SOURCE, SOURCE)
         .with(headers::CE_TYPE, record.as_str())
-        .with(headers::CE_TIME, rfc3339(at))
+        .with(headers::CE_TIME, at.to_rfc3339())
         .with(headers::CE_SUBJECT, call.aggregate_id.as_str())
         .with(headers::CE_CORRELATION, call.flow_id.to_string())
         .with(headers::CONTENT_TYPE, headers::AVRO)
 }
 
-/// Why a request is dead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Death {
-    /// Stage that failed, as Kafka Connect names stages.
-    pub(crate) stage: &'static str,
-    /// Stable code.
-    pub(crate) code: &'static str,
-    /// What is wrong, without values of the record.
-    pub(crate) message: String,
-}
-
-/// A dead letter: the record as it was, with the reason in Kafka Connect's headers.
-pub(crate) fn dead_letter(request: &Inbound, death: &Death, group: &str, at: Micros) -> Outbound {
-    let place = format!("{}/{}/{}", request.topic, request.partition, request.offset);
-    let kept = request.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec()));
-    let headers = kept
-        .collect::<Headers>()
-        .with(headers::DLQ_TOPIC, request.topic.as_str())
-        .with(headers::DLQ_PARTITION, request.partition.to_string())
-        .with(headers::DLQ_OFFSET, request.offset.to_string())
-        .with(headers::DLQ_STAGE, death.stage)
-        .with(headers::DLQ_EXCEPTION, death.code)
-        .with(headers::DLQ_MESSAGE, death.message.as_str())
-        .with(headers::DLQ_CLASS, "permanent")
-        .with(headers::DLQ_CODE, death.code)
-        .with(headers::DLQ_FAILED_AT, rfc3339(at))
-        .with(headers::DLQ_GROUP, group)
-        .with(headers::DLQ_RECORD, place);
-    Outbound {
-        topic: TopicName::from(topics::dlq_of(request.topic.as_str())),
-        partition: request.partition,
-        key: request.key.clone().unwrap_or_default(),
-        payload: request.payload.clone(),
-        headers,
-    }
-}
-
-fn rfc3339(at: Micros) -> String {
-    jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| String::new(), |at| at.to_string())
-}
-
 /// The class of a call, as its record and its metric name it.
 pub(crate) fn class_word(answer: Option<&Answer>) -> &'static str {
-    use signalbox_schemas::ErrorClass;
-    match answer.and_then(|answer| answer.class) {
-        None => "ok",
-        Some(ErrorClass::Transient) => "transient",
-        Some(ErrorClass::InDoubt) => "in_doubt",
-        Some(ErrorClass::RequiresRepair) => "requires_repair",
-        Some(ErrorClass::Permanent) => "permanent",
-        Some(ErrorClass::ComplianceHold) => "compliance_hold",
-        Some(ErrorClass::Duplicate) => "duplicate",
-        Some(ErrorClass::Misconfigured) => "misconfigured",
-    }
+    answer.and_then(|answer| answer.class).map_or("ok", ErrorClass::word)
 }
 
 /// The stored form of an answer; its `outcome` is the contract's word.

@@ -2,7 +2,7 @@
 //! It commits nothing; when it returns, its offset is done.
 
 use serde_json::Value;
-use signalbox_bus::{Inbound, Outbound, Undecoded};
+use signalbox_bus::{Death, Inbound, Outbound, Undecoded, dead_letter};
 use signalbox_schemas::{AttemptId, Capability, ErrorClass, TopicName};
 use signalbox_store::{AttemptRow, AttemptStore};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::routing::{Route, route};
 use crate::rules::{self, Inquiry, Words};
 use crate::runtime::conversation::{Conversation, Ending, unknown_to_vendor};
 use crate::runtime::desk::{Desk, TROUBLE, Trouble, pause, wall_clock};
-use crate::runtime::publish::{self, Cause, Death, VendorCall};
+use crate::runtime::publish::{self, Cause, VendorCall};
 use crate::runtime::{Outlet, group_of};
 
 /// What was decided for a request: what is told, and the calls that were made for it.
@@ -100,8 +100,7 @@ async fn read<S: AttemptStore + 'static>(
             Err(error) => return Err(undecoded(&error)),
         }
     };
-    let wrong =
-        |code, message: &str| Death { stage: "VALUE_CONVERTER", code, message: message.to_owned() };
+    let wrong = |code, message: &str| Death { code, ..Death::undecodable(message) };
     if name != capability.request() {
         return Err(wrong("foreign_record", &format!("{name} does not belong here")));
     }
@@ -121,7 +120,7 @@ fn undecoded(error: &Undecoded) -> Death {
         Undecoded::NoSuchId(_) | Undecoded::UnknownId(_) => "no_such_schema",
         Undecoded::Broken(_) => "undecodable",
     };
-    Death { stage: "VALUE_CONVERTER", code, message: error.to_string() }
+    Death { code, ..Death::undecodable(error.to_string()) }
 }
 
 /// Publishes, however long that takes: what an adapter has done must be told.
@@ -140,8 +139,7 @@ async fn bury<O: Outlet>(outlet: &O, capability: &Capability, record: &Inbound, 
         topic = %record.topic, partition = record.partition, offset = record.offset, code = death.code,
         "a request is dead-lettered"
     );
-    tell(outlet, &publish::dead_letter(record, death, &group_of(&capability.name), wall_clock()))
-        .await;
+    tell(outlet, &dead_letter(record, death, &group_of(&capability.name), wall_clock())).await;
 }
 
 /// An outcome that the contract has no words for is a bug of a vendor's folder: the request is kept for its repair.
@@ -152,8 +150,7 @@ async fn unspeakable<O: Outlet>(
     problem: &str,
 ) {
     tracing::error!(capability = %capability.name, problem, "an outcome does not fit the contract");
-    let death =
-        Death { stage: "TASK_PUT", code: "outcome_unspeakable", message: problem.to_owned() };
+    let death = Death { stage: "TASK_PUT", ..Death::unprocessable("outcome_unspeakable", problem) };
     bury(outlet, capability, record, &death).await;
 }
 

@@ -3,6 +3,7 @@
 
 mod codec;
 mod config;
+mod dead_letter;
 mod error;
 mod group;
 mod kafka;
@@ -15,6 +16,7 @@ mod topic_admin;
 
 pub use codec::{Codec, KnownSchema, Undecoded};
 pub use config::{KafkaConfig, RegistryConfig};
+pub use dead_letter::{Death, dead_letter};
 pub use error::BusError;
 pub use group::GroupConsumer;
 pub use kafka::KafkaLaneBus;

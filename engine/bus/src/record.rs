@@ -92,6 +92,11 @@ impl Inbound {
         )
     }
 
+    /// Where it stands: topic, partition and offset in one word.
+    pub fn place(&self) -> String {
+        format!("{}-{}@{}", self.topic, self.partition, self.offset)
+    }
+
     /// A lane's sequence header, as a number.
     pub fn number(&self, header: &str) -> Option<i64> {
         self.headers.text(header).and_then(|text| text.parse().ok())

@@ -5,7 +5,7 @@ mod draft;
 mod rows;
 
 use serde_json::{Value, json};
-use signalbox_bus::{Codec, Inbound, Outbound};
+use signalbox_bus::{Codec, Death, Inbound, Outbound, dead_letter};
 use signalbox_flow::{Context, Decision, Flow, Input, Refusal, Start, Status};
 use signalbox_schemas::{
     AttemptId, Contract, ErrorClass, FlowId, LaneId, Micros, TenantKey, TopicName, headers,
@@ -18,9 +18,12 @@ use std::time::Duration;
 use crate::intake::{Body, StartWork, Work, WorkInput};
 use crate::lane::LanePosition;
 use crate::library::JourneyLibrary;
-use crate::outbox::{Cause, Death, Draft};
+use crate::outbox::Cause;
 use draft::Drafter;
 use rows::NetRows;
+
+/// The engine as dead letters name their consumer.
+const CONSUMER: &str = "signalbox.engine";
 
 /// Everything that a tick is decided from.
 pub(crate) struct Tick<'a> {
@@ -423,7 +426,7 @@ impl<'d> Deciding<'_, 'd> {
     fn die(&mut self, work: &'d Work, flow: Option<&Arc<Flow>>, death: Death) {
         let drafts = match &work.input {
             WorkInput::Record(record) => {
-                vec![crate::outbox::dead_letter(record, &death, self.tick.now)]
+                vec![dead_letter(record, &death, CONSUMER, self.tick.now)]
             }
             WorkInput::Timer(timer) => {
                 self.rows.clear_timer(timer.flow, timer.name.clone());
@@ -483,7 +486,7 @@ impl<'d> Deciding<'_, 'd> {
     }
 
     /// Gives records their sequence and writes the journal row.
-    fn journal(&mut self, work: &Work, transition: Transition<'_>, drafts: Vec<Draft>) {
+    fn journal(&mut self, work: &Work, transition: Transition<'_>, drafts: Vec<Outbound>) {
         let Some(lane) = self.decided.lanes.get_mut(&work.lane) else { return };
         let first = self.decided.publish.len();
         let flow_rev = transition.flow.map_or(0, |flow| flow.rev);
@@ -543,13 +546,9 @@ fn refusal_text(refusal: &Refusal) -> String {
 /// Where an input stands, as the identity of what answers it.
 fn place_of(input: &WorkInput) -> String {
     match input {
-        WorkInput::Record(record) => place(record),
+        WorkInput::Record(record) => record.place(),
         WorkInput::Timer(timer) => format!("{}:{}", timer.flow, timer.name),
     }
-}
-
-fn place(record: &Inbound) -> String {
-    format!("{}-{}@{}", record.topic, record.partition, record.offset)
 }
 
 /// A store's refusal of one record's values.

@@ -2,7 +2,7 @@
 //! It decodes and checks keys; it applies nothing.
 
 use serde_json::Value;
-use signalbox_bus::{Codec, Inbound, Undecoded};
+use signalbox_bus::{Codec, Death, Inbound, Undecoded};
 use signalbox_flow::Journey;
 use signalbox_schemas::{
     AggregateId, AttemptId, Contract, FlowId, JourneyName, LaneId, RecordName, Tenant, TenantKey,
@@ -12,7 +12,6 @@ use signalbox_store::TimerRow;
 use std::sync::Arc;
 
 use crate::library::JourneyLibrary;
-use crate::outbox::Death;
 
 /// The record by which people decide reviews; it names its journey itself.
 const REVIEW_DECISION: &str = "signalbox.review.ReviewDecision";

@@ -2,20 +2,7 @@
 //! keeps them. It gives out no sequence by itself: the tick does.
 
 use signalbox_bus::{Headers, Inbound, Outbound};
-use signalbox_schemas::topics::dlq_of;
-use signalbox_schemas::{
-    AggregateId, ErrorClass, FlowId, LaneId, Micros, RecordName, TopicName, headers,
-};
-
-/// A record before it has a place in the lane's sequence.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Draft {
-    pub(crate) topic: TopicName,
-    pub(crate) partition: i32,
-    pub(crate) key: Vec<u8>,
-    pub(crate) payload: Option<Vec<u8>>,
-    pub(crate) headers: Headers,
-}
+use signalbox_schemas::{AggregateId, FlowId, LaneId, Micros, RecordName, TopicName, headers};
 
 /// What all records of one transition have in common.
 #[derive(Debug, Clone)]
@@ -67,35 +54,9 @@ fn traceparent(flow: Option<FlowId>, cause: &Cause<'_>) -> Option<String> {
     }
 }
 
-/// A record that could not be processed, byte-identical, with why.
-pub(crate) fn dead_letter(record: &Inbound, death: &Death, now: Micros) -> Draft {
-    let place = format!("{}-{}@{}", record.topic, record.partition, record.offset);
-    let with_cause = record
-        .headers
-        .clone()
-        .with(headers::DLQ_TOPIC, record.topic.as_str())
-        .with(headers::DLQ_PARTITION, record.partition.to_string())
-        .with(headers::DLQ_OFFSET, record.offset.to_string())
-        .with(headers::DLQ_STAGE, death.stage)
-        .with(headers::DLQ_EXCEPTION, death.code)
-        .with(headers::DLQ_MESSAGE, death.message.as_str())
-        .with(headers::DLQ_CLASS, class_word(death.class))
-        .with(headers::DLQ_CODE, death.code)
-        .with(headers::DLQ_FAILED_AT, now.to_rfc3339())
-        .with(headers::DLQ_GROUP, "signalbox.engine")
-        .with(headers::DLQ_RECORD, place);
-    Draft {
-        topic: TopicName::from(dlq_of(record.topic.as_str())),
-        partition: record.partition,
-        key: record.key.clone().unwrap_or_default(),
-        payload: record.payload.clone(),
-        headers: with_cause,
-    }
-}
-
 /// A record on its way to its home lane.
-pub(crate) fn forward(record: &Inbound, forwards: &TopicName, home: LaneId) -> Draft {
-    Draft {
+pub(crate) fn forward(record: &Inbound, forwards: &TopicName, home: LaneId) -> Outbound {
+    Outbound {
         topic: forwards.clone(),
         partition: home.partition(),
         key: record.key.clone().unwrap_or_default(),
@@ -104,48 +65,10 @@ pub(crate) fn forward(record: &Inbound, forwards: &TopicName, home: LaneId) -> D
     }
 }
 
-/// Why a record is dead. The message carries no value of the record: it may be personal data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Death {
-    pub(crate) stage: &'static str,
-    pub(crate) code: &'static str,
-    pub(crate) class: ErrorClass,
-    pub(crate) message: String,
-}
-
-impl Death {
-    /// The bytes are not what they claim to be.
-    pub(crate) fn undecodable(message: String) -> Self {
-        Self {
-            stage: "VALUE_CONVERTER",
-            code: "undecodable",
-            class: ErrorClass::Permanent,
-            message,
-        }
-    }
-
-    /// The record is readable and cannot be applied.
-    pub(crate) fn unprocessable(code: &'static str, message: String) -> Self {
-        Self { stage: "TRANSFORMATION", code, class: ErrorClass::RequiresRepair, message }
-    }
-}
-
-fn class_word(class: ErrorClass) -> &'static str {
-    match class {
-        ErrorClass::Transient => "transient",
-        ErrorClass::InDoubt => "in_doubt",
-        ErrorClass::RequiresRepair => "requires_repair",
-        ErrorClass::Permanent => "permanent",
-        ErrorClass::ComplianceHold => "compliance_hold",
-        ErrorClass::Duplicate => "duplicate",
-        ErrorClass::Misconfigured => "misconfigured",
-    }
-}
-
 /// Gives a draft its place: the lane's sequence headers come last, so that they count where a forwarded or dead record
 /// carried others.
 pub(crate) fn place(
-    draft: Draft,
+    draft: Outbound,
     lane: LaneId,
     epoch: i64,
     seq: i64,
@@ -154,18 +77,13 @@ pub(crate) fn place(
 ) -> Outbound {
     let headers = draft
         .headers
+        .clone()
         .with(headers::LANE, lane.to_string())
         .with(headers::LANE_EPOCH, epoch.to_string())
         .with(headers::LANE_SEQ, seq.to_string())
         .with(headers::PREV_SEQ, prev.to_string())
         .with(headers::FLOW_REV, flow_rev.to_string());
-    Outbound {
-        topic: draft.topic,
-        partition: draft.partition,
-        key: draft.key,
-        payload: draft.payload,
-        headers,
-    }
+    Outbound { headers, ..draft }
 }
 
 /// Records as the journal keeps them: MessagePack, in sequence order. None for no records.

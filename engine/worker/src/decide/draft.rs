@@ -1,11 +1,11 @@
 //! Effects of a step as records, encoded and sized. It gives out no sequence.
 
 use serde_json::Value;
-use signalbox_bus::Codec;
+use signalbox_bus::{Codec, Death, Outbound};
 use signalbox_flow::{Effect, Flow};
 use signalbox_schemas::{AggregateId, FlowId, LaneId, RecordName, TopicName};
 
-use crate::outbox::{About, Cause, Death, Draft, event_headers};
+use crate::outbox::{About, Cause, event_headers};
 
 /// Bytes that the lane's sequence headers add at most.
 const SEQUENCE_HEADERS: usize = 160;
@@ -19,7 +19,7 @@ pub(super) struct Drafter<'a> {
 
 impl Drafter<'_> {
     /// The records that a step's effects publish, in order.
-    pub(super) fn drafts(&self, flow: &Flow, effects: &[Effect]) -> Result<Vec<Draft>, Death> {
+    pub(super) fn drafts(&self, flow: &Flow, effects: &[Effect]) -> Result<Vec<Outbound>, Death> {
         let mut drafts = Vec::new();
         for effect in effects {
             let (topic, record, value, ce_id) = match effect {
@@ -55,7 +55,7 @@ impl Drafter<'_> {
         record: &RecordName,
         value: &Value,
         ce_id: &str,
-    ) -> Result<Draft, Death> {
+    ) -> Result<Outbound, Death> {
         self.draft(topic, lane, About { flow, aggregate, record, ce_id }, value)
     }
 
@@ -65,7 +65,7 @@ impl Drafter<'_> {
         lane: LaneId,
         about: About<'_>,
         value: &Value,
-    ) -> Result<Draft, Death> {
+    ) -> Result<Outbound, Death> {
         let encoded = self.codec.encode(topic, about.record, value);
         let payload = encoded.map_err(|error| {
             Death::unprocessable("unencodable", format!("{}: {error}", about.record))
@@ -80,7 +80,7 @@ impl Drafter<'_> {
             );
             return Err(Death::unprocessable("too_large", text));
         }
-        Ok(Draft {
+        Ok(Outbound {
             topic: topic.clone(),
             partition: lane.partition(),
             key,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::Transition;
 use crate::intake::{Work, WorkInput};
 use crate::lane::LanePosition;
-use crate::outbox::{Draft, encode_records, place};
+use crate::outbox::{encode_records, place};
 
 /// Rows of which only the last state within a tick counts.
 #[derive(Default)]
@@ -89,7 +89,7 @@ impl NetRows {
 }
 
 /// Gives a draft the lane's next sequence and moves the output.
-pub(super) fn place_record(lane: &mut LanePosition, draft: Draft, flow_rev: i64) -> Outbound {
+pub(super) fn place_record(lane: &mut LanePosition, draft: Outbound, flow_rev: i64) -> Outbound {
     lane.out_seq += 1;
     let output =
         lane.outputs.entry((draft.topic.clone(), draft.partition)).or_insert_with(|| OutputRow {
