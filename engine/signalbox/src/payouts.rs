@@ -233,12 +233,12 @@ mod tests {
         let mut payouts = Payouts::new("t", 5);
         let wish = Wish {
             originator: Some("Hardfail".to_owned()),
-            beneficiary: Some("Payoutvanishforever".to_owned()),
+            beneficiary: Some("Vanishforever".to_owned()),
             ..Wish::default()
         };
         let payout = payouts.next(&wish, NOW);
         assert_eq!(payout.command["originator"]["family_name"], "Hardfail");
         let name = payout.command["beneficiary"]["party"]["name"].as_str().unwrap();
-        assert!(name.ends_with(" Payoutvanishforever"), "{name}");
+        assert!(name.ends_with(" Vanishforever"), "{name}");
     }
 }

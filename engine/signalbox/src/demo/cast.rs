@@ -132,6 +132,19 @@ mod tests {
     }
 
     #[test]
+    fn markers_survive_the_shortest_name_field_of_a_rail() {
+        const ACH_NAME_MAX: usize = 22;
+        let mut payouts = crate::payouts::Payouts::new("t", 1);
+        for persona in cast().unwrap() {
+            for _ in 0..50 {
+                let payout = payouts.next(&persona.wish(), signalbox_schemas::Micros(0));
+                let name = payout.command.pointer("/beneficiary/party/name").unwrap().as_str().unwrap();
+                assert!(name.len() <= ACH_NAME_MAX, "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn personas_decide_in_states_that_the_journey_has() {
         let journey = include_str!("../../../../journeys/payout.yaml");
         for persona in cast().unwrap() {
