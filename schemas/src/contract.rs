@@ -14,6 +14,9 @@ use crate::topics::Topics;
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
+/// Most bytes that reading one value may allocate, in the whole process; records have 1 MiB at most.
+const ALLOCATION_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Records, topics and capabilities.
 pub struct Contract {
     records: BTreeMap<String, RecordSchema>,
@@ -39,7 +42,12 @@ impl Contract {
     /// The contract this program was built with.
     pub fn builtin() -> Result<&'static Self, &'static ContractError> {
         static BUILTIN: OnceLock<Result<Contract, ContractError>> = OnceLock::new();
-        BUILTIN.get_or_init(|| Self::load(AVRO, TOPICS)).as_ref()
+        let load = || {
+            // Avro lets a record ask for 512 MB at once; ours are bounded by the topics.
+            apache_avro::max_allocation_bytes(ALLOCATION_BYTES_MAX);
+            Self::load(AVRO, TOPICS)
+        };
+        BUILTIN.get_or_init(load).as_ref()
     }
 
     /// Loads a contract from schema texts and a topics text.

@@ -21,15 +21,15 @@ fn values(schema: &Schema, names: &Names) -> BoxedStrategy<Value> {
         Schema::Int | Schema::Date => any::<i32>().prop_map(Value::from).boxed(),
         Schema::Long | Schema::TimestampMicros => any::<i64>().prop_map(Value::from).boxed(),
         Schema::String => "[ -~éß漢]{0,12}".prop_map(Value::from).boxed(),
-        Schema::Uuid(UuidSchema::String) => any::<u128>()
-            .prop_map(|bits| json!(uuid::Uuid::from_u128(bits)))
-            .boxed(),
+        Schema::Uuid(UuidSchema::String) => {
+            any::<u128>().prop_map(|bits| json!(uuid::Uuid::from_u128(bits))).boxed()
+        }
         Schema::Enum(symbols) => {
             proptest::sample::select(symbols.symbols.clone()).prop_map(Value::from).boxed()
         }
-        Schema::Array(array) => {
-            proptest::collection::vec(values(&array.items, names), 0..3).prop_map(Value::from).boxed()
-        }
+        Schema::Array(array) => proptest::collection::vec(values(&array.items, names), 0..3)
+            .prop_map(Value::from)
+            .boxed(),
         Schema::Union(union) => {
             let branches: Vec<_> =
                 union.variants().iter().map(|branch| values(branch, names)).collect();
@@ -57,7 +57,9 @@ fn names(schema: &Schema, found: &mut Names) {
         found.insert(name.fullname(None).to_string(), schema.clone());
     }
     match schema {
-        Schema::Record(record) => record.fields.iter().for_each(|field| names(&field.schema, found)),
+        Schema::Record(record) => {
+            record.fields.iter().for_each(|field| names(&field.schema, found))
+        }
         Schema::Union(union) => union.variants().iter().for_each(|branch| names(branch, found)),
         Schema::Array(array) => names(&array.items, found),
         _ => {}
@@ -93,7 +95,11 @@ fn every_cut_of_every_record_is_refused() {
         let bytes = record.encode(&value).expect("the value fits");
         for cut in 0..bytes.len() {
             let read = record.decode(record, &bytes[..cut]);
-            assert!(matches!(read, Err(DecodeError::Malformed(_))), "cut at {cut} of {}: {read:?}", bytes.len());
+            assert!(
+                matches!(read, Err(DecodeError::Malformed(_))),
+                "cut at {cut} of {}: {read:?}",
+                bytes.len()
+            );
         }
     });
 }
