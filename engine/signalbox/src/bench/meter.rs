@@ -30,6 +30,17 @@ pub(crate) struct Reading {
     pub(crate) topic_bytes: u64,
     pub(crate) records: i64,
     pub(crate) transitions: i64,
+    /// Inputs handled in ticks, and ticks.
+    ticks: Totals,
+    /// Permits asked for, and statements that asked.
+    permits: Totals,
+}
+
+/// Sum and count of a metric.
+#[derive(Debug, Clone, Copy)]
+struct Totals {
+    sum: f64,
+    count: f64,
 }
 
 /// Mean batch sizes of the product while it was measured.
@@ -53,6 +64,7 @@ pub(crate) struct Meter {
     topics: Vec<(TopicName, u16)>,
     engine_admin: String,
     adapter_admin: String,
+    http: reqwest::Client,
 }
 
 impl Meter {
@@ -71,6 +83,7 @@ impl Meter {
             topics: topics.wanted(Some(1)).into_iter().map(|topic| (TopicName::from(topic.name), topic.partitions)).collect(),
             engine_admin: engine.address.clone(),
             adapter_admin: adapter.address.clone(),
+            http: reqwest::Client::builder().no_proxy().build()?,
         })
     }
 
@@ -83,6 +96,7 @@ impl Meter {
             }
         }
         let lanes = self.reader.lanes().await?;
+        let (engine, adapter) = (self.metrics(&self.engine_admin).await?, self.metrics(&self.adapter_admin).await?);
         Ok(Reading {
             at,
             cpu,
@@ -90,6 +104,8 @@ impl Meter {
             topic_bytes: topic_bytes(&self.data),
             records,
             transitions: lanes.iter().map(|lane| lane.journal_seq).sum(),
+            ticks: totals(&engine, "signalbox_tick_records"),
+            permits: totals(&adapter, "signalbox_permit_batch_size"),
         })
     }
 
@@ -103,18 +119,20 @@ impl Meter {
         }
     }
 
-    /// What the product's own metrics say about its batches.
-    pub(crate) async fn batches(&self) -> Result<Batches, SceneError> {
-        let http = reqwest::Client::builder().no_proxy().build()?;
-        let get = async |address: &str| {
-            let answer = http.get(format!("http://{address}/metrics")).send().await?;
-            answer.error_for_status()?.text().await
+    async fn metrics(&self, address: &str) -> Result<String, SceneError> {
+        let answer = self.http.get(format!("http://{address}/metrics")).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+}
+
+impl Batches {
+    /// Means between two readings, by the product's own metrics; 1 where nothing was counted.
+    pub(crate) fn between(from: &Reading, to: &Reading) -> Self {
+        let mean = |from: Totals, to: Totals| {
+            let count = to.count - from.count;
+            if count > 0.0 { (to.sum - from.sum) / count } else { 1.0 }
         };
-        let (engine, adapter) = (get(&self.engine_admin).await?, get(&self.adapter_admin).await?);
-        Ok(Batches {
-            tick: mean(&engine, "signalbox_tick_records").unwrap_or(1.0),
-            permits: mean(&adapter, "signalbox_permit_batch_size").unwrap_or(1.0),
-        })
+        Self { tick: mean(from.ticks, to.ticks), permits: mean(from.permits, to.permits) }
     }
 }
 
@@ -123,27 +141,26 @@ fn kafka_data(scene: &Scene) -> PathBuf {
     scene.stack().directory().join("kafka").join("data")
 }
 
-/// Mean of a histogram or summary in Prometheus' text format, over all its labels.
-fn mean(text: &str, metric: &str) -> Option<f64> {
+/// Sum and count of a histogram or summary in Prometheus' text format, over all its labels.
+fn totals(text: &str, metric: &str) -> Totals {
     let total = |suffix: &str| {
         let name = format!("{metric}{suffix}");
         let lines = text.lines().filter_map(|line| line.strip_prefix(&name));
-        let values = lines.filter(|rest| rest.starts_with([' ', '{'])).filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<f64>().ok());
-        values.sum::<f64>()
+        let own = lines.filter(|rest| rest.starts_with([' ', '{']));
+        own.filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>()
     };
-    let count = total("_count");
-    (count > 0.0).then(|| total("_sum") / count)
+    Totals { sum: total("_sum"), count: total("_count") }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::mean;
+    use super::totals;
 
     #[test]
-    fn the_mean_of_a_metric_is_over_all_its_labels() {
+    fn a_metric_is_summed_over_all_its_labels() {
         let text = "# TYPE x summary\nx{quantile=\"0.5\"} 4\nx_sum 30\nx_count 3\nx_sum{a=\"b\"} 10\nx_count{a=\"b\"} 1\nx_summary 9\n";
-        assert!((mean(text, "x").unwrap() - 10.0).abs() < 1e-9);
-        assert_eq!(mean(text, "y"), None);
+        let found = totals(text, "x");
+        assert!((found.sum - 40.0).abs() < 1e-9 && (found.count - 4.0).abs() < 1e-9);
+        assert!(totals(text, "y").count.abs() < 1e-9);
     }
 }

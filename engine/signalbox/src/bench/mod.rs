@@ -15,7 +15,7 @@ use clap::Args;
 
 use crate::scene::{Console, EngineName, Scene, SceneError, Started};
 use load::Load;
-use meter::Meter;
+use meter::{Batches, Meter};
 
 const JOURNEY: &str = include_str!("../../../../deploy/bench/journey.yaml");
 const ROUTING: &str = include_str!("../../../../deploy/bench/routing.yaml");
@@ -67,7 +67,7 @@ pub async fn run(args: &BenchArgs) -> Result<(), SceneError> {
     let steady = load.throughput(args.flows, args.in_flight, &mut meter).await?;
     console.say(&format!("latency: {} flows a second for {} s", args.rate_latency, args.latency_seconds));
     let latency = load.latency(args.rate_latency, args.latency_seconds).await?;
-    let batches = meter.batches().await?;
+    let batches = Batches::between(&steady.from, &steady.to);
     let sample = bound::Sample::take(&scene, &steady, &batches, load.last_flow()).await?;
     drop(load);
     stop(console, vec![engine, adapter]).await?;

@@ -1,9 +1,13 @@
 //! Makes fresh servers ready for the product: tables, topics with one replica, schemas.
 //! The same steps as the commands `migrate`, `topics apply` and `schemas register`, for servers that are ours alone.
 
-use signalbox_bus::{KafkaConfig, Registry, RegistryConfig, TopicAdmin};
+use std::time::Duration;
+
+use signalbox_bus::{KafkaConfig, KafkaLaneBus, LaneBus, Registry, RegistryConfig, TopicAdmin};
+use signalbox_schemas::topics::WantedTopic;
 use signalbox_schemas::{Contract, TopicName};
 use signalbox_store::Reader;
+use tokio::time::{Instant, sleep};
 
 use super::error::SceneError;
 use super::settings::Settings;
@@ -23,6 +27,10 @@ pub(crate) fn registry(settings: &Settings) -> Result<Registry, SceneError> {
     Ok(Registry::new(&RegistryConfig { url: settings.registry.clone() })?)
 }
 
+/// Longest time until every partition of a new topic has a leader that every client knows.
+const LEADERS_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Creates tables, topics and subjects. Doing it again changes nothing.
 pub(crate) async fn prepare(settings: &Settings) -> Result<(), SceneError> {
     let contract = contract()?;
@@ -31,10 +39,29 @@ pub(crate) async fn prepare(settings: &Settings) -> Result<(), SceneError> {
     let admin = TopicAdmin::connect(&kafka(settings))?;
     let changes = admin.plan(&topics.wanted(Some(1))).await?;
     admin.apply(&changes, false).await?;
+    leaders(settings, &topics.wanted(Some(1))).await?;
     let registry = registry(settings)?;
     for (name, topic) in &topics.topics {
         for (subject, record) in contract.subjects(&TopicName::from(name.as_str())) {
             registry.register(&subject, record.text(), &topic.schemas.compatibility).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A topic is created before its partitions are led; whoever comes too early is turned away for seconds.
+async fn leaders(settings: &Settings, wanted: &[WantedTopic]) -> Result<(), SceneError> {
+    let mut bus = KafkaLaneBus::connect(&kafka(settings), "signalbox-prepare")?;
+    let deadline = Instant::now() + LEADERS_WITHIN;
+    for topic in wanted {
+        let name = TopicName::from(topic.name.as_str());
+        for partition in 0..i32::from(topic.partitions) {
+            while let Err(error) = bus.range(&name, partition).await {
+                if Instant::now() > deadline {
+                    return Err(error.into());
+                }
+                sleep(LOOK_INTERVAL).await;
+            }
         }
     }
     Ok(())
