@@ -12,7 +12,7 @@ CARGO := cargo
 FLOWS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo dev test check bench clean
+.PHONY: help prerequisites demo dev test check torture bench clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
@@ -43,6 +43,10 @@ check: prerequisites ## Formatting, lints, licences and advisories, then all tes
 		echo 'make check: SKIPPED licences and advisories; cargo install --locked cargo-deny brings them'; \
 	fi
 	@$(MAKE) --no-print-directory test
+
+torture: prerequisites ## 2,000 payouts while engines are killed ten times and frozen three times
+	$(CARGO) build --package signalbox
+	$(CARGO) run --package integration-tests --bin torture
 
 bench: prerequisites ## Measure throughput and latency; FLOWS=100000 sets the number of flows
 	$(CARGO) build --release --bins

@@ -38,7 +38,13 @@ fn under_seeds(plan: Plan) {
 
 #[test]
 fn without_faults_every_payout_ends_once() {
-    under_seeds(Plan { crashes: false, pauses: false, lost_answers: false, duplicates: false, ..Plan::calm() });
+    under_seeds(Plan {
+        crashes: false,
+        pauses: false,
+        lost_answers: false,
+        duplicates: false,
+        ..Plan::calm()
+    });
 }
 
 #[test]
@@ -53,7 +59,13 @@ fn a_worker_that_crashes_at_any_point_loses_and_repeats_nothing() {
 
 #[test]
 fn a_worker_that_is_stopped_past_its_lease_is_fenced_and_its_late_records_are_recognised() {
-    under_seeds(Plan { pauses: true, crashes: true, duplicates: true, lost_answers: true, ..Plan::calm() });
+    under_seeds(Plan {
+        pauses: true,
+        crashes: true,
+        duplicates: true,
+        lost_answers: true,
+        ..Plan::calm()
+    });
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl Contract {
         static BUILTIN: OnceLock<Result<Contract, ContractError>> = OnceLock::new();
         let load = || {
             // Avro lets a record ask for 512 MB at once; ours are bounded by the topics.
-            apache_avro::max_allocation_bytes(ALLOCATION_BYTES_MAX);
+            apache_avro::util::max_allocation_bytes(ALLOCATION_BYTES_MAX);
             Self::load(AVRO, TOPICS)
         };
         BUILTIN.get_or_init(load).as_ref()

@@ -6,6 +6,7 @@ use signalbox_bus::{Death, Inbound, Outbound, Undecoded, dead_letter};
 use signalbox_schemas::{AttemptId, Capability, ErrorClass, TopicName};
 use signalbox_store::{AttemptRow, AttemptStore};
 use std::time::{Duration, Instant};
+use tracing::Instrument as _;
 
 use crate::metrics;
 use crate::model::{Answer, Ask, Outcome, Sent};
@@ -34,9 +35,16 @@ pub(crate) async fn handle<S: AttemptStore + 'static, O: Outlet>(
         Ok(ask) => ask,
         Err(death) => return bury(outlet, capability, record, &death).await,
     };
-    let decided = decide(desk, &capability.name, &ask, arrived).await;
     let cause = Cause::of(record);
     let call = ask.call();
+    // Whatever is logged on the way carries whose request it is.
+    let span = tracing::info_span!(
+        "request",
+        correlation_id = %call.flow_id,
+        traceparent = cause.traceparent.as_deref(),
+        capability = %capability.name
+    );
+    let decided = decide(desk, &capability.name, &ask, arrived).instrument(span).await;
     let mut records = Vec::new();
     match &decided.ending {
         Ending::Silence(reason) => metrics::dropped(&capability.name, reason),

@@ -93,8 +93,11 @@ impl SettingsFile {
 fn write_settings(scene: &Scene, sandbox: Option<&str>) -> Result<SettingsFile, SceneError> {
     let file = scene.checkout().join(SETTINGS_FILE);
     let failed = || SceneError::while_doing(format!("writing {}", file.display()));
-    let mut text = String::from("# Settings of the running `signalbox dev`; read them into a shell with: . .local/dev.env\n");
-    let sandbox = sandbox.map(|at| ("SIGNALBOX__ADAPTER__VENDOR_BASE".to_owned(), format!("http://{at}")));
+    let mut text = String::from(
+        "# Settings of the running `signalbox dev`; read them into a shell with: . .local/dev.env\n",
+    );
+    let sandbox =
+        sandbox.map(|at| ("SIGNALBOX__ADAPTER__VENDOR_BASE".to_owned(), format!("http://{at}")));
     for (name, value) in scene.environment().into_iter().chain(sandbox) {
         text.push_str(&format!("export {name}='{value}'\n"));
     }
@@ -144,7 +147,8 @@ fn table(console: Console, scene: &Scene, services: &[Named]) {
     for (name, address) in rows {
         console.print(&format!("  {name:<10} {address}"));
     }
-    let program = std::env::current_exe().map_or_else(|_| "signalbox".to_owned(), |path| path.display().to_string());
+    let program = std::env::current_exe()
+        .map_or_else(|_| "signalbox".to_owned(), |path| path.display().to_string());
     console.print("\nIn another shell, in this directory:\n  . .local/dev.env");
     if services.is_empty() {
         console.print(&format!("  {program} topics plan --replicas 1"));

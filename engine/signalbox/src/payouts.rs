@@ -7,12 +7,19 @@ use serde_json::{Value, json};
 use signalbox_schemas::Micros;
 
 const GIVEN: [&str; 16] = [
-    "Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gia", "Hugo", "Ida", "Jon", "Kim", "Leo", "Mia", "Nils", "Ola", "Pia",
+    "Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gia", "Hugo", "Ida", "Jon", "Kim", "Leo", "Mia",
+    "Nils", "Ola", "Pia",
 ];
-const FAMILY: [&str; 12] =
-    ["Alder", "Birch", "Cedar", "Elm", "Fir", "Hazel", "Juniper", "Larch", "Maple", "Oak", "Pine", "Rowan"];
-const TOWNS: [(&str, &str, &str); 4] =
-    [("Springfield", "IL", "62701"), ("Portland", "OR", "97201"), ("Albany", "NY", "12207"), ("Austin", "TX", "73301")];
+const FAMILY: [&str; 12] = [
+    "Alder", "Birch", "Cedar", "Elm", "Fir", "Hazel", "Juniper", "Larch", "Maple", "Oak", "Pine",
+    "Rowan",
+];
+const TOWNS: [(&str, &str, &str); 4] = [
+    ("Springfield", "IL", "62701"),
+    ("Portland", "OR", "97201"),
+    ("Albany", "NY", "12207"),
+    ("Austin", "TX", "73301"),
+];
 /// Amounts of payouts without a wish, in cents: below every amount that chooses a persona.
 const AMOUNT_MINOR: std::ops::Range<i64> = 1_000..500_000;
 
@@ -113,7 +120,8 @@ impl Payouts {
     /// A person whose family name is the marker: short enough for the name field of every rail.
     fn person(&mut self, marker: Option<&str>) -> Value {
         let given = pick(&mut self.random, &GIVEN).unwrap_or_default();
-        let family = marker.map_or_else(|| pick(&mut self.random, &FAMILY).unwrap_or_default(), str::to_owned);
+        let family = marker
+            .map_or_else(|| pick(&mut self.random, &FAMILY).unwrap_or_default(), str::to_owned);
         let (town, region, post_code) = pick_triple(&mut self.random);
         json!({
             "kind": "person",
@@ -203,12 +211,16 @@ mod tests {
     #[test]
     fn accounts_are_valid_unless_a_broken_one_was_wished_for() {
         let mut payouts = Payouts::new("t", 2);
-        for (account, is_valid) in
-            [(Account::Aba, true), (Account::Iban, true), (Account::BrokenAba, false), (Account::BrokenIban, false)]
-        {
+        for (account, is_valid) in [
+            (Account::Aba, true),
+            (Account::Iban, true),
+            (Account::BrokenAba, false),
+            (Account::BrokenIban, false),
+        ] {
             for _ in 0..200 {
                 let payout = payouts.next(&Wish { account, ..Wish::default() }, NOW);
-                let problems = account_problems(&payout.command["beneficiary"]["account"], "account");
+                let problems =
+                    account_problems(&payout.command["beneficiary"]["account"], "account");
                 assert_eq!(problems.is_empty(), is_valid, "{}: {problems:?}", payout.command);
             }
         }

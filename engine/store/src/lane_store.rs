@@ -137,11 +137,13 @@ pub trait LaneStore: Send {
     /// Makes sure that journal partitions exist ahead of today.
     fn ensure_journal(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Takes up to `at_most` lanes that nobody holds: raises their epoch. Ends the sessions that hold an expired lane's
+    /// Takes up to `at_most` lanes that nobody holds, or that this worker held before it was started again; not those
+    /// that it holds now. Raises their epoch. Ends the sessions that hold an expired lane's
     /// row for longer than its lease.
     fn claim(
         &mut self,
         worker: &str,
+        held: &[LaneId],
         at_most: usize,
         lease: Duration,
     ) -> impl Future<Output = Result<Vec<ClaimedLane>, StoreError>> + Send;

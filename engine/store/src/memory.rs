@@ -241,13 +241,15 @@ impl LaneStore for MemoryStore {
     async fn claim(
         &mut self,
         worker: &str,
+        held: &[LaneId],
         at_most: usize,
         lease: Duration,
     ) -> Result<Vec<ClaimedLane>, StoreError> {
         let mut tables = self.lock();
         let now = tables.now;
-        let free = |lane: &LaneState| {
+        let free = |id: &LaneId, lane: &LaneState| {
             lane.stopped.is_none()
+                && !held.contains(id)
                 && (lane.owner.is_none()
                     || lane.owner.as_deref() == Some(worker)
                     || lane.lease_until < now)
@@ -255,7 +257,7 @@ impl LaneStore for MemoryStore {
         let ids: Vec<LaneId> = tables
             .lanes
             .iter()
-            .filter(|(_, lane)| free(lane))
+            .filter(|(id, lane)| free(id, lane))
             .map(|(id, _)| *id)
             .take(at_most)
             .collect();

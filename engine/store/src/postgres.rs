@@ -141,11 +141,12 @@ impl LaneStore for PgLaneStore {
     async fn claim(
         &mut self,
         worker: &str,
+        held: &[LaneId],
         at_most: usize,
         lease: Duration,
     ) -> Result<Vec<ClaimedLane>, StoreError> {
         let result = match self.connection().await {
-            Ok(connection) => claim(connection, worker, at_most, lease).await,
+            Ok(connection) => claim(connection, worker, held, at_most, lease).await,
             Err(error) => Err(error),
         };
         self.keep_or_drop(result).await
@@ -308,11 +309,12 @@ async fn prepare(
 async fn claim(
     connection: &mut PgConnection,
     worker: &str,
+    held: &[LaneId],
     at_most: usize,
     lease: Duration,
 ) -> Result<Vec<ClaimedLane>, StoreError> {
     tables::lane::end_stale_holders(connection, lease).await?;
-    let mut lanes = tables::lane::claim(connection, worker, at_most, lease).await?;
+    let mut lanes = tables::lane::claim(connection, worker, held, at_most, lease).await?;
     if lanes.is_empty() {
         return Ok(lanes);
     }

@@ -64,7 +64,7 @@ pub(crate) struct Decided {
 pub(crate) enum Note {
     Started(String),
     Ended(String, String),
-    Dead(TopicName, &'static str, String),
+    Dead(Dead),
     Repeat(&'static str),
     Conflict,
     TimerLate(Duration),
@@ -105,6 +105,18 @@ impl Tick<'_> {
             losers.sending.extend(new);
         }
     }
+}
+
+/// A dead letter, for the log: no value of the record is in it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Dead {
+    pub(crate) topic: TopicName,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    /// The flow, as CloudEvents' correlation id.
+    pub(crate) correlation: Option<FlowId>,
+    /// Trace of the record that died.
+    pub(crate) trace: Option<String>,
 }
 
 /// One pass over the works of a tick.
@@ -435,7 +447,13 @@ impl<'d> Deciding<'_, 'd> {
         };
         let topic =
             drafts.first().map_or_else(|| TopicName::from("timer"), |draft| draft.topic.clone());
-        self.decided.notes.push(Note::Dead(topic, death.code, death.message.clone()));
+        self.decided.notes.push(Note::Dead(Dead {
+            topic,
+            code: death.code,
+            message: death.message.clone(),
+            correlation: work.flow(),
+            trace: work.header(headers::TRACEPARENT).map(str::to_owned),
+        }));
         let marked = flow.map(|flow| {
             let mut marked = Flow::clone(flow);
             marked.data.marked = Some(death.code.to_owned());

@@ -60,6 +60,8 @@ pub struct Worker<B: LaneBus, S: LaneStore> {
     /// Work taken into a tick that has to be tried again.
     works: VecDeque<Work>,
     missing_schemas: Vec<u32>,
+    /// The lane whose progress is looked at next.
+    watched: LaneId,
     clock: Clock,
     next_timer: Option<Micros>,
     due: Due,
@@ -128,6 +130,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             pending: VecDeque::new(),
             works: VecDeque::new(),
             missing_schemas: Vec::new(),
+            watched: LaneId(0),
             clock: Clock { told: Micros(0), at: now },
             next_timer: None,
             due: Due { heartbeat: now, flush: now, watch: now, journal: now },
@@ -213,7 +216,8 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         self.take_acks()?;
         if now >= self.due.watch {
             self.watch_progress().await?;
-            self.due.watch = now + self.options.stall_after / 3;
+            let turns = u32::try_from(self.lanes.len()).unwrap_or(1).max(1);
+            self.due.watch = now + self.options.stall_after / (3 * turns);
         }
         self.tick().await?;
         self.take_acks()?;
@@ -258,43 +262,31 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         Ok(())
     }
 
-    /// Per lane: how far behind, and whether it moves. A lane that stands still although there is something to read is
-    /// assigned anew.
+    /// One lane at a time, so that asking the brokers never holds up the others: how far behind is it, and does it move?
+    /// A lane that stands still although there is something to read is assigned anew.
     async fn watch_progress(&mut self) -> Result<(), WorkerError> {
-        metrics::lanes(self.lanes.len());
-        let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
-        for id in lanes {
-            let Some(lane) = self.lanes.get(&id) else { continue };
-            let inputs: Vec<(TopicName, i64)> = lane
-                .position
-                .inputs
-                .values()
-                .map(|row| (row.topic.clone(), row.next_offset))
-                .collect();
-            let mut lag = 0;
-            for (topic, next_offset) in &inputs {
-                let range = self.bus.range(topic, id.partition()).await?;
-                lag += (range.end - next_offset).max(0);
-            }
-            metrics::lag(id, lag);
-            let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            metrics::unpublished(id, lane.unpublished());
-            self.health.lane(id, Some(format!("lag {lag}, unpublished {}", lane.unpublished())));
-            if lag == 0 {
-                lane.progress_at = Instant::now();
-            } else if lane.progress_at.elapsed() > self.options.stall_after
-                && self.works.is_empty()
-                && self.pending.is_empty()
-            {
-                tracing::error!(
-                    lane = id.0,
-                    lag,
-                    "a lane stands still; its inputs are assigned anew"
-                );
-                metrics::stalled(id);
-                lane.progress_at = Instant::now();
-                self.assign(id)?;
-            }
+        let next = self.lanes.range(self.watched..).next().or_else(|| self.lanes.iter().next());
+        let Some((id, lane)) = next.map(|(id, lane)| (*id, lane)) else { return Ok(()) };
+        self.watched = LaneId(id.0.saturating_add(1));
+        let inputs: Vec<(TopicName, i64)> =
+            lane.position.inputs.values().map(|row| (row.topic.clone(), row.next_offset)).collect();
+        let mut lag = 0;
+        for (topic, next_offset) in &inputs {
+            let range = self.bus.range(topic, id.partition()).await?;
+            lag += (range.end - next_offset).max(0);
+        }
+        metrics::lag(id, lag);
+        let Some(lane) = self.lanes.get_mut(&id) else { return Ok(()) };
+        metrics::unpublished(id, lane.unpublished());
+        self.health.lane(id, Some(format!("lag {lag}, unpublished {}", lane.unpublished())));
+        let waiting = !self.works.is_empty() || !self.pending.is_empty();
+        if lag == 0 || waiting {
+            lane.progress_at = Instant::now();
+        } else if lane.progress_at.elapsed() > self.options.stall_after {
+            tracing::error!(lane = id.0, lag, "a lane stands still; its inputs are assigned anew");
+            metrics::stalled(id);
+            lane.progress_at = Instant::now();
+            self.assign(id)?;
         }
         Ok(())
     }

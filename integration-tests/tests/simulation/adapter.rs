@@ -26,7 +26,15 @@ pub(crate) struct Adapters {
 impl Adapters {
     pub(crate) fn new(broker: MemoryBroker, store: MemoryStore, codec: Arc<Codec>) -> Self {
         let (positions, delayed) = (BTreeMap::new(), Vec::new());
-        Self { broker, store, codec, positions, delayed, ledger: BTreeMap::new(), recalled: BTreeSet::new() }
+        Self {
+            broker,
+            store,
+            codec,
+            positions,
+            delayed,
+            ledger: BTreeMap::new(),
+            recalled: BTreeSet::new(),
+        }
     }
 
     /// Handles some requests and lets some outcomes arrive.
@@ -75,11 +83,16 @@ impl Adapters {
         let id = request["call"]["aggregate_id"].as_str().unwrap();
         let role = request["role"].as_str().unwrap_or_default();
         if rng.u8(0..12) == 0 {
-            return if capability == "payout.inquire" { "in_doubt" } else { "unavailable" }.to_owned();
+            return if capability == "payout.inquire" { "in_doubt" } else { "unavailable" }
+                .to_owned();
         }
         let word = match capability {
             "kyc.check" if id.contains("hardfail") => "hard_fail",
-            "kyc.check" if id.contains("stepup") && request["call"]["group"].as_u64().unwrap() < 2 => "step_up",
+            "kyc.check"
+                if id.contains("stepup") && request["call"]["group"].as_u64().unwrap() < 2 =>
+            {
+                "step_up"
+            }
             "kyc.check" => "pass",
             "aml.screen" if id.contains("hit") && role == "beneficiary" => "hit",
             "aml.screen" if id.contains("ambiguous") && role == "originator" => "ambiguous",
@@ -109,7 +122,13 @@ impl Adapters {
         word.to_owned()
     }
 
-    async fn write(&mut self, capability: &str, request: &Value, rng: &mut fastrand::Rng, plan: Plan) -> Option<String> {
+    async fn write(
+        &mut self,
+        capability: &str,
+        request: &Value,
+        rng: &mut fastrand::Rng,
+        plan: Plan,
+    ) -> Option<String> {
         if rng.u8(0..12) == 0 {
             // The vendor is full: nothing was sent and no permit taken.
             return Some("unavailable".to_owned());
@@ -128,14 +147,25 @@ impl Adapters {
             }
             // The vendor honours keys: the same bytes under the same key once more.
             Permit::Sending(_) => self.send(id, capability, request, rng, plan).await,
-            Permit::Answered(row) => Some(row.result.unwrap()["outcome"].as_str().unwrap().to_owned()),
+            Permit::Answered(row) => {
+                Some(row.result.unwrap()["outcome"].as_str().unwrap().to_owned())
+            }
             Permit::Abandoned => None,
-            Permit::Missing => panic!("attempt {id} of {capability} is asked for and does not exist"),
+            Permit::Missing => {
+                panic!("attempt {id} of {capability} is asked for and does not exist")
+            }
             Permit::GateClosed => Some("unavailable".to_owned()),
         }
     }
 
-    async fn send(&mut self, id: AttemptId, capability: &str, request: &Value, rng: &mut fastrand::Rng, plan: Plan) -> Option<String> {
+    async fn send(
+        &mut self,
+        id: AttemptId,
+        capability: &str,
+        request: &Value,
+        rng: &mut fastrand::Rng,
+        plan: Plan,
+    ) -> Option<String> {
         if capability == "payout.recall" {
             let recalled = rng.bool();
             let subject = attempt(&request["subject_attempt"]);
@@ -165,7 +195,10 @@ impl Adapters {
     }
 
     async fn keep(&self, attempt: AttemptId, word: &str) {
-        self.store.store_results(&[StoredResult { attempt, result: json!({"outcome": word}) }]).await.unwrap();
+        self.store
+            .store_results(&[StoredResult { attempt, result: json!({"outcome": word}) }])
+            .await
+            .unwrap();
     }
 
     /// The request was not committed: it comes once more.
@@ -176,7 +209,14 @@ impl Adapters {
         *position = position.saturating_sub(1);
     }
 
-    fn answer(&mut self, capability: &str, request: &Value, word: &str, rng: &mut fastrand::Rng, plan: Plan) {
+    fn answer(
+        &mut self,
+        capability: &str,
+        request: &Value,
+        word: &str,
+        rng: &mut fastrand::Rng,
+        plan: Plan,
+    ) {
         let call = &request["call"];
         let value = json!({
             "ref": {"attempt_id": call["attempt_id"], "flow_id": call["flow_id"], "aggregate_id": call["aggregate_id"],

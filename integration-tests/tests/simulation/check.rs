@@ -23,18 +23,26 @@ fn topics_follow_the_consumers_rule(world: &World) -> Vec<serde_json::Value> {
         let mut last: BTreeMap<i64, i64> = BTreeMap::new();
         let mut held: BTreeMap<(i64, i64), [u8; 32]> = BTreeMap::new();
         for record in world.broker.log(&topic, partition) {
-            let (Some(lane), Some(seq), Some(prev)) =
-                (record.number(headers::LANE), record.number(headers::LANE_SEQ), record.number(headers::PREV_SEQ))
-            else {
+            let (Some(lane), Some(seq), Some(prev)) = (
+                record.number(headers::LANE),
+                record.number(headers::LANE_SEQ),
+                record.number(headers::PREV_SEQ),
+            ) else {
                 continue;
             };
             let before = last.get(&lane).copied().unwrap_or(0);
             if seq <= before {
                 let same = held.get(&(lane, seq)).is_none_or(|hash| *hash == record.content_hash());
-                assert!(same, "{topic}-{partition}: sequence {seq} of lane {lane} was used for two records");
+                assert!(
+                    same,
+                    "{topic}-{partition}: sequence {seq} of lane {lane} was used for two records"
+                );
                 continue;
             }
-            assert_eq!(prev, before, "{topic}-{partition}: a record of lane {lane} is missing before {seq}");
+            assert_eq!(
+                prev, before,
+                "{topic}-{partition}: a record of lane {lane} is missing before {seq}"
+            );
             last.insert(lane, seq);
             held.insert((lane, seq), record.content_hash());
             if topic == TopicName::from("payments.payout.events.v1") {
@@ -51,7 +59,12 @@ fn topics_follow_the_consumers_rule(world: &World) -> Vec<serde_json::Value> {
 fn each_payout_ends_once(events: &[serde_json::Value], commanded: &[String]) {
     for id in commanded {
         let of_id = |event: &&serde_json::Value| event["payout_id"] == id.as_str();
-        let endings: Vec<&str> = events.iter().filter(of_id).filter(|event| event["final"] == true).map(|event| event["status"].as_str().unwrap()).collect();
+        let endings: Vec<&str> = events
+            .iter()
+            .filter(of_id)
+            .filter(|event| event["final"] == true)
+            .map(|event| event["status"].as_str().unwrap())
+            .collect();
         assert_eq!(endings.len(), 1, "{id} has these endings: {endings:?}");
         let ending = endings[0];
         let allowed: &[&str] = if id.contains("hardfail") || id.ends_with("-fraud") {
@@ -72,13 +85,22 @@ fn no_effect_without_permit_and_none_twice(world: &World, events: &[serde_json::
     let mut paid: BTreeMap<String, u32> = BTreeMap::new();
     for (id, times) in &world.adapters.ledger {
         assert_eq!(*times, 1, "attempt {id} was carried out {times} times");
-        let row = attempts.iter().find(|row| row.plan.id == *id).expect("every effect has its attempt");
-        assert_eq!(row.disposition, Disposition::Sending, "attempt {id} was carried out without a permit");
+        let row =
+            attempts.iter().find(|row| row.plan.id == *id).expect("every effect has its attempt");
+        assert_eq!(
+            row.disposition,
+            Disposition::Sending,
+            "attempt {id} was carried out without a permit"
+        );
         *paid.entry(row.plan.flow.to_string()).or_default() += 1;
     }
     let twice: Vec<_> = paid.iter().filter(|(_, times)| **times > 1).collect();
     assert!(twice.is_empty(), "flows that were paid twice: {twice:?}");
-    let settled: BTreeSet<&str> = events.iter().filter(|event| event["status"] == "completed").map(|event| event["flow_id"].as_str().unwrap()).collect();
+    let settled: BTreeSet<&str> = events
+        .iter()
+        .filter(|event| event["status"] == "completed")
+        .map(|event| event["flow_id"].as_str().unwrap())
+        .collect();
     for flow in settled {
         assert!(paid.contains_key(flow), "flow {flow} completed and the vendor paid nothing");
     }

@@ -4,8 +4,8 @@
 use signalbox_bus::{Ack, BusError, Inbound, LaneBus, LogRange, MemoryLaneBus, Outbound, Position};
 use signalbox_schemas::{FlowId, LaneId, Micros, TopicName};
 use signalbox_store::{
-    ClaimedLane, Commit, Contest, InputRow, Installation, JournalRow, LaneFence, LaneStore, LoadedFlow, Losers,
-    MemoryStore, StoreError, TickWrite, TimerRow, WorkerShare,
+    ClaimedLane, Commit, Contest, InputRow, Installation, JournalRow, LaneFence, LaneStore,
+    LoadedFlow, Losers, MemoryStore, StoreError, TickWrite, TimerRow, WorkerShare,
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -53,7 +53,11 @@ impl FaultyBus {
     }
 
     fn bus(&mut self) -> Result<&mut MemoryLaneBus, BusError> {
-        if self.fate.lock().unwrap().strikes() { Err(BusError::Stopped) } else { Ok(self.inner.as_mut().unwrap()) }
+        if self.fate.lock().unwrap().strikes() {
+            Err(BusError::Stopped)
+        } else {
+            Ok(self.inner.as_mut().unwrap())
+        }
     }
 }
 
@@ -79,7 +83,10 @@ impl LaneBus for FaultyBus {
     }
 
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Inbound>, BusError> {
-        let few = { let mut fate = self.fate.lock().unwrap(); if fate.calm { max } else { fate.rng.usize(1..8) } };
+        let few = {
+            let mut fate = self.fate.lock().unwrap();
+            if fate.calm { max } else { fate.rng.usize(1..8) }
+        };
         self.bus()?.poll(few.min(max), wait).await
     }
 
@@ -117,7 +124,13 @@ impl LaneBus for FaultyBus {
         self.bus()?.range(topic, partition).await
     }
 
-    async fn read(&mut self, topic: &TopicName, partition: i32, from: i64, end: i64) -> Result<Vec<Inbound>, BusError> {
+    async fn read(
+        &mut self,
+        topic: &TopicName,
+        partition: i32,
+        from: i64,
+        end: i64,
+    ) -> Result<Vec<Inbound>, BusError> {
         self.bus()?.read(topic, partition, from, end).await
     }
 }
@@ -151,7 +164,11 @@ impl LaneStore for FaultyStore {
         self.store()?.remember_installation(kafka_cluster).await
     }
 
-    async fn heartbeat(&mut self, worker: &str, alive_for: Duration) -> Result<WorkerShare, StoreError> {
+    async fn heartbeat(
+        &mut self,
+        worker: &str,
+        alive_for: Duration,
+    ) -> Result<WorkerShare, StoreError> {
         self.store()?.heartbeat(worker, alive_for).await
     }
 
@@ -163,13 +180,23 @@ impl LaneStore for FaultyStore {
         self.store()?.ensure_journal().await
     }
 
-    async fn claim(&mut self, worker: &str, at_most: usize, lease: Duration) -> Result<Vec<ClaimedLane>, StoreError> {
-        let claimed = self.store()?.claim(worker, at_most, lease).await?;
+    async fn claim(
+        &mut self,
+        worker: &str,
+        held: &[LaneId],
+        at_most: usize,
+        lease: Duration,
+    ) -> Result<Vec<ClaimedLane>, StoreError> {
+        let claimed = self.store()?.claim(worker, held, at_most, lease).await?;
         self.store()?;
         Ok(claimed)
     }
 
-    async fn renew(&mut self, fences: &[LaneFence], lease: Duration) -> Result<(Vec<LaneId>, Micros), StoreError> {
+    async fn renew(
+        &mut self,
+        fences: &[LaneFence],
+        lease: Duration,
+    ) -> Result<(Vec<LaneId>, Micros), StoreError> {
         self.store()?.renew(fences, lease).await
     }
 
@@ -185,7 +212,12 @@ impl LaneStore for FaultyStore {
         self.store()?.load_flows(ids).await
     }
 
-    async fn due_timers(&mut self, lanes: &[LaneId], until: Micros, at_most: usize) -> Result<Vec<TimerRow>, StoreError> {
+    async fn due_timers(
+        &mut self,
+        lanes: &[LaneId],
+        until: Micros,
+        at_most: usize,
+    ) -> Result<Vec<TimerRow>, StoreError> {
         self.store()?.due_timers(lanes, until, at_most).await
     }
 
@@ -193,7 +225,12 @@ impl LaneStore for FaultyStore {
         self.store()?.next_timer(lanes).await
     }
 
-    async fn journal_after(&mut self, lane: LaneId, seq: i64, at_most: usize) -> Result<Vec<JournalRow>, StoreError> {
+    async fn journal_after(
+        &mut self,
+        lane: LaneId,
+        seq: i64,
+        at_most: usize,
+    ) -> Result<Vec<JournalRow>, StoreError> {
         self.store()?.journal_after(lane, seq, at_most).await
     }
 

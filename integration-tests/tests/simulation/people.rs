@@ -39,7 +39,13 @@ impl People {
         let step = task["step"].as_str().unwrap();
         let hold = task["hold"].as_bool().unwrap() || step == "review_screening";
         let decision = match (hold, id.contains("uphold")) {
-            _ if matches!(step, "settle_doubt" | "await_settlement" | "settle_recall" | "review_settlement") => return,
+            _ if matches!(
+                step,
+                "settle_doubt" | "await_settlement" | "settle_recall" | "review_settlement"
+            ) =>
+            {
+                return;
+            }
             (true, true) => "uphold",
             (true, false) => "release",
             (false, _) => "approve",
@@ -60,7 +66,11 @@ impl People {
         let topic = TopicName::from("signalbox.review.decisions.v1");
         let key = task["aggregate_id"].as_str().unwrap().as_bytes().to_vec();
         self.broker.append(&Outbound {
-            payload: Some(self.codec.encode(&topic, &"signalbox.review.ReviewDecision".into(), &value).unwrap()),
+            payload: Some(
+                self.codec
+                    .encode(&topic, &"signalbox.review.ReviewDecision".into(), &value)
+                    .unwrap(),
+            ),
             topic,
             partition: home_lane(&key, self.codec.contract().topics().lanes).partition(),
             key,

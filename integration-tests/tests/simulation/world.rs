@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::adapter::Adapters;
 use super::check;
-use super::faults::{FaultyBus, FaultyStore, Fate, Orphans, Shared};
+use super::faults::{Fate, FaultyBus, FaultyStore, Orphans, Shared};
 use super::people::People;
 
 /// Which faults a run has.
@@ -47,8 +47,17 @@ impl Plan {
 }
 
 const START: Micros = Micros(1_800_000_000_000_000);
-const WORDS: [&str; 9] =
-    ["clear", "hardfail", "stepup", "hit", "hit-uphold", "ambiguous", "fraud", "fraudreview", "cancel"];
+const WORDS: [&str; 9] = [
+    "clear",
+    "hardfail",
+    "stepup",
+    "hit",
+    "hit-uphold",
+    "ambiguous",
+    "fraud",
+    "fraudreview",
+    "cancel",
+];
 /// Turns with faults, then turns until everything must have ended.
 const STORMY: usize = 400;
 const UNTIL_ENDED: usize = 6_000;
@@ -79,7 +88,11 @@ pub(crate) struct World {
 impl World {
     /// One run from one seed; panics with what does not hold.
     pub(crate) fn run(seed: u64, plan: Plan) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let mut world = Self::new(seed, plan);
             world.storm().await;
@@ -109,7 +122,12 @@ impl World {
         for name in ["east", "west"] {
             let fate = world.fate();
             let worker = Some(world.worker(name, &fate));
-            world.processes.push(Process { name: name.to_owned(), worker, fate, paused_until: None });
+            world.processes.push(Process {
+                name: name.to_owned(),
+                worker,
+                fate,
+                paused_until: None,
+            });
         }
         world
     }
@@ -130,7 +148,11 @@ impl World {
     fn worker(&self, name: &str, fate: &Shared) -> SimulatedWorker {
         let mut options = WorkerOptions::new(name, TenantKey::new(b"a tenant's secret".to_vec()));
         options.cached_flows_max = 5;
-        let bus = FaultyBus::new(MemoryLaneBus::connect(self.broker.clone()), Arc::clone(fate), Arc::clone(&self.orphans));
+        let bus = FaultyBus::new(
+            MemoryLaneBus::connect(self.broker.clone()),
+            Arc::clone(fate),
+            Arc::clone(&self.orphans),
+        );
         let store = FaultyStore::new(self.store.clone(), Arc::clone(fate));
         let library = JourneyLibrary::new(vec![payout_journey(self.codec.contract())]).unwrap();
         Worker::new(options, bus, store, Arc::clone(&self.codec), library).unwrap()
@@ -169,13 +191,25 @@ impl World {
                 return;
             }
         }
-        let left: Vec<String> = self.store.flows().iter().filter(|flow| !flow.ended).map(|flow| format!("{} in {} {}", flow.aggregate, flow.state, flow.data)).collect();
-        panic!("payouts do not end: {left:?}; {} of {} began", self.store.flows().len(), self.commanded.len());
+        let left: Vec<String> = self
+            .store
+            .flows()
+            .iter()
+            .filter(|flow| !flow.ended)
+            .map(|flow| format!("{} in {} {}", flow.aggregate, flow.state, flow.data))
+            .collect();
+        panic!(
+            "payouts do not end: {left:?}; {} of {} began",
+            self.store.flows().len(),
+            self.commanded.len()
+        );
     }
 
     fn is_over(&self) -> bool {
         let flows = self.store.flows();
-        flows.len() == self.commanded.len() && flows.iter().all(|flow| flow.ended) && self.adapters.is_idle()
+        flows.len() == self.commanded.len()
+            && flows.iter().all(|flow| flow.ended)
+            && self.adapters.is_idle()
     }
 
     async fn anything(&mut self) {
@@ -221,7 +255,10 @@ impl World {
         if alive {
             self.processes[index].worker = Some(worker);
         } else {
-            assert!(self.processes[index].fate.lock().unwrap().crashed, "a worker gave up without being killed");
+            assert!(
+                self.processes[index].fate.lock().unwrap().crashed,
+                "a worker gave up without being killed"
+            );
         }
     }
 
@@ -291,7 +328,8 @@ impl World {
         let topic = TopicName::from("payments.payout.commands.v1");
         let lanes = self.codec.contract().topics().lanes;
         let home = home_lane(id.as_bytes(), lanes);
-        let foreign = self.plan.foreign_partitions && record.ends_with("RequestPayout") && self.rng.bool();
+        let foreign =
+            self.plan.foreign_partitions && record.ends_with("RequestPayout") && self.rng.bool();
         let partition = if foreign { i32::from(self.rng.u16(0..lanes)) } else { home.partition() };
         self.broker.append(&Outbound {
             payload: Some(self.codec.encode(&topic, &record.into(), value).unwrap()),
@@ -307,12 +345,24 @@ impl World {
 fn payout_journey(contract: &Contract) -> Journey {
     let yaml = include_str!("../../../journeys/payout.yaml");
     let short = [
-        ("check_time", "20s"), ("send_time", "30s"), ("retry_wait", "2s"), ("identity_retry_wait", "2s"),
-        ("step_up_wait", "5s"), ("inquire_soon", "1s"), ("inquire_later", "2s"), ("inquire_seldom", "3s"),
-        ("inquire_slowly", "5s"), ("settlement_poll", "2s"), ("return_poll", "3s"), ("return_window", "10s"),
-        ("doubt_escalation", "60s"), ("settlement_escalation", "60s"), ("review_escalation", "60s"),
+        ("check_time", "20s"),
+        ("send_time", "30s"),
+        ("retry_wait", "2s"),
+        ("identity_retry_wait", "2s"),
+        ("step_up_wait", "5s"),
+        ("inquire_soon", "1s"),
+        ("inquire_later", "2s"),
+        ("inquire_seldom", "3s"),
+        ("inquire_slowly", "5s"),
+        ("settlement_poll", "2s"),
+        ("return_poll", "3s"),
+        ("return_window", "10s"),
+        ("doubt_escalation", "60s"),
+        ("settlement_escalation", "60s"),
+        ("review_escalation", "60s"),
     ];
-    let overrides: BTreeMap<String, String> = short.iter().map(|(name, time)| ((*name).to_owned(), (*time).to_owned())).collect();
+    let overrides: BTreeMap<String, String> =
+        short.iter().map(|(name, time)| ((*name).to_owned(), (*time).to_owned())).collect();
     Journey::parse(yaml, contract, &overrides).unwrap()
 }
 

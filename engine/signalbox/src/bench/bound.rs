@@ -10,8 +10,8 @@ use signalbox_bus::{Headers, KafkaLaneBus, LaneBus, Outbound, Position, TopicAdm
 use signalbox_schemas::topics::WantedTopic;
 use signalbox_schemas::{AggregateId, AttemptId, FlowId, LaneId, Micros, TopicName};
 use signalbox_store::{
-    AttemptStore, Commit, Contest, FlowRow, FlowWrite, JournalRow, LaneFence, LaneMove, LaneStore, LoadedFlow, NewAttempt,
-    PermitRequest, PgAttempts, PgLaneStore, Reader, TickWrite, seal,
+    AttemptStore, Commit, Contest, FlowRow, FlowWrite, JournalRow, LaneFence, LaneMove, LaneStore,
+    LoadedFlow, NewAttempt, PermitRequest, PgAttempts, PgLaneStore, Reader, TickWrite, seal,
 };
 
 use super::load::Steady;
@@ -53,11 +53,19 @@ pub(crate) struct Bound {
 
 impl Sample {
     /// Takes sizes from the measured stretch and from one flow that has ended.
-    pub(crate) async fn take(scene: &Scene, steady: &Steady, batches: &Batches, payout: &str) -> Result<Self, SceneError> {
+    pub(crate) async fn take(
+        scene: &Scene,
+        steady: &Steady,
+        batches: &Batches,
+        payout: &str,
+    ) -> Result<Self, SceneError> {
         let per_flow = steady.per_flow();
         let reader = Reader::connect(&scene.settings().postgres)?;
-        let lost = |what: &str| SceneError::Data(format!("no {what} of the measured flow {payout} is stored"));
-        let flow = reader.find_flows(payout).await?.into_iter().next().ok_or_else(|| lost("row"))?;
+        let lost = |what: &str| {
+            SceneError::Data(format!("no {what} of the measured flow {payout} is stored"))
+        };
+        let flow =
+            reader.find_flows(payout).await?.into_iter().next().ok_or_else(|| lost("row"))?;
         let journal = reader.journal_of(flow.row.id).await?;
         if journal.is_empty() {
             return Err(lost("journal row"));
@@ -91,7 +99,13 @@ pub(crate) async fn measure(scene: &Scene, sample: &Sample) -> Result<Bound, Sce
         + per_transition.as_secs_f64() * sample.transitions_per_flow
         + per_permit.as_secs_f64();
     let flows_per_second = count(cores()) / per_flow;
-    Ok(Bound { per_record, per_transition, per_permit, record_bytes: sample.record_bytes, flows_per_second })
+    Ok(Bound {
+        per_record,
+        per_transition,
+        per_permit,
+        record_bytes: sample.record_bytes,
+        flows_per_second,
+    })
 }
 
 /// CPU time of one server and of this process.
@@ -121,12 +135,21 @@ async fn kafka_alone(scene: &Scene, sample: &Sample, server: u32) -> Result<Cpu,
     let lanes = contract()?.topics().lanes;
     let wanted = contract()?.topics().wanted(Some(1)).into_iter().next();
     let config_of_topic = wanted.map(|topic| topic.config).unwrap_or_default();
-    let topic = WantedTopic { name: TOPIC.to_owned(), partitions: lanes, replicas: 1, config: config_of_topic };
+    let topic = WantedTopic {
+        name: TOPIC.to_owned(),
+        partitions: lanes,
+        replicas: 1,
+        config: config_of_topic,
+    };
     let admin = TopicAdmin::connect(&config)?;
     admin.apply(&admin.plan(&[topic]).await?, false).await?;
     let mut bus = KafkaLaneBus::connect(&config, "signalbox-bench-bound")?;
     let topic = TopicName::from(TOPIC);
-    let everywhere = (0..i32::from(lanes)).map(|partition| Position { topic: topic.clone(), partition, offset: 0 });
+    let everywhere = (0..i32::from(lanes)).map(|partition| Position {
+        topic: topic.clone(),
+        partition,
+        offset: 0,
+    });
     bus.assign(everywhere.collect())?;
 
     let records = records(&topic, lanes, whole(sample.record_bytes));
@@ -164,9 +187,20 @@ fn records(topic: &TopicName, lanes: u16, bytes: usize) -> Vec<Outbound> {
         partition,
         key: b"bench-000001".to_vec(),
         payload: Some((0..bytes.saturating_sub(HEADERS)).map(|_| fastrand::u8(..)).collect()),
-        headers: ["ce_id", "ce_source", "ce_type", "ce_time", "traceparent", "lane_seq", "prev_seq", "lane_epoch"]
-            .iter()
-            .fold(Headers::new(), |headers, name| headers.with(name, vec![b'x'; HEADERS / 8 - name.len()])),
+        headers: [
+            "ce_id",
+            "ce_source",
+            "ce_type",
+            "ce_time",
+            "traceparent",
+            "lane_seq",
+            "prev_seq",
+            "lane_epoch",
+        ]
+        .iter()
+        .fold(Headers::new(), |headers, name| {
+            headers.with(name, vec![b'x'; HEADERS / 8 - name.len()])
+        }),
     };
     (0..i32::from(lanes)).map(make).collect()
 }
@@ -190,8 +224,13 @@ impl<'a> Lanes<'a> {
     async fn claim(url: &str, sample: &'a Sample) -> Result<Self, SceneError> {
         let mut store = PgLaneStore::new(url, "bound", LEASE)?;
         store.ensure_journal().await?;
-        let claimed = store.claim("bound", usize::from(contract()?.topics().lanes), LEASE).await?;
-        let lanes = claimed.into_iter().map(|lane| Lane { fence: lane.fence, seq: lane.journal_seq, head: lane.journal_head });
+        let claimed =
+            store.claim("bound", &[], usize::from(contract()?.topics().lanes), LEASE).await?;
+        let lanes = claimed.into_iter().map(|lane| Lane {
+            fence: lane.fence,
+            seq: lane.journal_seq,
+            head: lane.journal_head,
+        });
         Ok(Self { sample, store, lanes: lanes.collect(), flows: 0, attempts: Vec::new() })
     }
 
@@ -233,23 +272,40 @@ impl<'a> Lanes<'a> {
     }
 
     /// One transition of each of a tick's flows, in one transaction over all lanes.
-    async fn commit(&mut self, first: usize, round: usize, with_attempts: bool) -> Result<(), SceneError> {
+    async fn commit(
+        &mut self,
+        first: usize,
+        round: usize,
+        with_attempts: bool,
+    ) -> Result<(), SceneError> {
         let at = now();
         let rev = i64::try_from(round).unwrap_or(i64::MAX);
         let mut write = TickWrite::default();
         for number in first..first + self.sample.tick {
             let index = number % self.lanes.len().max(1);
-            let (Some(lane), Some(row)) = (self.lanes.get_mut(index), self.sample.journal.get(round)) else { continue };
+            let (Some(lane), Some(row)) =
+                (self.lanes.get_mut(index), self.sample.journal.get(round))
+            else {
+                continue;
+            };
             let id = FlowId(uuid::Uuid::from_u128(u128::try_from(number).unwrap_or(0) << 64 | 1));
             let flow = flow_row(&self.sample.flow.row, id, number, lane.fence.lane, rev + 1, at);
             write.flows.push(FlowWrite { row: flow, expected_rev: (round > 0).then_some(rev) });
             lane.seq += 1;
-            let row = JournalRow { lane: lane.fence.lane, seq: lane.seq, at, flow: Some(id), flow_rev: rev + 1, ..row.clone() };
+            let row = JournalRow {
+                lane: lane.fence.lane,
+                seq: lane.seq,
+                at,
+                flow: Some(id),
+                flow_rev: rev + 1,
+                ..row.clone()
+            };
             let row = seal(row, &lane.head);
             lane.head.clone_from(&row.hash);
             write.journal.push(row);
             if with_attempts {
-                let attempt = AttemptId(uuid::Uuid::from_u128(u128::try_from(number).unwrap_or(0) << 64 | 2));
+                let attempt =
+                    AttemptId(uuid::Uuid::from_u128(u128::try_from(number).unwrap_or(0) << 64 | 2));
                 self.attempts.push(attempt);
                 write.attempts.push(planned(attempt, id, lane.fence.lane, at));
             }
@@ -263,7 +319,9 @@ impl<'a> Lanes<'a> {
                 self.lanes.iter_mut().for_each(|lane| lane.fence.rev += 1);
                 Ok(())
             }
-            Commit::Fenced(_) => Err(SceneError::Broken("a scratch database has a second owner of its lanes".to_owned())),
+            Commit::Fenced(_) => Err(SceneError::Broken(
+                "a scratch database has a second owner of its lanes".to_owned(),
+            )),
         }
     }
 }
@@ -281,7 +339,14 @@ impl Lane {
     }
 }
 
-fn flow_row(like: &FlowRow, id: FlowId, number: usize, lane: LaneId, rev: i64, at: Micros) -> FlowRow {
+fn flow_row(
+    like: &FlowRow,
+    id: FlowId,
+    number: usize,
+    lane: LaneId,
+    rev: i64,
+    at: Micros,
+) -> FlowRow {
     let data: Value = like.data.clone();
     let aggregate = AggregateId::new(format!("bound-{number:06}"));
     FlowRow { id, aggregate, lane, rev, started_at: at, updated_at: at, data, ..like.clone() }

@@ -11,7 +11,9 @@ use tokio::task::JoinSet;
 use super::meter::{Meter, Reading};
 use crate::consumer_rule::Verdict;
 use crate::payouts::{Payouts, Wish};
-use crate::scene::{COMMANDS, Commands, Console, Quantiles, Scene, SceneError, Watcher, codec, now};
+use crate::scene::{
+    COMMANDS, Commands, Console, Quantiles, Scene, SceneError, Watcher, codec, now,
+};
 
 const EVENTS: &str = "payments.payout.events.v1";
 /// Share of the flows that warms everything up.
@@ -70,7 +72,12 @@ impl Load {
 
     /// As many flows as it takes to keep `in_flight` under way. Measured from the end of the warm-up until the last
     /// flow is published: the run-down is no steady state.
-    pub(crate) async fn throughput(&mut self, flows: u32, in_flight: u32, meter: &mut Meter) -> Result<Steady, SceneError> {
+    pub(crate) async fn throughput(
+        &mut self,
+        flows: u32,
+        in_flight: u32,
+        meter: &mut Meter,
+    ) -> Result<Steady, SceneError> {
         let (flows, in_flight) = (to_usize(flows), to_usize(in_flight));
         let warm = flows * WARM_UP_PER_CENT / 100;
         let mut waiting = self.prepare(flows)?.into_iter();
@@ -96,13 +103,22 @@ impl Load {
             }
         }
         match (from, to) {
-            (Some((before, from)), Some((after, to))) if after > before => Ok(Steady { flows: after - before, from, to }),
-            _ => Err(SceneError::Data("too few flows for a steady state; ask for more than ten times --in-flight".to_owned())),
+            (Some((before, from)), Some((after, to))) if after > before => {
+                Ok(Steady { flows: after - before, from, to })
+            }
+            _ => Err(SceneError::Data(
+                "too few flows for a steady state; ask for more than ten times --in-flight"
+                    .to_owned(),
+            )),
         }
     }
 
     /// Flows at a steady rate; times from published to ending consumed.
-    pub(crate) async fn latency(&mut self, rate: u32, seconds: u32) -> Result<Quantiles, SceneError> {
+    pub(crate) async fn latency(
+        &mut self,
+        rate: u32,
+        seconds: u32,
+    ) -> Result<Quantiles, SceneError> {
         let all = to_usize(rate) * to_usize(seconds);
         let mut waiting = self.prepare(all)?.into_iter().peekable();
         let target = self.ended + all;
@@ -131,7 +147,12 @@ impl Load {
         let wish = Wish::default();
         let make = |_| {
             let payout = self.payouts.next(&wish, now());
-            let record = self.commands.record(COMMANDS, "payments.payout.RequestPayout", &payout.id, &payout.command)?;
+            let record = self.commands.record(
+                COMMANDS,
+                "payments.payout.RequestPayout",
+                &payout.id,
+                &payout.command,
+            )?;
             Ok(Ready { id: payout.id, record })
         };
         (0..flows).map(make).collect()
@@ -140,7 +161,9 @@ impl Load {
     /// Hands records to the producer; acknowledgements are looked at when they are there.
     fn send(&mut self, batch: Vec<Ready>) -> Result<(), SceneError> {
         while let Some(sent) = self.sending.try_join_next() {
-            sent.map_err(|error| SceneError::Data(format!("a publishing task was lost: {error}")))??;
+            sent.map_err(|error| {
+                SceneError::Data(format!("a publishing task was lost: {error}"))
+            })??;
         }
         if batch.is_empty() {
             return Ok(());
@@ -163,7 +186,9 @@ impl Load {
         let now = Instant::now();
         let mut ended = Vec::new();
         for seen in records {
-            let (Verdict::Apply, Some((_, content))) = (seen.verdict, seen.content) else { continue };
+            let (Verdict::Apply, Some((_, content))) = (seen.verdict, seen.content) else {
+                continue;
+            };
             if content.get("final").and_then(Value::as_bool) != Some(true) {
                 continue;
             }
@@ -184,7 +209,11 @@ impl Load {
         if self.ended > last.1 || self.under_way.is_empty() {
             *last = (Instant::now(), self.ended);
         } else if last.0.elapsed() > PATIENCE {
-            let text = format!("{} flows are under way and none has ended for {} s", self.under_way.len(), PATIENCE.as_secs());
+            let text = format!(
+                "{} flows are under way and none has ended for {} s",
+                self.under_way.len(),
+                PATIENCE.as_secs()
+            );
             return Err(SceneError::Broken(text));
         }
         Ok(())

@@ -8,7 +8,9 @@ use signalbox_bus::{KafkaLaneBus, LaneBus};
 use signalbox_schemas::TopicName;
 use signalbox_store::Reader;
 
-use crate::scene::{Cpu, Scene, SceneError, Started, contract, cpu_of_tree, kafka, own_cpu, topic_bytes};
+use crate::scene::{
+    Cpu, Scene, SceneError, Started, contract, cpu_of_tree, kafka, own_cpu, topic_bytes,
+};
 
 /// Process trees that are told apart.
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,9 +70,14 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(scene: &Scene, engine: &Started, adapter: &Started) -> Result<Self, SceneError> {
+    pub(crate) fn new(
+        scene: &Scene,
+        engine: &Started,
+        adapter: &Started,
+    ) -> Result<Self, SceneError> {
         let pids = scene.stack().pids();
-        let pid = |part: &str| pids.iter().find(|(name, _)| *name == part).map_or(0, |(_, pid)| *pid);
+        let pid =
+            |part: &str| pids.iter().find(|(name, _)| *name == part).map_or(0, |(_, pid)| *pid);
         let topics = contract()?.topics();
         Ok(Self {
             engine: engine.child.pid(),
@@ -80,7 +87,11 @@ impl Meter {
             data: kafka_data(scene),
             reader: Reader::connect(&scene.settings().postgres)?,
             prober: KafkaLaneBus::connect(&kafka(scene.settings()), "signalbox-bench-meter")?,
-            topics: topics.wanted(Some(1)).into_iter().map(|topic| (TopicName::from(topic.name), topic.partitions)).collect(),
+            topics: topics
+                .wanted(Some(1))
+                .into_iter()
+                .map(|topic| (TopicName::from(topic.name), topic.partitions))
+                .collect(),
             engine_admin: engine.address.clone(),
             adapter_admin: adapter.address.clone(),
             http: reqwest::Client::builder().no_proxy().build()?,
@@ -96,7 +107,8 @@ impl Meter {
             }
         }
         let lanes = self.reader.lanes().await?;
-        let (engine, adapter) = (self.metrics(&self.engine_admin).await?, self.metrics(&self.adapter_admin).await?);
+        let (engine, adapter) =
+            (self.metrics(&self.engine_admin).await?, self.metrics(&self.adapter_admin).await?);
         Ok(Reading {
             at,
             cpu,

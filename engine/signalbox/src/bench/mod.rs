@@ -65,7 +65,10 @@ pub async fn run(args: &BenchArgs) -> Result<(), SceneError> {
 
     console.say(&format!("throughput: {} flows, at most {} under way", args.flows, args.in_flight));
     let steady = load.throughput(args.flows, args.in_flight, &mut meter).await?;
-    console.say(&format!("latency: {} flows a second for {} s", args.rate_latency, args.latency_seconds));
+    console.say(&format!(
+        "latency: {} flows a second for {} s",
+        args.rate_latency, args.latency_seconds
+    ));
     let latency = load.latency(args.rate_latency, args.latency_seconds).await?;
     let batches = Batches::between(&steady.from, &steady.to);
     let sample = bound::Sample::take(&scene, &steady, &batches, load.last_flow()).await?;
@@ -98,7 +101,8 @@ fn settings(scene: &Scene) -> Result<Vec<(String, String)>, SceneError> {
     let journeys = directory.join("journeys");
     let routing = directory.join("routing.yaml");
     let write = |file: &Path, text: &str| {
-        std::fs::write(file, text).map_err(SceneError::while_doing(format!("writing {}", file.display())))
+        std::fs::write(file, text)
+            .map_err(SceneError::while_doing(format!("writing {}", file.display())))
     };
     std::fs::create_dir_all(&journeys)
         .map_err(SceneError::while_doing(format!("creating {}", journeys.display())))?;

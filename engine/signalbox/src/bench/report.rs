@@ -34,9 +34,12 @@ impl Steady {
 
     pub(crate) fn per_flow(&self) -> PerFlow {
         let flows = u32::try_from(self.flows).unwrap_or(u32::MAX).max(1);
-        let cpu = |of: fn(&CpuSplit) -> Duration| of(&self.to.cpu).saturating_sub(of(&self.from.cpu)) / flows;
+        let cpu = |of: fn(&CpuSplit) -> Duration| {
+            of(&self.to.cpu).saturating_sub(of(&self.from.cpu)) / flows
+        };
         let each = |from: i64, to: i64| float(to - from) / f64::from(flows);
-        let topic_bytes = i64::try_from(self.to.topic_bytes.saturating_sub(self.from.topic_bytes)).unwrap_or(i64::MAX);
+        let topic_bytes = i64::try_from(self.to.topic_bytes.saturating_sub(self.from.topic_bytes))
+            .unwrap_or(i64::MAX);
         PerFlow {
             cpu: CpuSplit {
                 engine: cpu(|split| split.engine),
@@ -60,26 +63,55 @@ impl Report {
         let seconds = self.steady.to.at.duration_since(self.steady.from.at).as_secs_f64();
         let row = |name: &str, value: String| console.print(&format!("  {name:<34} {value}"));
         console.print(&format!("\nsignalbox bench on {}", machine()));
-        row("flows per second", format!("{:.0} ({} flows in {seconds:.1} s)", self.steady.flows_per_second(), self.steady.flows));
+        row(
+            "flows per second",
+            format!(
+                "{:.0} ({} flows in {seconds:.1} s)",
+                self.steady.flows_per_second(),
+                self.steady.flows
+            ),
+        );
         let of = |per_cent| format!("{:.1} ms", millis(self.latency.at(per_cent)));
-        row("time of one flow at a low rate", format!("p50 {}, p99 {} ({} flows)", of(50), of(99), self.latency.count()));
+        row(
+            "time of one flow at a low rate",
+            format!("p50 {}, p99 {} ({} flows)", of(50), of(99), self.latency.count()),
+        );
         let cpu = &per_flow.cpu;
         row("CPU per flow, engine", format!("{:.3} ms", millis(cpu.engine)));
         row("CPU per flow, adapters", format!("{:.3} ms", millis(cpu.adapters)));
         row("CPU per flow, Kafka", format!("{:.3} ms", millis(cpu.kafka)));
         row("CPU per flow, Postgres", format!("{:.3} ms", millis(cpu.postgres)));
         row("CPU per flow, load (not the product)", format!("{:.3} ms", millis(cpu.load)));
-        row("bytes written per flow", format!("{:.0} WAL + {:.0} topics", per_flow.wal_bytes, per_flow.topic_bytes));
-        row("records, transitions, permits", format!("{:.1}, {:.1}, 1 per flow", per_flow.records, per_flow.transitions));
-        row("batches of the product", format!("{:.0} inputs per tick, {:.0} permits", self.batches.tick, self.batches.permits));
+        row(
+            "bytes written per flow",
+            format!("{:.0} WAL + {:.0} topics", per_flow.wal_bytes, per_flow.topic_bytes),
+        );
+        row(
+            "records, transitions, permits",
+            format!("{:.1}, {:.1}, 1 per flow", per_flow.records, per_flow.transitions),
+        );
+        row(
+            "batches of the product",
+            format!(
+                "{:.0} inputs per tick, {:.0} permits",
+                self.batches.tick, self.batches.permits
+            ),
+        );
         let micros = |time: Duration| format!("{:.1} us", time.as_secs_f64() * 1e6);
-        row("alone: a record in Kafka", format!("{} ({:.0} bytes)", micros(self.bound.per_record), self.bound.record_bytes));
+        row(
+            "alone: a record in Kafka",
+            format!("{} ({:.0} bytes)", micros(self.bound.per_record), self.bound.record_bytes),
+        );
         row("alone: a transition in Postgres", micros(self.bound.per_transition));
         row("alone: a permit in Postgres", micros(self.bound.per_permit));
-        row("bound of this machine", format!("{:.0} flows per second on {} cores", self.bound.flows_per_second, cores()));
+        row(
+            "bound of this machine",
+            format!("{:.0} flows per second on {} cores", self.bound.flows_per_second, cores()),
+        );
         row("share of the bound", format!("{:.1} %", self.ratio() * 100.0));
         if cfg!(debug_assertions) {
-            console.print("  This is a debug build; build with --release before believing a figure.");
+            console
+                .print("  This is a debug build; build with --release before believing a figure.");
         }
     }
 

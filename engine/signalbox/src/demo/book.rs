@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::cast::{Cancel, Persona};
-use crate::scene::{Decision, Seen};
 use crate::consumer_rule::Verdict;
+use crate::scene::{Decision, Seen};
 
 /// How long people take to decide once a task is open.
 const THINKING: Duration = Duration::from_millis(300);
@@ -79,8 +79,15 @@ impl Book {
     }
 
     /// Opens a page; what the customer does at once is returned.
-    pub(crate) fn open(&mut self, id: &str, persona: usize, account: String, now: Instant) -> Option<Act> {
-        let cancels = self.cast.get(persona).is_some_and(|persona| persona.cancel == Some(Cancel::AtOnce));
+    pub(crate) fn open(
+        &mut self,
+        id: &str,
+        persona: usize,
+        account: String,
+        now: Instant,
+    ) -> Option<Act> {
+        let cancels =
+            self.cast.get(persona).is_some_and(|persona| persona.cancel == Some(Cancel::AtOnce));
         let entry = Entry {
             persona,
             account,
@@ -139,7 +146,8 @@ impl Book {
             return Vec::new();
         }
         *self.tasks.entry(step.to_owned()).or_default() += 1;
-        let mut acts: Vec<Act> = self.cancel(id, &Cancel::Task(step.to_owned()), now).into_iter().collect();
+        let mut acts: Vec<Act> =
+            self.cancel(id, &Cancel::Task(step.to_owned()), now).into_iter().collect();
         let Some(entry) = self.entries.get(id) else { return acts };
         let Some(persona) = self.cast.get(entry.persona) else { return acts };
         let thinking = if entry.cancelled { THINKING_AFTER_CANCEL } else { THINKING };
@@ -189,7 +197,13 @@ mod tests {
 
     fn seen(name: &str, content: Value, verdict: Verdict) -> Seen {
         let record = Inbound {
-            topic: "t".into(), partition: 0, offset: 0, timestamp_ms: 0, key: None, payload: None, headers: Headers::new(),
+            topic: "t".into(),
+            partition: 0,
+            offset: 0,
+            timestamp_ms: 0,
+            key: None,
+            payload: None,
+            headers: Headers::new(),
         };
         Seen { record, content: Some((name.into(), content)), verdict }
     }
@@ -200,7 +214,8 @@ mod tests {
     }
 
     fn task(id: &str, step: &str) -> Seen {
-        let content = json!({"aggregate_id": id, "step": step, "journey": "payout", "status": "opened"});
+        let content =
+            json!({"aggregate_id": id, "step": step, "journey": "payout", "status": "opened"});
         seen("signalbox.review.ReviewTask", content, Verdict::Apply)
     }
 
@@ -227,7 +242,9 @@ mod tests {
         let acts = book.see(&task("p-1", "compliance_hold"), Instant::now());
         let actors: Vec<String> = acts
             .into_iter()
-            .filter_map(|act| if let What::Decide(decision) = act.what { Some(decision.actor) } else { None })
+            .filter_map(|act| {
+                if let What::Decide(decision) = act.what { Some(decision.actor) } else { None }
+            })
             .collect();
         assert_eq!(actors, ["analyst-1", "analyst-2"]);
     }
@@ -237,7 +254,11 @@ mod tests {
         let mut book = book("bank silent, ruled out");
         let acts = book.see(&task("p-1", "settle_doubt"), Instant::now());
         let [cancel, first, second] = acts.as_slice() else { unreachable!("{acts:?}") };
-        assert!(matches!(cancel.what, What::Cancel(_)) && cancel.due < first.due && first.due == second.due);
+        assert!(
+            matches!(cancel.what, What::Cancel(_))
+                && cancel.due < first.due
+                && first.due == second.due
+        );
         let again = book.see(&task("p-1", "settle_doubt"), Instant::now());
         assert!(again.iter().all(|act| matches!(act.what, What::Decide(_))));
     }

@@ -84,7 +84,8 @@ impl Persona {
 pub(crate) fn cast() -> Result<Vec<Persona>, SceneError> {
     let text = include_str!("../../../../deploy/demo/personas.yaml");
     let file: Result<File, _> = serde_saphyr::from_str(text);
-    file.map(|file| file.personas).map_err(|error| SceneError::Data(format!("deploy/demo/personas.yaml: {error}")))
+    file.map(|file| file.personas)
+        .map_err(|error| SceneError::Data(format!("deploy/demo/personas.yaml: {error}")))
 }
 
 /// Indices into the cast, `payouts` of them or as many as there are personas: each as often as its share says and at
@@ -123,7 +124,11 @@ mod tests {
         let text = contract.record("payments.payout.PayoutEvent").unwrap().text().to_owned();
         let cast = cast().unwrap();
         for (index, persona) in cast.iter().enumerate() {
-            assert!(cast.iter().skip(index + 1).all(|other| other.name != persona.name), "{}", persona.name);
+            assert!(
+                cast.iter().skip(index + 1).all(|other| other.name != persona.name),
+                "{}",
+                persona.name
+            );
             assert!(!persona.ends.is_empty());
             for end in &persona.ends {
                 assert!(text.contains(&format!("\"{end}\"")), "{end}");
@@ -138,7 +143,8 @@ mod tests {
         for persona in cast().unwrap() {
             for _ in 0..50 {
                 let payout = payouts.next(&persona.wish(), signalbox_schemas::Micros(0));
-                let name = payout.command.pointer("/beneficiary/party/name").unwrap().as_str().unwrap();
+                let name =
+                    payout.command.pointer("/beneficiary/party/name").unwrap().as_str().unwrap();
                 assert!(name.len() <= ACH_NAME_MAX, "{name}");
             }
         }

@@ -52,7 +52,11 @@ pub async fn run(args: &DemoArgs) -> Result<(), SceneError> {
     let console = Console::start();
     let cast = cast::cast()?;
     let programme = cast::programme(&cast, args.payouts, args.seed);
-    console.say(&format!("{} payouts of {} kinds; starting the parts", programme.len(), cast.len()));
+    console.say(&format!(
+        "{} payouts of {} kinds; starting the parts",
+        programme.len(),
+        cast.len()
+    ));
     let scene = Scene::start(console, args.keep).await?;
     scene.prepare().await?;
     let sandbox = scene.sandbox(&sandbox_wish(args.seed)).await?;
@@ -86,8 +90,20 @@ pub async fn run(args: &DemoArgs) -> Result<(), SceneError> {
 fn sandbox_wish(seed: u64) -> SandboxWish {
     let seed = seed.to_string();
     let arguments = [
-        "--settle-after", "2s", "--return-after", "3s", "--slow-for", "1500ms", "--hang-for", "2s", "--latency-min", "5ms",
-        "--latency-max", "60ms", "--seed", &seed,
+        "--settle-after",
+        "2s",
+        "--return-after",
+        "3s",
+        "--slow-for",
+        "1500ms",
+        "--hang-for",
+        "2s",
+        "--latency-min",
+        "5ms",
+        "--latency-max",
+        "60ms",
+        "--seed",
+        &seed,
     ];
     SandboxWish { arguments: arguments.map(str::to_owned).to_vec() }
 }
@@ -103,7 +119,8 @@ pub(crate) struct Engines<'a> {
 
 impl<'a> Engines<'a> {
     async fn start(scene: &'a Scene) -> Result<Self, SceneError> {
-        let mut engines = Self { scene, settings: assignments(JOURNEYS), running: Vec::new(), killed_with: None };
+        let mut engines =
+            Self { scene, settings: assignments(JOURNEYS), running: Vec::new(), killed_with: None };
         for name in ENGINES {
             engines.add(name).await?;
         }

@@ -10,7 +10,9 @@ use super::book::{Act, Book, What};
 use super::cast::Persona;
 use crate::consumer_rule::Verdict;
 use crate::payouts::{Payout, Payouts};
-use crate::scene::{COMMANDS, Commands, Console, EngineName, Scene, SceneError, Seen, Watcher, codec, contract, now};
+use crate::scene::{
+    COMMANDS, Commands, Console, EngineName, Scene, SceneError, Seen, Watcher, codec, contract, now,
+};
 
 /// Payouts that may be under way at once.
 const IN_FLIGHT_MAX: usize = 900;
@@ -73,7 +75,12 @@ impl Play {
     }
 
     /// Publishes the programme and reads along until everything has ended.
-    pub(crate) async fn run(&mut self, programme: &[usize], rate: u32, engines: &mut Engines<'_>) -> Result<(), SceneError> {
+    pub(crate) async fn run(
+        &mut self,
+        programme: &[usize],
+        rate: u32,
+        engines: &mut Engines<'_>,
+    ) -> Result<(), SceneError> {
         let begun = Instant::now();
         let mut published = 0;
         let mut last_ending = (Instant::now(), 0);
@@ -84,7 +91,8 @@ impl Play {
             published = self.publish_due(programme, published, pace).await?;
             self.act().await?;
             self.read(LOOK).await?;
-            trouble = self.trouble(trouble, published * 100 / programme.len().max(1), engines).await?;
+            trouble =
+                self.trouble(trouble, published * 100 / programme.len().max(1), engines).await?;
             engines.must_run()?;
             if self.book.ended > last_ending.1 {
                 last_ending = (Instant::now(), self.book.ended);
@@ -104,14 +112,24 @@ impl Play {
     }
 
     /// Publishes as many payouts as the pace asks for and the bound on those under way allows.
-    async fn publish_due(&mut self, programme: &[usize], published: usize, pace: u128) -> Result<usize, SceneError> {
+    async fn publish_due(
+        &mut self,
+        programme: &[usize],
+        published: usize,
+        pace: u128,
+    ) -> Result<usize, SceneError> {
         let pace = usize::try_from(pace).unwrap_or(usize::MAX);
         let allowed = pace.min(self.book.ended + IN_FLIGHT_MAX);
         let mut done = published;
         for persona in programme.iter().take(allowed).skip(published) {
             let wish = self.book.cast().get(*persona).map(Persona::wish).unwrap_or_default();
             let payout = self.payouts.next(&wish, now());
-            self.acts.extend(self.book.open(&payout.id, *persona, payout.account.clone(), Instant::now()));
+            self.acts.extend(self.book.open(
+                &payout.id,
+                *persona,
+                payout.account.clone(),
+                Instant::now(),
+            ));
             self.commands.request(&payout.id, &payout.command).await?;
             if done == 0 {
                 self.repeat(&payout).await?;
@@ -134,7 +152,8 @@ impl Play {
     /// Does what is due of what customers and people have decided to do.
     async fn act(&mut self) -> Result<(), SceneError> {
         let now = Instant::now();
-        let (due, later): (Vec<Act>, Vec<Act>) = std::mem::take(&mut self.acts).into_iter().partition(|act| act.due <= now);
+        let (due, later): (Vec<Act>, Vec<Act>) =
+            std::mem::take(&mut self.acts).into_iter().partition(|act| act.due <= now);
         self.acts = later;
         for act in due {
             match act.what {
@@ -154,7 +173,12 @@ impl Play {
         Ok(())
     }
 
-    async fn trouble(&mut self, trouble: Trouble, per_cent: usize, engines: &mut Engines<'_>) -> Result<Trouble, SceneError> {
+    async fn trouble(
+        &mut self,
+        trouble: Trouble,
+        per_cent: usize,
+        engines: &mut Engines<'_>,
+    ) -> Result<Trouble, SceneError> {
         match trouble {
             Trouble::Coming if per_cent >= POISON_AT_PER_CENT => {
                 self.poison().await?;
@@ -173,7 +197,9 @@ impl Play {
                 engines.add(victim).await?;
                 Ok(Trouble::Over)
             }
-            Trouble::Coming | Trouble::Poisoned | Trouble::Killed(..) | Trouble::Over => Ok(trouble),
+            Trouble::Coming | Trouble::Poisoned | Trouble::Killed(..) | Trouble::Over => {
+                Ok(trouble)
+            }
         }
     }
 
@@ -181,9 +207,12 @@ impl Play {
     async fn poison(&mut self) -> Result<(), SceneError> {
         self.console.say("publishing a truncated command and one of garbage");
         let payout = Payouts::new("poison", 1).next(&crate::payouts::Wish::default(), now());
-        let mut cut = self.commands.encode(COMMANDS, "payments.payout.RequestPayout", &payout.command)?;
+        let mut cut =
+            self.commands.encode(COMMANDS, "payments.payout.RequestPayout", &payout.command)?;
         cut.truncate(cut.len() / 2);
-        for (key, payload) in [("poison-truncated", cut), ("poison-garbage", b"\xff not a record".to_vec())] {
+        for (key, payload) in
+            [("poison-truncated", cut), ("poison-garbage", b"\xff not a record".to_vec())]
+        {
             self.commands.publish_raw(COMMANDS, key, payload).await?;
             self.poison.push(key.to_owned());
         }
@@ -205,14 +234,22 @@ impl Play {
         let open = self.book.entries.iter().filter(|(_, entry)| entry.ended_at.is_none());
         let mut lines: Vec<String> = open
             .map(|(id, entry)| {
-                let persona = self.book.cast().get(entry.persona).map_or("?", |persona| persona.name.as_str());
+                let persona = self
+                    .book
+                    .cast()
+                    .get(entry.persona)
+                    .map_or("?", |persona| persona.name.as_str());
                 format!("  {persona}: {id} after [{}]", entry.statuses.join(", "))
             })
             .collect();
         lines.sort();
         let count = lines.len();
         lines.truncate(20);
-        format!("{count} payouts have not ended, and none did for {} s:\n{}", PATIENCE.as_secs(), lines.join("\n"))
+        format!(
+            "{count} payouts have not ended, and none did for {} s:\n{}",
+            PATIENCE.as_secs(),
+            lines.join("\n")
+        )
     }
 }
 
@@ -234,7 +271,8 @@ impl Trouble {
 /// Every topic that the engine publishes, and every dead-letter topic.
 fn watched() -> Result<Vec<String>, SceneError> {
     let all = &contract()?.topics().topics;
-    let published = all.iter().filter(|(_, topic)| topic.producers.iter().any(|producer| producer == "engine"));
+    let published =
+        all.iter().filter(|(_, topic)| topic.producers.iter().any(|producer| producer == "engine"));
     let dead = all.iter().filter(|(_, topic)| topic.dlq).map(|(name, _)| topics::dlq_of(name));
     Ok(published.map(|(name, _)| name.clone()).chain(dead).collect())
 }

@@ -44,7 +44,11 @@ pub(crate) async fn ledger(sandbox: &str) -> Result<Ledger, SceneError> {
     };
     let entries: Vec<LedgerEntry> = get("ledger").await?.json().await?;
     let summary: Summary = get("summary").await?.json().await?;
-    let mut ledger = Ledger { effects: entries.len(), duplicates: summary.duplicate_effects, ..Ledger::default() };
+    let mut ledger = Ledger {
+        effects: entries.len(),
+        duplicates: summary.duplicate_effects,
+        ..Ledger::default()
+    };
     for entry in entries {
         ledger.requests += entry.requests_seen;
         *ledger.by_account.entry(entry.account_number).or_default() += 1;
@@ -73,7 +77,10 @@ pub(crate) fn broken(play: &Play, ledger: &Ledger, audit: Option<&SceneError>) -
         ));
     }
     if play.book.strangers > 0 {
-        broken.push(format!("{} events are about payouts that nobody asked for", play.book.strangers));
+        broken.push(format!(
+            "{} events are about payouts that nobody asked for",
+            play.book.strangers
+        ));
     }
     broken.extend(audit.map(|error| format!("the audit trail does not verify: {error}")));
     broken
@@ -86,9 +93,18 @@ fn endings(play: &Play) -> Vec<String> {
         let Some(persona) = play.book.cast().get(entry.persona) else { continue };
         match entry.finals.as_slice() {
             [one] if persona.ends.contains(one) => {}
-            [one] => wrong.push(format!("{id} ({}) ended {one}, not {}", persona.name, persona.ends.join(" or "))),
+            [one] => wrong.push(format!(
+                "{id} ({}) ended {one}, not {}",
+                persona.name,
+                persona.ends.join(" or ")
+            )),
             [] => wrong.push(format!("{id} ({}) never ended", persona.name)),
-            several => wrong.push(format!("{id} ({}) ended {} times: {}", persona.name, several.len(), several.join(", "))),
+            several => wrong.push(format!(
+                "{id} ({}) ended {} times: {}",
+                persona.name,
+                several.len(),
+                several.join(", ")
+            )),
         }
     }
     shown("payouts did not end once and as they must", wrong)
@@ -101,10 +117,14 @@ fn transfers(play: &Play, ledger: &Ledger) -> Vec<String> {
         let Some(persona) = play.book.cast().get(entry.persona) else { continue };
         let found = ledger.by_account.get(&entry.account).copied().unwrap_or_default();
         if found != persona.transfers {
-            wrong.push(format!("{id} ({}): {found} transfers, not {}", persona.name, persona.transfers));
+            wrong.push(format!(
+                "{id} ({}): {found} transfers, not {}",
+                persona.name, persona.transfers
+            ));
         }
     }
-    let mut broken = shown("payouts have the wrong number of transfers in the bank's ledger", wrong);
+    let mut broken =
+        shown("payouts have the wrong number of transfers in the bank's ledger", wrong);
     if ledger.duplicates > 0 {
         broken.push(format!("the bank's ledger has {} transfers twice", ledger.duplicates));
     }
@@ -121,8 +141,13 @@ fn dead_letters(play: &Play) -> Vec<String> {
     if keys != poison {
         broken.push(format!("dead letters are [{}], not [{}]", keys.join(", "), poison.join(", ")));
     }
-    let silent = play.dead_letters.iter().filter(|letter| letter.code.is_empty() || letter.message.is_empty());
-    broken.extend(silent.map(|letter| format!("the dead letter {} does not say why it is dead", letter.key)));
+    let silent = play
+        .dead_letters
+        .iter()
+        .filter(|letter| letter.code.is_empty() || letter.message.is_empty());
+    broken.extend(
+        silent.map(|letter| format!("the dead letter {} does not say why it is dead", letter.key)),
+    );
     broken
 }
 

@@ -26,7 +26,8 @@ pub(crate) fn print(console: Console, play: &Play) {
     console.print(&format!("\n{:<32} {:>8} {:>9} {:>9}", "persona", "payouts", "p50", "p99"));
     for (index, (endings, times)) in &by_persona {
         let name = play.book.cast().get(*index).map_or("?", |persona| persona.name.as_str());
-        let endings: Vec<String> = endings.iter().map(|(ending, count)| format!("{ending} {count}")).collect();
+        let endings: Vec<String> =
+            endings.iter().map(|(ending, count)| format!("{ending} {count}")).collect();
         console.print(&format!("{} {}", row(name, times), endings.join(", ")));
     }
     console.print(&format!("\n{:<32} {:>8} {:>9} {:>9}", "ending", "payouts", "p50", "p99"));
@@ -37,15 +38,25 @@ pub(crate) fn print(console: Console, play: &Play) {
     console.print("Times run from command published to ending event consumed; settlement, returns and people included.");
     console.print(&format!("\ndead letters: {}", play.dead_letters.len()));
     for letter in &play.dead_letters {
-        console.print(&format!("  {} on {}: {}, {}", letter.key, letter.topic, letter.code, letter.message));
+        console.print(&format!(
+            "  {} on {}: {}, {}",
+            letter.key, letter.topic, letter.code, letter.message
+        ));
     }
     let tallies: Vec<_> = play.watcher.tally().values().collect();
     let applied: u64 = tallies.iter().map(|tally| tally.applied).sum();
     let repeats: u64 = tallies.iter().map(|tally| tally.duplicates).sum();
     let gaps: u64 = tallies.iter().map(|tally| tally.gaps).sum();
-    console.print(&format!("consumers' rule: {applied} records applied, {repeats} repeats recognised, {gaps} gaps"));
-    let rejected: Vec<String> = play.book.rejected.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
-    console.print(&format!("commands: {} answered as repeated; rejected: {}", play.book.repeated, rejected.join(", ")));
+    console.print(&format!(
+        "consumers' rule: {applied} records applied, {repeats} repeats recognised, {gaps} gaps"
+    ));
+    let rejected: Vec<String> =
+        play.book.rejected.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    console.print(&format!(
+        "commands: {} answered as repeated; rejected: {}",
+        play.book.repeated,
+        rejected.join(", ")
+    ));
 }
 
 /// What the bank has seen, and what became of the engine.
@@ -55,7 +66,8 @@ pub(crate) fn outlook(console: Console, ledger: &Ledger, killed_with: Option<usi
         ledger.effects, ledger.requests, ledger.duplicates
     ));
     if let Some(in_flight) = killed_with {
-        console.print(&format!("one engine was killed (SIGKILL) with {in_flight} payouts under way"));
+        console
+            .print(&format!("one engine was killed (SIGKILL) with {in_flight} payouts under way"));
     }
 }
 

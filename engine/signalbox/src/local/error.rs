@@ -82,11 +82,7 @@ impl StackError {
 /// binding it.
 pub(crate) fn tells_of_taken_port(log: &str) -> bool {
     let log = log.to_lowercase();
-    let signs = [
-        "address already in use",
-        "port already bound",
-        "in use by another process",
-    ];
+    let signs = ["address already in use", "port already bound", "in use by another process"];
     signs.iter().any(|sign| log.contains(sign))
 }
 
@@ -94,16 +90,8 @@ pub(crate) fn tells_of_taken_port(log: &str) -> bool {
 pub(crate) fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     let skipped = lines.len().saturating_sub(TAIL_LINES_MAX);
-    let kept: Vec<String> = lines
-        .iter()
-        .skip(skipped)
-        .map(|line| format!("  {line}"))
-        .collect();
-    if kept.is_empty() {
-        "  (nothing was logged)".to_owned()
-    } else {
-        kept.join("\n")
-    }
+    let kept: Vec<String> = lines.iter().skip(skipped).map(|line| format!("  {line}")).collect();
+    if kept.is_empty() { "  (nothing was logged)".to_owned() } else { kept.join("\n") }
 }
 
 #[cfg(test)]
@@ -114,10 +102,7 @@ mod tests {
     #[test]
     fn each_part_says_a_port_clash_in_its_own_words() {
         for (log, clash) in [
-            (
-                "could not bind IPv4 address \"127.0.0.1\": Address already in use",
-                true,
-            ),
+            ("could not bind IPv4 address \"127.0.0.1\": Address already in use", true),
             ("java.net.BindException: Address already in use", true),
             ("Port 20123 seems to be in use by another process", true),
             ("Port already bound: 20123", true),
@@ -133,10 +118,7 @@ mod tests {
         let log: String = (1..=50).map(|line| format!("line {line}\n")).collect();
         let text = tail(&log);
         assert!(!text.contains("line 30\n"), "{text}");
-        assert!(
-            text.starts_with("  line 31\n") && text.ends_with("  line 50"),
-            "{text}"
-        );
+        assert!(text.starts_with("  line 31\n") && text.ends_with("  line 50"), "{text}");
     }
 
     #[test]

@@ -47,17 +47,13 @@ pub(crate) async fn install(cache: &Path, progress: &Progress) -> Result<Install
     // Every child is started through this program, those that install included.
     if find_program("setpriv").is_none() {
         let detail = "  setpriv: install the package util-linux (the local stack needs Linux)";
-        return Err(StackError::ProgramsMissing {
-            detail: detail.to_owned(),
-        });
+        return Err(StackError::ProgramsMissing { detail: detail.to_owned() });
     }
     if let Some(installed) = find_all(cache) {
         return Ok(installed);
     }
-    fs::create_dir_all(cache).map_err(StackError::while_doing(format!(
-        "creating {}",
-        cache.display()
-    )))?;
+    fs::create_dir_all(cache)
+        .map_err(StackError::while_doing(format!("creating {}", cache.display())))?;
     let _lock = lock(cache, progress).await?;
     if find_programs(cache).is_none() {
         install_programs(cache, progress).await?;
@@ -77,9 +73,7 @@ pub(crate) async fn install(cache: &Path, progress: &Progress) -> Result<Install
 pub(crate) fn default_cache() -> Result<PathBuf, StackError> {
     let here = std::env::current_dir()
         .map_err(StackError::while_doing("finding the working directory"))?;
-    let checkout = here
-        .ancestors()
-        .find(|above| above.join("deploy/local/pom.xml").is_file());
+    let checkout = here.ancestors().find(|above| above.join("deploy/local/pom.xml").is_file());
     Ok(checkout.unwrap_or(&here).join(".local"))
 }
 
@@ -94,10 +88,7 @@ fn find_all(cache: &Path) -> Option<Installed> {
         kafka_jars: KAFKA.directory(cache),
         registry_jar: REGISTRY.directory(cache).join(jar),
     };
-    Some(Installed {
-        java_parts,
-        postgres_bin,
-    })
+    Some(Installed { java_parts, postgres_bin })
 }
 
 /// Java and Postgres, if nothing that a start needs is missing. Maven is needed only until its
@@ -145,12 +136,7 @@ impl MavenPart {
 
     /// Resolves the part beside its place and moves it there when it is whole.
     async fn resolve(&self, cache: &Path, progress: &Progress) -> Result<(), StackError> {
-        let Self {
-            name,
-            version,
-            megabytes,
-            ..
-        } = self;
+        let Self { name, version, megabytes, .. } = self;
         progress.say(&format!(
             "resolving {name} {version} from Maven Central (once, about {megabytes} MB)"
         ));
@@ -173,10 +159,9 @@ impl MavenPart {
         };
         let resolved = Running::spawn(&recipe)?.finish(progress).await;
         resolved.map_err(|error| match error {
-            StackError::PartFailed { log_tail, .. } => StackError::Download {
-                part: self.name,
-                log_tail,
-            },
+            StackError::PartFailed { log_tail, .. } => {
+                StackError::Download { part: self.name, log_tail }
+            }
             other => other,
         })?;
         let place = self.directory(cache);
@@ -188,11 +173,7 @@ impl MavenPart {
 }
 
 fn remove(directory: &Path) -> std::io::Result<()> {
-    if directory.exists() {
-        fs::remove_dir_all(directory)
-    } else {
-        Ok(())
-    }
+    if directory.exists() { fs::remove_dir_all(directory) } else { Ok(()) }
 }
 
 /// Installs the machine's packages where that is possible; the script names what it cannot.
@@ -201,9 +182,7 @@ async fn install_programs(cache: &Path, progress: &Progress) -> Result<(), Stack
     let recipe = Recipe {
         part: "prerequisites",
         program: "/bin/sh".into(),
-        arguments: ["-c", PREREQUISITES, "prerequisites.sh", "run"]
-            .map(OsString::from)
-            .into(),
+        arguments: ["-c", PREREQUISITES, "prerequisites.sh", "run"].map(OsString::from).into(),
         directory: cache.to_owned(),
         account: None,
         ending: Ending::Killed,
@@ -250,10 +229,7 @@ mod tests {
         assert!(POM.contains(&format!("<apicurio.version>{REGISTRY_VERSION}<")));
         for part in PARTS {
             let (_, execution) = part.goal.split_once('@').unwrap();
-            assert!(
-                POM.contains(&format!("<id>{execution}</id>")),
-                "{execution}"
-            );
+            assert!(POM.contains(&format!("<id>{execution}</id>")), "{execution}");
         }
     }
 
@@ -279,10 +255,7 @@ mod tests {
             let cache = cache.path().to_owned();
             tokio::spawn(async move { lock(&cache, &progress).await.is_ok() })
         };
-        let waiting = tokio::task::spawn_blocking(move || heard.recv())
-            .await
-            .unwrap()
-            .unwrap();
+        let waiting = tokio::task::spawn_blocking(move || heard.recv()).await.unwrap().unwrap();
         assert!(waiting.contains("another start") && !second.is_finished());
         drop(first);
         assert!(second.await.unwrap());

@@ -45,15 +45,10 @@ impl Kafka {
         loop {
             let broker = free_port(&[])?;
             let controller = free_port(&[broker])?;
-            fs::write(
-                &files.properties,
-                properties(broker, controller, &files.data),
-            )
-            .map_err(StackError::while_doing("writing Kafka's settings"))?;
+            fs::write(&files.properties, properties(broker, controller, &files.data))
+                .map_err(StackError::while_doing("writing Kafka's settings"))?;
             if !formatted {
-                Running::spawn(&format_recipe(parts, scratch, &files))?
-                    .finish(progress)
-                    .await?;
+                Running::spawn(&format_recipe(parts, scratch, &files))?.finish(progress).await?;
                 formatted = true;
             }
             let mut kafka = Self {
@@ -82,9 +77,7 @@ impl Kafka {
     pub(crate) async fn start(&mut self) -> Result<(), StackError> {
         if self.running.is_none() {
             let mut running = Running::spawn(&self.recipe)?;
-            running
-                .ready(READY_LINE, &Answer::Connection(self.port))
-                .await?;
+            running.ready(READY_LINE, &Answer::Connection(self.port)).await?;
             self.running = Some(running);
         }
         Ok(())
@@ -128,11 +121,7 @@ fn format_recipe(parts: &JavaParts, scratch: &Scratch, files: &Files) -> Recipe 
     let mut arguments: Vec<OsString> = vec!["-XX:TieredStopAtLevel=1".into(), scratch.java_temp()];
     arguments.extend(class_path(parts, files));
     arguments.extend(["kafka.tools.StorageTool", "format", "-t"].map(OsString::from));
-    arguments.extend([
-        cluster_id().into(),
-        "-c".into(),
-        files.properties.clone().into(),
-    ]);
+    arguments.extend([cluster_id().into(), "-c".into(), files.properties.clone().into()]);
     recipe("kafka format", arguments, parts, scratch)
 }
 
@@ -170,10 +159,7 @@ fn recipe(
 /// last one carries two bits only, hence the `A`; letters and digits alone keep a leading `-` out,
 /// which the storage tool would take for an option.
 fn cluster_id() -> String {
-    std::iter::repeat_with(fastrand::alphanumeric)
-        .take(21)
-        .chain(['A'])
-        .collect()
+    std::iter::repeat_with(fastrand::alphanumeric).take(21).chain(['A']).collect()
 }
 
 /// The node's `server.properties`.
@@ -232,10 +218,7 @@ mod tests {
     fn every_setting_is_a_line_of_its_own() {
         for line in properties(1, 2, Path::new("/data")).lines() {
             let (key, value) = line.split_once('=').unwrap_or_default();
-            assert!(
-                !key.is_empty() && key == key.trim() && !value.is_empty(),
-                "{line:?}"
-            );
+            assert!(!key.is_empty() && key == key.trim() && !value.is_empty(), "{line:?}");
         }
     }
 
@@ -243,10 +226,7 @@ mod tests {
     fn a_cluster_id_is_sixteen_bytes_of_base64_and_never_an_option() {
         let id = cluster_id();
         assert_eq!(id.len(), 22);
-        assert!(
-            id.chars().all(|letter| letter.is_ascii_alphanumeric()),
-            "{id}"
-        );
+        assert!(id.chars().all(|letter| letter.is_ascii_alphanumeric()), "{id}");
         assert_ne!(id, cluster_id());
     }
 }

@@ -29,18 +29,14 @@ pub(crate) fn free_port(taken: &[u16]) -> Result<u16, StackError> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let pool = pool_below(&range);
     let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    pick(&pool, |port| !taken.contains(&port) && is_free(port)).ok_or(StackError::NoFreePort {
-        first: *pool.start(),
-        last: *pool.end(),
-    })
+    pick(&pool, |port| !taken.contains(&port) && is_free(port))
+        .ok_or(StackError::NoFreePort { first: *pool.start(), last: *pool.end() })
 }
 
 /// The ports to choose from, given the kernel's ephemeral range as `"first\tlast"`.
 fn pool_below(ephemeral_range: &str) -> RangeInclusive<u16> {
-    let ephemeral_first: Option<u16> = ephemeral_range
-        .split_whitespace()
-        .next()
-        .and_then(|port| port.parse().ok());
+    let ephemeral_first: Option<u16> =
+        ephemeral_range.split_whitespace().next().and_then(|port| port.parse().ok());
     match ephemeral_first {
         Some(first) if first >= FIRST_PORT + POOL_SIZE_MIN => {
             FIRST_PORT..=LAST_PORT.min(first.saturating_sub(1))
@@ -51,9 +47,7 @@ fn pool_below(ephemeral_range: &str) -> RangeInclusive<u16> {
 }
 
 fn pick(pool: &RangeInclusive<u16>, is_free: impl Fn(u16) -> bool) -> Option<u16> {
-    (0..TRIES_MAX)
-        .map(|_| fastrand::u16(pool.clone()))
-        .find(|port| is_free(*port))
+    (0..TRIES_MAX).map(|_| fastrand::u16(pool.clone())).find(|port| is_free(*port))
 }
 
 #[cfg(test)]
@@ -78,10 +72,7 @@ mod tests {
 
     #[test]
     fn an_occupied_port_is_passed_over() {
-        assert_eq!(
-            pick(&(20_000..=20_009), |port| port == 20_007),
-            Some(20_007)
-        );
+        assert_eq!(pick(&(20_000..=20_009), |port| port == 20_007), Some(20_007));
         assert_eq!(pick(&(20_000..=20_009), |_| false), None);
     }
 

@@ -46,11 +46,7 @@ impl Postgres {
         let mut tries = 0;
         loop {
             let port = free_port(&[])?;
-            let mut postgres = Self {
-                cluster: cluster.clone(),
-                port,
-                running: None,
-            };
+            let mut postgres = Self { cluster: cluster.clone(), port, running: None };
             tries += 1;
             match postgres.start().await {
                 Err(StackError::PortTaken { .. }) if tries < PORT_TRIES_MAX => {}
@@ -71,9 +67,7 @@ impl Postgres {
             let port = self.port.to_string().into();
             let arguments = vec!["-D".into(), data, "-p".into(), port];
             let mut running = Running::spawn(&self.cluster.recipe("postgres", arguments))?;
-            running
-                .ready(READY_LINE, &Answer::Connection(self.port))
-                .await?;
+            running.ready(READY_LINE, &Answer::Connection(self.port)).await?;
             self.running = Some(running);
         }
         Ok(())
@@ -96,30 +90,13 @@ impl Postgres {
     /// Creates an empty database and returns its address.
     pub(crate) async fn create_database(&self, name: &str) -> Result<String, StackError> {
         if !needs_no_quoting(name) {
-            return Err(StackError::DatabaseName {
-                name: name.to_owned(),
-            });
+            return Err(StackError::DatabaseName { name: name.to_owned() });
         }
         let port = self.port.to_string();
         // From template0, because nobody can be connected to that and be in the way.
-        let words = [
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-U",
-            ROLE,
-            "-w",
-            "-T",
-            "template0",
-            name,
-        ];
-        let recipe = self
-            .cluster
-            .recipe("createdb", words.map(OsString::from).into());
-        Running::spawn(&recipe)?
-            .finish(&Progress::default())
-            .await?;
+        let words = ["-h", "127.0.0.1", "-p", &port, "-U", ROLE, "-w", "-T", "template0", name];
+        let recipe = self.cluster.recipe("createdb", words.map(OsString::from).into());
+        Running::spawn(&recipe)?.finish(&Progress::default()).await?;
         Ok(format!("postgres://{ROLE}@127.0.0.1:{port}/{name}"))
     }
 }
@@ -147,34 +124,14 @@ impl Cluster {
                 Some(Account { uid, gid }) => chown(&directory, Some(uid), Some(gid)),
                 None => Ok(()),
             })
-            .map_err(StackError::while_doing(
-                "creating the directory for Postgres",
-            ))?;
+            .map_err(StackError::while_doing("creating the directory for Postgres"))?;
         let data = directory.join("data");
         let log = scratch.log("postgres");
-        let cluster = Self {
-            bin: bin.to_owned(),
-            account,
-            directory,
-            data,
-            log,
-        };
-        let words = [
-            "-A",
-            "trust",
-            "-U",
-            ROLE,
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "--no-sync",
-            "-D",
-        ];
+        let cluster = Self { bin: bin.to_owned(), account, directory, data, log };
+        let words = ["-A", "trust", "-U", ROLE, "-E", "UTF8", "--locale=C", "--no-sync", "-D"];
         let mut arguments: Vec<OsString> = words.map(OsString::from).into();
         arguments.push(cluster.data.clone().into());
-        Running::spawn(&cluster.recipe("initdb", arguments))?
-            .finish(progress)
-            .await?;
+        Running::spawn(&cluster.recipe("initdb", arguments))?.finish(progress).await?;
         let settings = settings(cluster.supports_lz4(progress).await?);
         // The server reads this file last, so it overrides what initdb wrote.
         fs::write(cluster.data.join("postgresql.auto.conf"), settings)
@@ -213,12 +170,9 @@ pub(crate) fn account() -> Result<Option<Account>, StackError> {
     if !geteuid().is_root() {
         return Ok(None);
     }
-    let accounts = fs::read_to_string("/etc/passwd").map_err(StackError::while_doing(
-        "looking for an account to run Postgres as",
-    ))?;
-    let found = ["postgres", "nobody"]
-        .iter()
-        .find_map(|name| account_in(&accounts, name));
+    let accounts = fs::read_to_string("/etc/passwd")
+        .map_err(StackError::while_doing("looking for an account to run Postgres as"))?;
+    let found = ["postgres", "nobody"].iter().find_map(|name| account_in(&accounts, name));
     found.map(Some).ok_or_else(|| StackError::ProgramsMissing {
         detail: "  Postgres does not run as root, and there is neither an account `postgres` nor \
                  `nobody`: run this as an ordinary user"
@@ -235,19 +189,11 @@ pub(crate) fn base_directory(account: Option<Account>) -> PathBuf {
     };
     let can_enter = |directory: &Path| {
         let mut test = Command::new("setpriv");
-        test.arg(format!("--reuid={uid}"))
-            .arg(format!("--regid={gid}"))
-            .arg("--clear-groups");
-        test.args(["--", "test", "-x"])
-            .arg(directory)
-            .stdin(Stdio::null());
+        test.arg(format!("--reuid={uid}")).arg(format!("--regid={gid}")).arg("--clear-groups");
+        test.args(["--", "test", "-x"]).arg(directory).stdin(Stdio::null());
         test.status().is_ok_and(|status| status.success())
     };
-    if can_enter(&wanted) {
-        wanted
-    } else {
-        PathBuf::from("/tmp")
-    }
+    if can_enter(&wanted) { wanted } else { PathBuf::from("/tmp") }
 }
 
 fn account_in(accounts: &str, name: &str) -> Option<Account> {
@@ -261,9 +207,8 @@ fn account_in(accounts: &str, name: &str) -> Option<Account> {
 }
 
 fn needs_no_quoting(name: &str) -> bool {
-    let rest_is_plain = name
-        .chars()
-        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let rest_is_plain =
+        name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && rest_is_plain
         && name.len() <= NAME_BYTES_MAX
@@ -295,11 +240,8 @@ mod tests {
     fn the_server_keeps_its_promises_and_listens_on_loopback_only() {
         for lz4 in [true, false] {
             let settings = settings(lz4);
-            for line in [
-                "fsync = on",
-                "synchronous_commit = on",
-                "listen_addresses = '127.0.0.1'",
-            ] {
+            for line in ["fsync = on", "synchronous_commit = on", "listen_addresses = '127.0.0.1'"]
+            {
                 assert!(settings.lines().any(|given| given == line), "{line}");
             }
         }
@@ -313,10 +255,7 @@ mod tests {
                         a broken line\n\
                         postgresx:x:7:8::/:/bin/sh\n\
                         postgres:x:101:104:,,,:/var/lib/postgresql:/bin/bash\n";
-        assert_eq!(
-            account_in(accounts, "postgres"),
-            Some(Account { uid: 101, gid: 104 })
-        );
+        assert_eq!(account_in(accounts, "postgres"), Some(Account { uid: 101, gid: 104 }));
         assert_eq!(account_in(accounts, "nobody"), None);
     }
 

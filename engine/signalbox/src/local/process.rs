@@ -101,15 +101,9 @@ pub(crate) struct Running {
 impl Running {
     /// Starts a child; its log goes on after what earlier ones wrote.
     pub(crate) fn spawn(recipe: &Recipe) -> Result<Self, StackError> {
-        let failed = |source| StackError::System {
-            doing: format!("starting {}", recipe.part),
-            source,
-        };
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&recipe.log)
-            .map_err(failed)?;
+        let failed =
+            |source| StackError::System { doing: format!("starting {}", recipe.part), source };
+        let log = OpenOptions::new().create(true).append(true).open(&recipe.log).map_err(failed)?;
         let log_start = log.metadata().map_err(failed)?.len();
         let mut command = command(recipe);
         command.stdout(log.try_clone().map_err(failed)?).stderr(log);
@@ -161,11 +155,7 @@ impl Running {
                 let log = self.log_of_this_start();
                 let last = log.lines().rev().find(|line| !line.trim().is_empty());
                 let seconds = begun.elapsed().as_secs();
-                progress.say(&format!(
-                    "{}: {seconds} s, {}",
-                    self.part,
-                    last.unwrap_or("working")
-                ));
+                progress.say(&format!("{}: {seconds} s, {}", self.part, last.unwrap_or("working")));
             }
             sleep(LOOK_INTERVAL).await;
         }
@@ -212,11 +202,7 @@ impl Running {
         if tells_of_taken_port(&log) {
             return StackError::PortTaken { part, log_tail };
         }
-        StackError::PartFailed {
-            part,
-            what,
-            log_tail,
-        }
+        StackError::PartFailed { part, what, log_tail }
     }
 
     fn log_of_this_start(&self) -> String {
@@ -227,9 +213,7 @@ impl Running {
             log.read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        read()
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// Kills and reaps the child's process group. The group's number is ours only until the child
@@ -262,20 +246,12 @@ impl Drop for Running {
 fn command(recipe: &Recipe) -> Command {
     let mut command = Command::new("setpriv");
     if let Some(account) = recipe.account {
-        command
-            .arg(format!("--reuid={}", account.uid))
-            .arg(format!("--regid={}", account.gid));
+        command.arg(format!("--reuid={}", account.uid)).arg(format!("--regid={}", account.gid));
         command.arg("--clear-groups");
     }
     command.arg(format!("--pdeathsig={}", recipe.ending.on_parent_death()));
-    command
-        .arg("--")
-        .arg(&recipe.program)
-        .args(&recipe.arguments);
-    command
-        .current_dir(&recipe.directory)
-        .stdin(Stdio::null())
-        .process_group(0);
+    command.arg("--").arg(&recipe.program).args(&recipe.arguments);
+    command.current_dir(&recipe.directory).stdin(Stdio::null()).process_group(0);
     command
 }
 
@@ -295,19 +271,13 @@ fn start_from_lasting_thread(command: Command) -> io::Result<Child> {
                 let _ = order.reply.send(order.command.spawn());
             }
         };
-        thread::Builder::new()
-            .name("local-stack-starter".into())
-            .spawn(serve)
-            .ok()?;
+        thread::Builder::new().name("local-stack-starter".into()).spawn(serve).ok()?;
         Some(orders)
     });
     let gone = || io::Error::other("the thread that starts children is gone");
     let (reply, answer) = sync_channel(1);
     let order = Order { command, reply };
-    starter
-        .as_ref()
-        .and_then(|starter| starter.send(order).ok())
-        .ok_or_else(gone)?;
+    starter.as_ref().and_then(|starter| starter.send(order).ok()).ok_or_else(gone)?;
     answer.recv().map_err(|_| gone())?
 }
 
@@ -319,16 +289,9 @@ async fn answers(answer: &Answer) -> bool {
         }
         Answer::Get(address) => {
             // A proxy of the environment has no business on loopback.
-            let client = reqwest::Client::builder()
-                .no_proxy()
-                .timeout(REPORT_INTERVAL)
-                .build();
+            let client = reqwest::Client::builder().no_proxy().timeout(REPORT_INTERVAL).build();
             let Ok(client) = client else { return false };
-            client
-                .get(address)
-                .send()
-                .await
-                .is_ok_and(|reply| reply.status().is_success())
+            client.get(address).send().await.is_ok_and(|reply| reply.status().is_success())
         }
     }
 }
@@ -399,10 +362,7 @@ mod tests {
         recipe.account = Some(Account { uid: 101, gid: 104 });
         recipe.ending = Ending::Orderly;
         let command = command(&recipe);
-        let words: Vec<_> = command
-            .get_args()
-            .map(|word| word.to_str().unwrap())
-            .collect();
+        let words: Vec<_> = command.get_args().map(|word| word.to_str().unwrap()).collect();
         let expected = "--reuid=101 --regid=104 --clear-groups --pdeathsig=INT -- /bin/sh -c true";
         assert_eq!(words.join(" "), expected);
     }
@@ -410,20 +370,8 @@ mod tests {
     #[test]
     fn a_process_name_may_look_like_anything() {
         for (stat, expected) in [
-            (
-                "12 (java) S 7 12 12",
-                Some(Stat {
-                    state: 'S',
-                    parent: 7,
-                }),
-            ),
-            (
-                "12 (a) R (b) Z 9 12 12",
-                Some(Stat {
-                    state: 'Z',
-                    parent: 9,
-                }),
-            ),
+            ("12 (java) S 7 12 12", Some(Stat { state: 'S', parent: 7 })),
+            ("12 (a) R (b) Z 9 12 12", Some(Stat { state: 'Z', parent: 9 })),
             ("12 (java", None),
             ("12 (java) S", None),
         ] {
@@ -435,13 +383,9 @@ mod tests {
     async fn a_child_that_ends_badly_is_reported_with_its_own_words() {
         let directory = tempfile::tempdir().unwrap();
         let spawn = |script| Running::spawn(&shell(directory.path(), script)).unwrap();
-        spawn("echo an earlier run")
-            .finish(&Progress::default())
-            .await
-            .unwrap();
-        let Err(StackError::PartFailed { log_tail, .. }) = spawn("echo no such luck >&2; exit 3")
-            .finish(&Progress::default())
-            .await
+        spawn("echo an earlier run").finish(&Progress::default()).await.unwrap();
+        let Err(StackError::PartFailed { log_tail, .. }) =
+            spawn("echo no such luck >&2; exit 3").finish(&Progress::default()).await
         else {
             panic!("a bad end must be an error");
         };
@@ -452,10 +396,7 @@ mod tests {
     async fn dropping_a_child_ends_it() {
         let directory = tempfile::tempdir().unwrap();
         for ending in [Ending::Killed, Ending::Orderly] {
-            let recipe = Recipe {
-                ending,
-                ..shell(directory.path(), "exec sleep 100")
-            };
+            let recipe = Recipe { ending, ..shell(directory.path(), "exec sleep 100") };
             let running = Running::spawn(&recipe).unwrap();
             let pid = Pid::from_child(&running.child);
             assert!(alive(&running));
@@ -471,12 +412,7 @@ mod tests {
         let script = "setsid sleep 100 & echo $! ; wait";
         let running = Running::spawn(&shell(directory.path(), script)).unwrap();
         let grandchild = loop {
-            let pid = running
-                .log_of_this_start()
-                .trim()
-                .parse()
-                .ok()
-                .and_then(Pid::from_raw);
+            let pid = running.log_of_this_start().trim().parse().ok().and_then(Pid::from_raw);
             match pid {
                 Some(pid) => break pid,
                 None => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -496,10 +432,7 @@ mod tests {
         while !running.log_of_this_start().contains("deaf") {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        running
-            .stop(Signal::TERM, Duration::from_millis(50))
-            .await
-            .unwrap();
+        running.stop(Signal::TERM, Duration::from_millis(50)).await.unwrap();
         assert!(!is_alive(pid));
     }
 }

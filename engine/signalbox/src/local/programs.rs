@@ -28,19 +28,12 @@ pub(crate) fn find_postgres() -> Option<PathBuf> {
     if let Some(chosen) = env::var_os("PG_BIN").filter(|chosen| !chosen.is_empty()) {
         return Some(PathBuf::from(chosen)).filter(|bin| has_server(bin));
     }
-    let entries = fs::read_dir(POSTGRES_MAJORS)
-        .into_iter()
-        .flatten()
-        .flatten();
+    let entries = fs::read_dir(POSTGRES_MAJORS).into_iter().flatten().flatten();
     let installed = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let packaged = by_preference(installed.collect());
     packaged
         .into_iter()
-        .map(|major| {
-            Path::new(POSTGRES_MAJORS)
-                .join(major.to_string())
-                .join("bin")
-        })
+        .map(|major| Path::new(POSTGRES_MAJORS).join(major.to_string()).join("bin"))
         .chain(configured_postgres())
         .find(|bin| has_server(bin))
 }
@@ -54,28 +47,17 @@ fn by_preference(mut majors: Vec<u32>) -> Vec<u32> {
 
 fn configured_postgres() -> Option<PathBuf> {
     let config = find_program("pg_config")?;
-    let asked = Command::new(config)
-        .arg("--bindir")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
+    let asked = Command::new(config).arg("--bindir").stdin(Stdio::null()).output().ok()?;
     let bin = String::from_utf8(asked.stdout).ok()?;
-    asked
-        .status
-        .success()
-        .then(|| PathBuf::from(bin.trim_end()))
+    asked.status.success().then(|| PathBuf::from(bin.trim_end()))
 }
 
 fn has_server(bin: &Path) -> bool {
-    POSTGRES_PROGRAMS
-        .iter()
-        .all(|program| is_program(&bin.join(program)))
+    POSTGRES_PROGRAMS.iter().all(|program| is_program(&bin.join(program)))
 }
 
 fn find_in(path: &OsStr, name: &str) -> Option<PathBuf> {
-    env::split_paths(path)
-        .map(|directory| directory.join(name))
-        .find(|file| is_program(file))
+    env::split_paths(path).map(|directory| directory.join(name)).find(|file| is_program(file))
 }
 
 fn is_program(file: &Path) -> bool {

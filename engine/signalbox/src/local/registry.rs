@@ -113,10 +113,7 @@ mod tests {
         };
         let recipe = recipe(&parts, &Scratch::create(base.path(), false)?, 20_003);
         for argument in ["-Dquarkus.http.host=127.0.0.1", "-Dquarkus.http.port=20003"] {
-            assert!(
-                recipe.arguments.iter().any(|given| given == argument),
-                "{argument}"
-            );
+            assert!(recipe.arguments.iter().any(|given| given == argument), "{argument}");
         }
         Ok(())
     }

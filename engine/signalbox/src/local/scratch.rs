@@ -29,27 +29,16 @@ impl Scratch {
     pub(crate) fn create(base: &Path, keep: bool) -> Result<Self, StackError> {
         sweep(base);
         let failed = |source| StackError::System {
-            doing: format!(
-                "creating a directory for the local stack in {}",
-                base.display()
-            ),
+            doing: format!("creating a directory for the local stack in {}", base.display()),
             source,
         };
-        let path = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(base)
-            .map_err(failed)?
-            .keep();
+        let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base).map_err(failed)?.keep();
         fs::set_permissions(&path, Permissions::from_mode(0o711)).map_err(failed)?;
         let owner = own(&path).map_err(failed)?;
         for inside in ["logs", "tmp"] {
             fs::create_dir(path.join(inside)).map_err(failed)?;
         }
-        Ok(Self {
-            path,
-            keep,
-            _owner: owner,
-        })
+        Ok(Self { path, keep, _owner: owner })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -100,10 +89,7 @@ fn own(path: &Path) -> io::Result<File> {
 /// belongs to somebody else and is left alone.
 fn sweep(base: &Path) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        let is_stack = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(PREFIX));
+        let is_stack = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
         let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_stack && is_directory && has_no_owner(&entry.path()) {
             let _ = fs::remove_dir_all(entry.path());
@@ -134,10 +120,7 @@ mod tests {
     #[test]
     fn a_kept_directory_survives_its_owner_and_the_next_sweep() {
         let base = tempfile::tempdir().unwrap();
-        let kept = Scratch::create(base.path(), true)
-            .unwrap()
-            .path()
-            .to_owned();
+        let kept = Scratch::create(base.path(), true).unwrap().path().to_owned();
         drop(Scratch::create(base.path(), false).unwrap());
         assert!(kept.join("logs").is_dir());
     }

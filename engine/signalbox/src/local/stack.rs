@@ -77,11 +77,7 @@ impl LocalStack {
     /// # Errors
     /// See [`StackError`]; whatever had been started is ended again.
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
-        let StackOptions {
-            keep,
-            cache,
-            progress,
-        } = options;
+        let StackOptions { keep, cache, progress } = options;
         let cache = cache.map_or_else(default_cache, Ok)?;
         let installed = install(&cache, &progress).await?;
         let account = account()?;
@@ -92,12 +88,7 @@ impl LocalStack {
             Kafka::create(&installed.java_parts, &scratch, &progress),
             Registry::create(&installed.java_parts, &scratch),
         )?;
-        let stack = Self {
-            kafka,
-            registry,
-            postgres,
-            scratch,
-        };
+        let stack = Self { kafka, registry, postgres, scratch };
         progress.say(&format!(
             "Kafka on {}, registry on {}",
             stack.bootstrap(),
@@ -140,10 +131,7 @@ impl LocalStack {
             ("registry", self.registry.pid()),
             ("postgres", self.postgres.pid()),
         ];
-        parts
-            .into_iter()
-            .filter_map(|(name, pid)| Some((name, pid?)))
-            .collect()
+        parts.into_iter().filter_map(|(name, pid)| Some((name, pid?))).collect()
     }
 
     /// Kills Kafka as a crash would; returns when it is gone.
@@ -216,11 +204,7 @@ impl LocalStack {
     /// kills what is left.
     pub async fn stop(mut self) {
         if self.scratch.is_kept() {
-            let _ = tokio::join!(
-                self.kafka.stop(),
-                self.registry.stop(),
-                self.postgres.stop()
-            );
+            let _ = tokio::join!(self.kafka.stop(), self.registry.stop(), self.postgres.stop());
         }
     }
 }

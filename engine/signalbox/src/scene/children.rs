@@ -50,8 +50,10 @@ impl Child {
     /// # Errors
     /// `System` where the process cannot be started.
     pub fn spawn(program: &Program) -> Result<Self, SceneError> {
-        let failed = |source| SceneError::System { doing: format!("starting {}", program.name), source };
-        let log = OpenOptions::new().create(true).append(true).open(&program.log).map_err(failed)?;
+        let failed =
+            |source| SceneError::System { doing: format!("starting {}", program.name), source };
+        let log =
+            OpenOptions::new().create(true).append(true).open(&program.log).map_err(failed)?;
         // The kernel kills the child when its parent dies, however that happens.
         let mut command = Command::new("setpriv");
         command.arg("--pdeathsig=KILL").arg("--").arg(&program.file).args(&program.arguments);
@@ -150,7 +152,8 @@ impl Child {
     fn look(&mut self) -> Result<Option<std::process::ExitStatus>, SceneError> {
         let name = &self.name;
         let looked = self.process.try_wait();
-        looked.map_err(|source| SceneError::System { doing: format!("looking after {name}"), source })
+        looked
+            .map_err(|source| SceneError::System { doing: format!("looking after {name}"), source })
     }
 
     fn failed(&self, what: String) -> SceneError {

@@ -97,7 +97,8 @@ impl Commands {
             "step": decision.step, "decision": decision.decision, "actor": decision.actor,
             "reason": "looked at the case", "decided_at": now().0,
         });
-        let record = self.record(DECISIONS, "signalbox.review.ReviewDecision", &decision.payout, &content)?;
+        let record =
+            self.record(DECISIONS, "signalbox.review.ReviewDecision", &decision.payout, &content)?;
         self.send(&record).await
     }
 
@@ -105,7 +106,12 @@ impl Commands {
     ///
     /// # Errors
     /// `Bus` where they cannot be delivered.
-    pub async fn publish_raw(&self, topic: &str, key: &str, payload: Vec<u8>) -> Result<(), SceneError> {
+    pub async fn publish_raw(
+        &self,
+        topic: &str,
+        key: &str,
+        payload: Vec<u8>,
+    ) -> Result<(), SceneError> {
         let record = self.outbound(topic, key, payload, Headers::new());
         self.send(&record).await
     }
@@ -119,7 +125,13 @@ impl Commands {
     }
 
     /// A record as it will be sent.
-    pub(crate) fn record(&self, topic: &str, name: &str, key: &str, content: &Value) -> Result<Outbound, SceneError> {
+    pub(crate) fn record(
+        &self,
+        topic: &str,
+        name: &str,
+        key: &str,
+        content: &Value,
+    ) -> Result<Outbound, SceneError> {
         let payload = self.encode(topic, name, content)?;
         let trace = uuid::Uuid::new_v4().simple();
         let span: u64 = fastrand::u64(1..);

@@ -22,7 +22,11 @@ impl Console {
     /// Says what is happening.
     pub fn say(&self, line: &str) {
         // Nobody may be listening any more; that is no reason to stop.
-        let _ = writeln!(std::io::stderr().lock(), "[{:>5.1} s] {line}", self.begun.elapsed().as_secs_f64());
+        let _ = writeln!(
+            std::io::stderr().lock(),
+            "[{:>5.1} s] {line}",
+            self.begun.elapsed().as_secs_f64()
+        );
     }
 
     /// Prints a line of the result.

@@ -82,7 +82,8 @@ pub fn topic_bytes(data: &Path) -> u64 {
     let directories = fs::read_dir(data).into_iter().flatten().flatten();
     let topics = directories.filter(|entry| entry.file_name().to_str().is_some_and(is_topic));
     let files = topics.flat_map(|topic| fs::read_dir(topic.path()).into_iter().flatten().flatten());
-    let segments = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "log"));
+    let segments =
+        files.filter(|file| file.path().extension().is_some_and(|extension| extension == "log"));
     segments.filter_map(|segment| Some(segment.metadata().ok()?.len())).sum()
 }
 

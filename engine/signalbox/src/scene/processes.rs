@@ -68,7 +68,8 @@ impl Scene {
             postgres: stack.create_database(DATABASE).await?,
             tenant_key: TENANT_KEY.to_owned(),
         };
-        let program = std::env::current_exe().map_err(SceneError::while_doing("finding this program's file"))?;
+        let program = std::env::current_exe()
+            .map_err(SceneError::while_doing("finding this program's file"))?;
         Ok(Self { stack, settings, checkout, program, console })
     }
 
@@ -116,7 +117,8 @@ impl Scene {
         let mut environment = self.settings.environment();
         let path = |relative: &str| self.checkout.join(relative).display().to_string();
         environment.push(("SIGNALBOX__JOURNEYS__PATH".to_owned(), path("journeys")));
-        environment.push(("SIGNALBOX__ADAPTER__POLICY".to_owned(), path("deploy/policies/routing.yaml")));
+        environment
+            .push(("SIGNALBOX__ADAPTER__POLICY".to_owned(), path("deploy/policies/routing.yaml")));
         environment.extend(assignments(VENDORS));
         environment
     }
@@ -125,7 +127,11 @@ impl Scene {
     ///
     /// # Errors
     /// `Child` where it is not ready in time.
-    pub async fn engine(&self, name: EngineName, settings: &[(String, String)]) -> Result<Started, SceneError> {
+    pub async fn engine(
+        &self,
+        name: EngineName,
+        settings: &[(String, String)],
+    ) -> Result<Started, SceneError> {
         let arguments = ["engine", "--worker-id", name.0, "--admin-listen", "127.0.0.1:0"];
         self.service(name.0, &arguments, settings, "admin").await
     }
@@ -134,10 +140,23 @@ impl Scene {
     ///
     /// # Errors
     /// `Child` where it is not ready in time.
-    pub async fn adapter(&self, sandbox: Option<&str>, settings: &[(String, String)]) -> Result<Started, SceneError> {
+    pub async fn adapter(
+        &self,
+        sandbox: Option<&str>,
+        settings: &[(String, String)],
+    ) -> Result<Started, SceneError> {
         let mut settings = settings.to_vec();
-        settings.extend(sandbox.map(|at| ("SIGNALBOX__ADAPTER__VENDOR_BASE".to_owned(), format!("http://{at}"))));
-        self.service("adapter", &["adapter", "--all", "--admin-listen", "127.0.0.1:0"], &settings, "admin").await
+        settings.extend(
+            sandbox
+                .map(|at| ("SIGNALBOX__ADAPTER__VENDOR_BASE".to_owned(), format!("http://{at}"))),
+        );
+        self.service(
+            "adapter",
+            &["adapter", "--all", "--admin-listen", "127.0.0.1:0"],
+            &settings,
+            "admin",
+        )
+        .await
     }
 
     /// Starts `signalbox sandbox`.
@@ -176,7 +195,8 @@ impl Scene {
         if stubborn.is_empty() {
             return Ok(());
         }
-        let what = format!("did not stop within {} s: {}", STOP_WITHIN.as_secs(), stubborn.join(", "));
+        let what =
+            format!("did not stop within {} s: {}", STOP_WITHIN.as_secs(), stubborn.join(", "));
         Err(SceneError::Child { name: "a service".to_owned(), what, log_tail: String::new() })
     }
 
@@ -200,7 +220,13 @@ impl Scene {
         Ok(Started { child, address })
     }
 
-    fn program(&self, name: String, log: &str, arguments: &[&str], settings: &[(String, String)]) -> Program {
+    fn program(
+        &self,
+        name: String,
+        log: &str,
+        arguments: &[&str],
+        settings: &[(String, String)],
+    ) -> Program {
         let mut environment = self.environment();
         environment.extend_from_slice(settings);
         Program {
@@ -216,14 +242,23 @@ impl Scene {
 /// `NAME=value` lines; empty ones and comments are left out.
 pub(crate) fn assignments(text: &str) -> Vec<(String, String)> {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    lines
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// The checkout that the working directory is in.
 fn checkout() -> Result<PathBuf, SceneError> {
-    let here = std::env::current_dir().map_err(SceneError::while_doing("finding the working directory"))?;
+    let here = std::env::current_dir()
+        .map_err(SceneError::while_doing("finding the working directory"))?;
     let found = here.ancestors().find(|above| above.join("journeys/payout.yaml").is_file());
-    let refuse = || SceneError::Data(format!("{} is in no checkout of Signalbox; change into one", here.display()));
+    let refuse = || {
+        SceneError::Data(format!(
+            "{} is in no checkout of Signalbox; change into one",
+            here.display()
+        ))
+    };
     found.map(Path::to_path_buf).ok_or_else(refuse)
 }
 
@@ -235,6 +270,10 @@ mod tests {
     fn files_of_settings_are_read_without_their_comments() {
         let read = assignments("# A=0\n\nA=1\n B=x=y \n");
         assert_eq!(read, [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "x=y".to_owned())]);
-        assert!(assignments(VENDORS).iter().all(|(name, _)| name.starts_with("SIGNALBOX__ADAPTER__VENDORS__")));
+        assert!(
+            assignments(VENDORS)
+                .iter()
+                .all(|(name, _)| name.starts_with("SIGNALBOX__ADAPTER__VENDORS__"))
+        );
     }
 }

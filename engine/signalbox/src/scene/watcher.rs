@@ -54,12 +54,21 @@ impl Watcher {
     ///
     /// # Errors
     /// `Bus` where the cluster cannot be reached, `Data` where a topic is not of the contract.
-    pub fn start(settings: &Settings, codec: Arc<Codec>, name: &str, topics: &[&str]) -> Result<Self, SceneError> {
+    pub fn start(
+        settings: &Settings,
+        codec: Arc<Codec>,
+        name: &str,
+        topics: &[&str],
+    ) -> Result<Self, SceneError> {
         let lanes = contract()?.topics().lanes;
         let mut bus = KafkaLaneBus::connect(&kafka(settings), name)?;
         let of_topic = |topic: &&str| {
             let topic = TopicName::from(*topic);
-            (0..i32::from(lanes)).map(move |partition| Position { topic: topic.clone(), partition, offset: 0 })
+            (0..i32::from(lanes)).map(move |partition| Position {
+                topic: topic.clone(),
+                partition,
+                offset: 0,
+            })
         };
         bus.assign(topics.iter().flat_map(of_topic).collect())?;
         Ok(Self { bus, codec, rule: ConsumerRule::new(), tally: BTreeMap::new() })

@@ -23,18 +23,21 @@ pub(crate) async fn create(connection: &mut PgConnection, lanes: u16) -> Result<
 pub(crate) async fn claim(
     connection: &mut PgConnection,
     worker: &str,
+    held: &[LaneId],
     at_most: usize,
     lease: Duration,
 ) -> Result<Vec<ClaimedLane>, StoreError> {
+    let held: Vec<i16> = held.iter().copied().map(smallint).collect();
     let rows = sqlx::query(
         "UPDATE lane SET epoch = epoch + 1, owner = $1, lease_until = clock_timestamp() + make_interval(secs => $2) \
-         WHERE id IN (SELECT id FROM lane WHERE stopped IS NULL AND (owner IS NULL OR owner = $1 OR lease_until < clock_timestamp()) \
+         WHERE id IN (SELECT id FROM lane WHERE stopped IS NULL AND id <> ALL($4) AND (owner IS NULL OR owner = $1 OR lease_until < clock_timestamp()) \
                       ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) \
          RETURNING id, epoch, rev, out_seq, pub_seq, pub_journal_seq, journal_seq, journal_head",
     )
     .bind(worker)
     .bind(lease.as_secs_f64())
     .bind(i64::try_from(at_most).unwrap_or(i64::MAX))
+    .bind(held)
     .fetch_all(connection)
     .await?;
     let mut lanes = rows.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;

@@ -41,16 +41,10 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         if installation.kafka_cluster.is_none() || installation.system_identifier.is_none() {
             self.store.remember_installation(&cluster).await?;
         }
-        // Lanes that this worker holds in memory are never claimed again: it would fence itself.
-        let claimed = self
-            .store
-            .claim(&self.options.worker_id, count + self.lanes.len(), self.options.lease)
-            .await?;
+        let held: Vec<LaneId> = self.lanes.keys().copied().collect();
+        let claimed =
+            self.store.claim(&self.options.worker_id, &held, count, self.options.lease).await?;
         for lane in claimed {
-            let id = lane.fence.lane;
-            if self.lanes.contains_key(&id) {
-                self.drop_lanes(&[id])?;
-            }
             self.begin_lane(lane).await?;
         }
         Ok(())

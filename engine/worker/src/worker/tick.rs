@@ -19,6 +19,8 @@ use crate::metrics;
 
 /// Timers taken into one tick at most.
 const TIMERS_MAX: usize = 500;
+/// Schema ids remembered as missing at most.
+const MISSING_SCHEMAS_MAX: usize = 1_000;
 
 impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     pub(super) async fn tick(&mut self) -> Result<(), WorkerError> {
@@ -106,6 +108,10 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         match self.codec.learn(id).await {
             Ok(Some(_)) => Ok(()),
             Ok(None) => {
+                // Bounded: a flood of made-up ids costs a question each and no memory.
+                if self.missing_schemas.len() >= MISSING_SCHEMAS_MAX {
+                    self.missing_schemas.clear();
+                }
                 self.missing_schemas.push(id);
                 Ok(())
             }
@@ -370,9 +376,16 @@ fn tell(note: &Note) {
     match note {
         Note::Started(journey) => metrics::started(journey),
         Note::Ended(journey, state) => metrics::ended(journey, state),
-        Note::Dead(topic, code, message) => {
-            tracing::warn!(topic = %topic, code, message, "an input is dead-lettered");
-            metrics::dead_letter(topic.as_str(), code);
+        Note::Dead(dead) => {
+            tracing::warn!(
+                topic = %dead.topic,
+                code = dead.code,
+                message = dead.message,
+                correlation_id = dead.correlation.map(tracing::field::display),
+                traceparent = dead.trace,
+                "an input is dead-lettered"
+            );
+            metrics::dead_letter(dead.topic.as_str(), dead.code);
         }
         Note::Repeat(kind) => metrics::repeat(kind),
         Note::Conflict => metrics::idempotency_conflict(),
