@@ -86,7 +86,8 @@ pub async fn run(args: &DemoArgs) -> Result<(), SceneError> {
     Err(SceneError::Broken(broken.join("\n")))
 }
 
-/// Fast enough that settlements, returns and lost answers fit into a demo.
+/// Fast enough that settlements, returns and lost answers fit into a demo. A return comes so soon that a killed
+/// engine's lanes are back before the window for returns has closed.
 fn sandbox_wish(seed: u64) -> SandboxWish {
     let seed = seed.to_string();
     let arguments = [
