@@ -80,7 +80,12 @@ pub async fn run(args: &DemoArgs) -> Result<(), SceneError> {
     services.extend([adapter, sandbox]);
     scene.stop(services).await?;
     if broken.is_empty() {
-        console.print("\nEvery promise held. `signalbox dev` starts the same system to play with.");
+        console.print("\nEvery promise held. Next:");
+        console.print("  make dev                             the same system, to play with");
+        console.print("  signalbox publish --example          a payout to change and publish");
+        console.print(
+            "  signalbox journeys check             what the payout journey is proven to keep",
+        );
         return Ok(());
     }
     Err(SceneError::Broken(broken.join("\n")))
