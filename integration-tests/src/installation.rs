@@ -1,0 +1,392 @@
+//! One installation for all tests of a run: the local stack, the sandbox, and engines and adapters that are started,
+//! killed and stopped by name. Each test draws payouts of its own from it. It knows no test.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use signalbox::local::LocalStack;
+use signalbox::payouts::{Payout, Payouts, Wish};
+use signalbox::scene::{
+    Commands, Console, EngineName, SandboxWish, Scene, Settings, Started, codec, now,
+};
+use signalbox_schemas::LaneId;
+use signalbox_store::Reader;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
+
+use crate::bank::Bank;
+use crate::failure::Failure;
+use crate::witness::Witness;
+
+/// Waits of the payout journey, shortened for a run that sees every ending.
+const JOURNEY: &str = include_str!("../../deploy/demo/journeys.env");
+/// How long a graceful stop may take: longer than a lease.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
+/// How often something is looked at that does not tell by itself.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Name and value of an environment variable.
+pub type Setting = (String, String);
+
+/// How the vendors behave in this run.
+#[derive(Debug, Clone, Copy)]
+pub struct Vendors {
+    /// Arguments of `signalbox sandbox`.
+    pub arguments: &'static [&'static str],
+    /// Waits of the journey that differ from the demo's, by parameter.
+    pub waits: &'static [(&'static str, &'static str)],
+}
+
+/// What a command of the product answered.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// Exit code; none where a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+/// Everything that runs.
+pub struct Installation {
+    engines: Vec<(EngineName, Started)>,
+    adapters: Vec<(&'static str, Started)>,
+    sandbox: Started,
+    /// The sandbox's own view.
+    pub bank: Bank,
+    /// Publishes as a service of the bank would.
+    pub commands: Commands,
+    /// Sees everything that is published.
+    pub witness: Witness,
+    /// Answers questions about the database.
+    pub reader: Reader,
+    payouts: Payouts,
+    waits: Vec<Setting>,
+    program: PathBuf,
+    scene: Scene,
+}
+
+impl Installation {
+    /// Starts the servers and the vendors, and prepares topics, tables and schemas. No engine runs yet.
+    ///
+    /// # Errors
+    /// `Scene` with what to do about it.
+    pub async fn start(program: PathBuf, vendors: Vendors, run: &str) -> Result<Self, Failure> {
+        let scene = Scene::start(Console::start(), false).await?.with_program(program.clone());
+        scene.prepare().await?;
+        let arguments = vendors.arguments.iter().map(|word| (*word).to_owned()).collect();
+        let sandbox = scene.sandbox(&SandboxWish { arguments }).await?;
+        let codec = codec(scene.settings()).await?;
+        Ok(Self {
+            engines: Vec::new(),
+            adapters: Vec::new(),
+            bank: Bank::at(&sandbox.address)?,
+            commands: Commands::connect(scene.settings(), codec.clone())?,
+            witness: Witness::start(scene.settings(), codec)?,
+            reader: Reader::connect(&scene.settings().postgres)?,
+            payouts: Payouts::new(run, fastrand::u64(..)),
+            waits: waits(vendors.waits),
+            sandbox,
+            program,
+            scene,
+        })
+    }
+
+    /// A payout that no other test has: id and account are its own.
+    pub fn payout(&mut self, wish: &Wish) -> Payout {
+        self.payouts.next(wish, now())
+    }
+
+    /// Draws payouts and publishes them.
+    ///
+    /// # Errors
+    /// `Scene` where Kafka does not take one.
+    pub async fn request(&mut self, wish: &Wish, count: usize) -> Result<Vec<Payout>, Failure> {
+        let mut requested = Vec::with_capacity(count);
+        for _ in 0..count {
+            let payout = self.payout(wish);
+            self.commands.request(&payout.id, &payout.command).await?;
+            requested.push(payout);
+        }
+        Ok(requested)
+    }
+
+    /// Where the servers are.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        self.scene.settings()
+    }
+
+    /// The checkout.
+    #[must_use]
+    pub fn checkout(&self) -> &std::path::Path {
+        self.scene.checkout()
+    }
+
+    /// The servers, to be broken.
+    pub fn stack(&mut self) -> &mut LocalStack {
+        self.scene.stack_mut()
+    }
+
+    /// Creates topics, tables and subjects that are missing, as after a registry has lost everything.
+    ///
+    /// # Errors
+    /// `Scene` where a server refuses.
+    pub async fn prepare(&self) -> Result<(), Failure> {
+        Ok(self.scene.prepare().await?)
+    }
+
+    /// Starts an engine and waits until it is ready.
+    ///
+    /// # Errors
+    /// `Scene` with the end of its log.
+    pub async fn start_engine(&mut self, name: EngineName) -> Result<(), Failure> {
+        let engine = self.scene.engine(name, &self.waits).await?;
+        self.engines.push((name, engine));
+        Ok(())
+    }
+
+    /// Kills an engine as a crash would.
+    ///
+    /// # Errors
+    /// `Broken` where no engine of that name runs.
+    pub fn kill_engine(&mut self, name: EngineName) -> Result<(), Failure> {
+        self.take_engine(name)?.child.kill();
+        Ok(())
+    }
+
+    /// Sends an engine a signal, such as STOP and CONT.
+    ///
+    /// # Errors
+    /// `Broken` where no engine of that name runs.
+    pub fn signal_engine(&self, name: EngineName, signal: Signal) -> Result<(), Failure> {
+        let found = self.engines.iter().find(|(running, _)| *running == name);
+        let (_, engine) = found.ok_or_else(|| not_running(name.0))?;
+        engine.child.signal(signal);
+        Ok(())
+    }
+
+    /// Stops an engine as an operator would; it must end by itself.
+    ///
+    /// # Errors
+    /// `Broken` where it had to be killed.
+    pub async fn stop_engine(&mut self, name: EngineName) -> Result<(), Failure> {
+        let engine = self.take_engine(name)?;
+        if engine.child.stop(STOP_WITHIN).await? {
+            return Ok(());
+        }
+        Err(Failure::Broken(format!("{} did not stop within {} s", name.0, STOP_WITHIN.as_secs())))
+    }
+
+    /// Stops every engine but one, which is started if it does not run: how a test finds and leaves the installation.
+    ///
+    /// # Errors
+    /// As `start_engine` and `stop_engine`.
+    pub async fn only_engine(&mut self, name: EngineName) -> Result<(), Failure> {
+        let others: Vec<EngineName> =
+            self.engines.iter().map(|(other, _)| *other).filter(|other| *other != name).collect();
+        for other in others {
+            // One that is stopped by a signal could not end.
+            self.signal_engine(other, Signal::CONT)?;
+            self.stop_engine(other).await?;
+        }
+        if self.engines.is_empty() {
+            self.start_engine(name).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts an adapter for every capability, under a name that survives its restarts.
+    ///
+    /// # Errors
+    /// `Scene` with the end of its log.
+    pub async fn start_adapter(&mut self, name: &'static str) -> Result<(), Failure> {
+        let policy = self.scene.checkout().join("deploy/demo/routing.yaml").display().to_string();
+        let settings = [
+            ("SIGNALBOX__ADAPTER__ID".to_owned(), name.to_owned()),
+            ("SIGNALBOX__ADAPTER__POLICY".to_owned(), policy),
+        ];
+        let adapter = self.scene.adapter(Some(&self.sandbox.address), &settings).await?;
+        self.adapters.push((name, adapter));
+        Ok(())
+    }
+
+    /// Kills an adapter as a crash would.
+    ///
+    /// # Errors
+    /// `Broken` where no adapter of that name runs.
+    pub fn kill_adapter(&mut self, name: &str) -> Result<(), Failure> {
+        let place = self.adapters.iter().position(|(running, _)| *running == name);
+        let place = place.ok_or_else(|| not_running(name))?;
+        self.adapters.remove(place).1.child.kill();
+        Ok(())
+    }
+
+    /// Starts the adapter of this name if it does not run.
+    ///
+    /// # Errors
+    /// As `start_adapter`.
+    pub async fn only_adapter(&mut self, name: &'static str) -> Result<(), Failure> {
+        if self.adapters.is_empty() { self.start_adapter(name).await } else { Ok(()) }
+    }
+
+    /// An error where a process has ended although nobody told it to.
+    ///
+    /// # Errors
+    /// `Scene` with the end of its log.
+    pub fn must_run(&mut self) -> Result<(), Failure> {
+        let engines = self.engines.iter_mut().map(|(_, engine)| engine);
+        let adapters = self.adapters.iter_mut().map(|(_, adapter)| adapter);
+        for service in engines.chain(adapters) {
+            service.child.must_run()?;
+        }
+        Ok(self.sandbox.child.must_run()?)
+    }
+
+    /// Lanes that an engine holds.
+    ///
+    /// # Errors
+    /// `Store` where Postgres does not answer.
+    pub async fn lanes_of(&self, name: EngineName) -> Result<Vec<LaneId>, Failure> {
+        let lanes = self.reader.lanes().await?;
+        let is_owner = |owner: &Option<String>| owner.as_deref() == Some(name.0);
+        Ok(lanes.into_iter().filter(|lane| is_owner(&lane.owner)).map(|lane| lane.lane).collect())
+    }
+
+    /// Waits until an engine holds a number of lanes that is right.
+    ///
+    /// # Errors
+    /// `Late` where it does not.
+    pub async fn until_lanes(
+        &self,
+        patience: Duration,
+        name: EngineName,
+        is_right: impl Fn(usize) -> bool,
+    ) -> Result<usize, Failure> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let held = self.lanes_of(name).await?.len();
+            if is_right(held) {
+                return Ok(held);
+            }
+            if Instant::now() > deadline {
+                let what = format!("{} with the right number of lanes", name.0);
+                let seen = format!("{held} lanes");
+                return Err(Failure::Late { what, seconds: patience.as_secs(), seen });
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Where engines and adapters serve health and metrics.
+    #[must_use]
+    pub fn admin_addresses(&self) -> Vec<String> {
+        let engines = self.engines.iter().map(|(_, engine)| engine);
+        let services = engines.chain(self.adapters.iter().map(|(_, adapter)| adapter));
+        services.map(|service| service.address.clone()).collect()
+    }
+
+    /// Status and body of a page of a service.
+    ///
+    /// # Errors
+    /// `Bank` where nobody answers.
+    pub async fn get(&self, url: &str) -> Result<(u16, String), Failure> {
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let answer = client.get(url).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// Copies the logs of servers and services to `target/NAME`, and says where they are.
+    ///
+    /// # Errors
+    /// `System` where they cannot be copied.
+    pub fn keep_logs(&self, name: &str) -> Result<PathBuf, Failure> {
+        let kept = self.program.with_file_name(name);
+        let copying = || Failure::while_doing(format!("copying logs to {}", kept.display()));
+        // What an earlier run left would be taken for this one's.
+        let _ = std::fs::remove_dir_all(&kept);
+        std::fs::create_dir_all(&kept).map_err(copying())?;
+        let logs =
+            std::fs::read_dir(self.scene.stack().directory().join("logs")).map_err(copying())?;
+        for log in logs {
+            let log = log.map_err(copying())?;
+            std::fs::copy(log.path(), kept.join(log.file_name())).map_err(copying())?;
+        }
+        Ok(kept)
+    }
+
+    /// Runs a command of the product to its end, with settings over those of the installation.
+    ///
+    /// # Errors
+    /// `System` where it cannot be started, `Late` where it does not end within a minute.
+    pub async fn run(&self, arguments: &[&str], settings: &[Setting]) -> Result<Said, Failure> {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).envs(self.scene.environment()).envs(self.waits.iter().cloned());
+        command.envs(settings.iter().cloned()).stdin(Stdio::null()).kill_on_drop(true);
+        let told = arguments.join(" ");
+        let patience = Duration::from_secs(60);
+        let output = tokio::time::timeout(patience, command.output()).await;
+        let output = output.map_err(|_elapsed| Failure::Late {
+            what: format!("the end of `signalbox {told}`"),
+            seconds: patience.as_secs(),
+            seen: "it still runs".to_owned(),
+        })?;
+        let output = output.map_err(Failure::while_doing(format!("running `signalbox {told}`")))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Said {
+            code: output.status.code(),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        })
+    }
+
+    /// Runs a command that must succeed, and returns its standard output.
+    ///
+    /// # Errors
+    /// `Broken` with its words where it does not; see `run`.
+    pub async fn succeed(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let said = self.run(arguments, &[]).await?;
+        if said.code == Some(0) {
+            return Ok(said.out);
+        }
+        let told = arguments.join(" ");
+        Err(Failure::Broken(format!("`signalbox {told}` says no:\n{}{}", said.out, said.err)))
+    }
+
+    /// Stops everything in order.
+    ///
+    /// # Errors
+    /// `Scene` where a process had to be killed.
+    pub async fn stop(self) -> Result<(), Failure> {
+        let engines = self.engines.into_iter().map(|(_, engine)| engine);
+        let adapters = self.adapters.into_iter().map(|(_, adapter)| adapter);
+        let services = engines.chain(adapters).chain([self.sandbox]).collect();
+        Ok(self.scene.stop(services).await?)
+    }
+
+    fn take_engine(&mut self, name: EngineName) -> Result<Started, Failure> {
+        let place = self.engines.iter().position(|(running, _)| *running == name);
+        let place = place.ok_or_else(|| not_running(name.0))?;
+        Ok(self.engines.remove(place).1)
+    }
+}
+
+fn not_running(name: &str) -> Failure {
+    Failure::Broken(format!("{name} does not run: the test is wrong"))
+}
+
+/// The demo's waits with those of this run over them.
+fn waits(own: &[(&str, &str)]) -> Vec<Setting> {
+    let lines = JOURNEY.lines().filter(|line| !line.starts_with('#'));
+    let demo = lines.filter_map(|line| line.split_once('='));
+    let mut waits: Vec<Setting> =
+        demo.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let name = |parameter: &str| {
+        format!("SIGNALBOX__JOURNEYS__PARAMETERS__PAYOUT__{}", parameter.to_uppercase())
+    };
+    waits.extend(own.iter().map(|(parameter, value)| (name(parameter), (*value).to_owned())));
+    waits
+}

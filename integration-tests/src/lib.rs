@@ -1,0 +1,21 @@
+//! What tests with real parts and the torture run share: an installation on this machine, a witness that reads the
+//! product's topics as a consumer does, the bank's own ledger, and the people who decide. It looks into no process.
+
+mod bank;
+mod books;
+mod cast;
+mod failure;
+mod installation;
+mod people;
+mod program;
+pub mod torture;
+mod witness;
+
+pub use bank::{Bank, Transfer};
+pub use books::{Expectation, Verified, verify};
+pub use cast::{Cancel, Persona, Ruling, cast};
+pub use failure::Failure;
+pub use installation::{Installation, Said, Setting, Vendors};
+pub use people::People;
+pub use program::built_program;
+pub use witness::{Course, DeadLetter, Ending, Sightings, Task, Witness};

@@ -1,0 +1,151 @@
+//! What operators do around services: topics, schemas, migrations, a look at health and metrics.
+
+use std::path::Path;
+
+use integration_tests::{Failure, Installation};
+use signalbox::scene::SceneError;
+use sqlx::migrate::Migrator;
+use sqlx::{Connection, PgConnection, Row};
+
+use crate::Outcome;
+
+/// Plans and checks find nothing to do after an installation was prepared, and doing it again changes nothing.
+pub(crate) async fn topics_and_schemas(on: &mut Installation) -> Outcome {
+    let plan = ["topics", "plan", "--replicas", "1"];
+    let settled = "nothing to change\n";
+    assert_eq!(on.succeed(&plan).await?, settled);
+    for _ in 0..2 {
+        let applied = on.succeed(&["topics", "apply", "--replicas", "1"]).await?;
+        assert_eq!(applied, "the cluster has every topic of topics.yaml\n");
+    }
+    assert_eq!(on.succeed(&plan).await?, settled);
+    let checked = on.succeed(&["schemas", "check"]).await?;
+    on.succeed(&["schemas", "register"]).await?;
+    assert_eq!(
+        on.succeed(&["schemas", "check"]).await?,
+        checked,
+        "registering again gave other ids"
+    );
+    let last = checked.lines().last().unwrap_or_default();
+    assert!(last.starts_with("all ") && last.ends_with(" subjects are registered"), "{checked}");
+    Ok(format!("topics plan is empty and apply changes nothing twice; {last}"))
+}
+
+/// Each migration alone, each of them twice, ends where `signalbox migrate` ends; and so does that, run twice.
+pub(crate) async fn migrations(on: &mut Installation) -> Outcome {
+    let at_once = database(on, "migrated_at_once").await?;
+    for _ in 0..2 {
+        on_database(on, &["migrate"], &at_once).await?;
+    }
+    let wanted = shape(&at_once).await?;
+
+    let stepwise = database(on, "migrated_stepwise").await?;
+    let files = on.checkout().join("engine/store/migrations");
+    let steps = migrate_stepwise(&stepwise, &files).await?;
+    on_database(on, &["migrate"], &stepwise).await?;
+    let found = shape(&stepwise).await?;
+    assert_eq!(found, wanted, "the database that was migrated step by step differs");
+    on_database(on, &["migrate"], &stepwise).await?;
+    assert_eq!(shape(&stepwise).await?, wanted, "migrating again changed something");
+    Ok(format!(
+        "{steps} migrations, each run twice: the same {} columns, constraints, indexes and triggers",
+        wanted.len()
+    ))
+}
+
+/// Neither engine nor adapter runs on an empty database or on one of a newer program.
+pub(crate) async fn unknown_schema(on: &mut Installation) -> Outcome {
+    let empty = database(on, "never_migrated").await?;
+    let newer = database(on, "of_the_future").await?;
+    on_database(on, &["migrate"], &newer).await?;
+    let mut connection = PgConnection::connect(&newer).await?;
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (99991231000001, 'a step that this program does not know', true, '', 0)",
+    )
+    .execute(&mut connection)
+    .await?;
+    let services: [&[&str]; 2] = [
+        &["engine", "--admin-listen", "127.0.0.1:0"],
+        &["adapter", "--all", "--admin-listen", "127.0.0.1:0"],
+    ];
+    for service in services {
+        for (at, words) in [(&empty, "run `signalbox migrate`"), (&newer, "run the newer program")]
+        {
+            let postgres = ("SIGNALBOX__POSTGRES__URL".to_owned(), at.clone());
+            let said = on.run(service, &[postgres]).await?;
+            let told = format!("{}{}", said.out, said.err);
+            assert_ne!(said.code, Some(0), "{service:?} ended well on {at}:\n{told}");
+            assert!(told.contains(words), "{service:?} on {at} does not say {words:?}:\n{told}");
+        }
+    }
+    Ok("engine and adapter refuse an empty database and one of a newer program, and say what to do"
+        .to_owned())
+}
+
+/// An engine and an adapter answer for themselves.
+pub(crate) async fn admin(on: &mut Installation) -> Outcome {
+    let mut metrics = 0;
+    for address in on.admin_addresses() {
+        for (path, expected) in [("livez", ""), ("readyz", ""), ("metrics", "# TYPE signalbox_")] {
+            let (status, body) = on.get(&format!("http://{address}/{path}")).await?;
+            assert_eq!(status, 200, "{address}/{path}:\n{body}");
+            assert!(body.contains(expected), "{address}/{path}:\n{body}");
+            metrics += body.lines().filter(|line| line.starts_with("# TYPE")).count();
+        }
+    }
+    assert!(metrics > 0);
+    Ok(format!("engine and adapter are live and ready, {metrics} metrics are described"))
+}
+
+async fn database(on: &mut Installation, name: &str) -> Result<String, Failure> {
+    Ok(on.stack().create_database(name).await.map_err(SceneError::from)?)
+}
+
+async fn on_database(on: &Installation, arguments: &[&str], url: &str) -> Result<(), Failure> {
+    let postgres = ("SIGNALBOX__POSTGRES__URL".to_owned(), url.to_owned());
+    let said = on.run(arguments, &[postgres]).await?;
+    assert_eq!(said.code, Some(0), "{arguments:?}: {}{}", said.out, said.err);
+    Ok(())
+}
+
+/// Runs the first migration, then the first two, and so on, each time twice. How many there are.
+async fn migrate_stepwise(url: &str, files: &Path) -> Result<usize, Failure> {
+    let mut connection = PgConnection::connect(url).await?;
+    let all = Migrator::new(files).await.map_err(|error| Failure::Broken(error.to_string()))?;
+    let steps = all.iter().count();
+    for count in 1..=steps {
+        let first: Vec<_> = all.iter().take(count).cloned().collect();
+        let migrator = Migrator { migrations: first.into(), ..Migrator::DEFAULT };
+        for _ in 0..2 {
+            let ran = migrator.run(&mut connection).await;
+            ran.map_err(|error| Failure::Broken(format!("step {count}: {error}")))?;
+        }
+    }
+    Ok(steps)
+}
+
+/// Every column, constraint, index, trigger and function, in words.
+async fn shape(url: &str) -> Result<Vec<String>, Failure> {
+    let mut connection = PgConnection::connect(url).await?;
+    let rows = sqlx::query(
+        "SELECT 'column ' || table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' '
+                || coalesce(column_default, '') AS line
+           FROM information_schema.columns WHERE table_schema = 'public'
+         UNION ALL
+         SELECT 'constraint ' || conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid)
+           FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+         UNION ALL SELECT 'index ' || indexdef FROM pg_indexes WHERE schemaname = 'public'
+         UNION ALL SELECT 'trigger ' || pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+         UNION ALL
+         SELECT 'function ' || pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+         UNION ALL
+         SELECT 'table ' || relname || ' ' || coalesce(reloptions::text, '') || ' '
+                || coalesce(pg_get_expr(relpartbound, oid), '')
+           FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+         ORDER BY line",
+    )
+    .fetch_all(&mut connection)
+    .await?;
+    rows.iter().map(|row| Ok(row.try_get("line")?)).collect()
+}
