@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::expression::Expression;
 use crate::flow::Status;
 use crate::journey::{Action, Arm, Ask, Call, Kind, Next, WriteStatus};
-use crate::run::{RETRY, ROUND, Run, WITHIN};
+use crate::run::{RETRY, ROUND, Run, UNTIL, WITHIN};
 use crate::step::{Stop, known, not_safe, unresolvable};
 
 impl Run<'_> {
@@ -130,6 +130,9 @@ impl Run<'_> {
         }
         match &action.next {
             Next::Again => {
+                if let Some(target) = self.polled_out(ask) {
+                    return self.go(target);
+                }
                 let round = usize::try_from(used).unwrap_or(usize::MAX);
                 let wait = ask.every.get(round).or(ask.every.last()).copied().unwrap_or_default();
                 self.pause(ROUND, used, wait);
@@ -142,6 +145,15 @@ impl Run<'_> {
                 if doubt || self.way_out()? { self.go(target) } else { self.go_in_doubt(ask) }
             }
         }
+    }
+
+    /// Where polling ends, if its time is over and the last round was answered with something that is known.
+    fn polled_out<'b>(&self, ask: &'b Ask) -> Option<&'b StepName> {
+        let (_, target) = ask.until.as_ref()?;
+        let unknown =
+            |step: &StepName| matches!(self.word(step), None | Some("in_doubt" | "unavailable"));
+        let over = !self.flow.data.timers.contains_key(UNTIL);
+        (over && !ask.steps.iter().any(unknown)).then_some(target)
     }
 
     fn pause(&mut self, timer: &str, used: u32, wait: Duration) {

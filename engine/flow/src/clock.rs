@@ -22,10 +22,7 @@ impl Run<'_> {
             (WITHIN, Kind::Ask(ask)) => self.waited_enough(ask),
             (RETRY, Kind::Ask(ask)) => self.retry(ask),
             (ROUND, Kind::Ask(ask)) => self.ask_again(ask, &ask.steps),
-            (UNTIL, Kind::Ask(ask)) => match &ask.until {
-                Some((_, target)) => self.go(target),
-                None => known(),
-            },
+            (UNTIL, Kind::Ask(ask)) => self.ask_a_last_time(ask),
             (WAIT, Kind::Wait(wait)) => self.go(&wait.go),
             (
                 _,
@@ -87,6 +84,13 @@ impl Run<'_> {
         };
         let steps: Vec<StepName> = ask.steps.iter().filter(concerned).cloned().collect();
         self.ask_again(ask, &steps)
+    }
+
+    /// Polling is over, but for what happened since the last round (after an outage that may be long ago): one more is
+    /// asked, and its answer ends the polling. `Run::act` knows by the timer that is gone.
+    fn ask_a_last_time(&mut self, ask: &Ask) -> Result<(), Stop> {
+        self.flow.data.timers.remove(ROUND);
+        self.ask_again(ask, &ask.steps)
     }
 
     fn ask_again(&mut self, ask: &Ask, steps: &[StepName]) -> Result<(), Stop> {

@@ -138,6 +138,13 @@ fn ask(
     }
     let until = match &doc.until {
         None => None,
+        Some(_) if !arms.iter().any(polls_what_is_known) => {
+            return mistake(
+                format!("{place}.until"),
+                "no known answer asks `again` here, so there is nothing for a time to end; a timer never ends doubt: \
+                 let people be called by `escalate`",
+            );
+        }
         Some(until) => {
             let after = compiler.duration(&format!("{place}.until.after"), &until.after)?;
             Some((after, compiler.target(&format!("{place}.until.go"), &until.go)?))
@@ -531,4 +538,10 @@ fn about(
         }
         None => Ok((steps, outcomes)),
     }
+}
+
+/// An arm that asks again although the answer is known.
+fn polls_what_is_known(arm: &Arm) -> bool {
+    let unknown = |word: &String| matches!(word.as_str(), "in_doubt" | "unavailable");
+    matches!(arm.action.next, Next::Again) && !arm.when.words().iter().all(unknown)
 }

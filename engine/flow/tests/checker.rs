@@ -114,7 +114,18 @@ fn doubt_that_a_timer_a_deadline_or_a_command_turns_into_an_ending_is_refused() 
     let until = "    until: {after: 4h, go: declined_bank}\n    decide:\n      people: 2\n      executed: {as: executed, go: announce_submitted}";
     let escalated =
         format!("    escalate: {{after: doubt_escalation, queue: stuck_payouts}}\n{until}");
-    refused(rule, &[(doubt, &escalated)], &["send", "-> settle_doubt | timer until"]);
+    refused("refused at load", &[(doubt, &escalated)], &["settle_doubt.until", "never ends doubt"]);
+    refused(
+        rule,
+        &[
+            (doubt, &escalated),
+            (
+                "      pending: {as: executed, go: announce_submitted}\n      settled: {as: executed, go: announce_submitted}",
+                "      pending: again\n      settled: {as: executed, go: announce_submitted}",
+            ),
+        ],
+        &["send", "-> settle_doubt", "timer until", "payout.inquire answers pending"],
+    );
     refused(
         rule,
         &[(

@@ -393,10 +393,13 @@ fn a_sent_payment_is_followed_until_it_can_no_longer_come_back() {
         &[
             ("inquiry settled, timer round", "await_return: ask await_return 2"),
             ("inquiry settled, timer round, inquiry returned", "returned: final returned"),
-            ("timer until", "completed: final completed"),
-            ("timer until, send accepted", "known"),
-            ("timer until, originator hit", "completed: discrepancy"),
-            ("timer until, cancel", "not possible now"),
+            ("timer until", "await_return: ask await_return 2"),
+            ("timer until, inquiry settled", "completed: final completed"),
+            ("timer until, inquiry returned", "returned: final returned"),
+            ("timer until, inquiry unavailable, timer round", "await_return: ask await_return 3"),
+            ("timer until, inquiry settled, send accepted", "known"),
+            ("timer until, inquiry settled, originator hit", "completed: discrepancy"),
+            ("timer until, inquiry settled, cancel", "not possible now"),
             ("inquiry not_executed", "review_settlement: task review_settlement opened"),
             (
                 "inquiry not_executed, anna executed, ben executed",
