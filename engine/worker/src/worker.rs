@@ -206,8 +206,8 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             self.replace_producer().await?;
         }
         if now >= self.due.heartbeat {
-            self.share_lanes().await?;
-            self.due.heartbeat = now + self.options.lease / 5;
+            let more = self.share_lanes().await?;
+            self.due.heartbeat = if more { now } else { now + self.options.lease / 5 };
         }
         if now >= self.due.journal {
             self.store.ensure_journal().await?;

@@ -38,6 +38,9 @@ impl Prober {
     pub(super) fn spawn(config: &ClientConfig) -> Result<Self, BusError> {
         let mut config = config.clone();
         config.set("enable.partition.eof", "true");
+        // What a read asks for is there. A fetch that waits for more at the end of one log would hold up the read of the
+        // next: with the poll loop's 100 ms, claiming eight lanes took longer than their lease.
+        config.set("fetch.wait.max.ms", "1");
         let consumer = BaseConsumer::from_config(&config)?;
         let (questions, asked) = std_mpsc::sync_channel::<Question>(WAITING);
         std::thread::Builder::new()

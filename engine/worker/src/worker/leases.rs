@@ -12,8 +12,10 @@ use crate::lane::Lane;
 use crate::metrics;
 
 impl<B: LaneBus, S: LaneStore> Worker<B, S> {
-    /// Says that this worker is alive and takes or gives lanes until it has its share.
-    pub(super) async fn share_lanes(&mut self) -> Result<(), WorkerError> {
+    /// Says that this worker is alive, and gives lanes back or takes one where its share asks for that. True where it
+    /// took one and there may be more: claiming takes time, so lanes are claimed one in a turn, and those that are held
+    /// are worked on and renewed between.
+    pub(super) async fn share_lanes(&mut self) -> Result<bool, WorkerError> {
         let share = self.store.heartbeat(&self.options.worker_id, self.options.lease).await?;
         self.clock.set(share.now);
         if !self.lanes.is_empty() {
@@ -22,16 +24,18 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             self.drop_lanes(&lost)?;
         }
         let fair = share.lanes.div_ceil(share.workers);
+        let mut took = false;
         if self.lanes.len() > fair {
             self.give_back(self.lanes.len() - fair).await?;
         } else if self.lanes.len() < fair {
-            self.claim_up_to(fair - self.lanes.len()).await?;
+            took = self.claim_one().await?;
         }
         metrics::lanes(self.lanes.len());
-        Ok(())
+        Ok(took)
     }
 
-    async fn claim_up_to(&mut self, count: usize) -> Result<(), WorkerError> {
+    /// Whether there was a lane to claim.
+    async fn claim_one(&mut self) -> Result<bool, WorkerError> {
         let cluster = self.bus.cluster_id().await?;
         let installation = self.store.installation().await?;
         if let Err(error) = claim::check_installation(&installation, &cluster) {
@@ -43,11 +47,12 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         }
         let held: Vec<LaneId> = self.lanes.keys().copied().collect();
         let claimed =
-            self.store.claim(&self.options.worker_id, &held, count, self.options.lease).await?;
+            self.store.claim(&self.options.worker_id, &held, 1, self.options.lease).await?;
+        let took = !claimed.is_empty();
         for lane in claimed {
             self.begin_lane(lane).await?;
         }
-        Ok(())
+        Ok(took)
     }
 
     async fn begin_lane(&mut self, claimed: ClaimedLane) -> Result<(), WorkerError> {
