@@ -29,9 +29,10 @@ dev: prerequisites ## Start the whole system locally and keep it running to play
 	$(CARGO) build --bins
 	$(TARGET)/debug/signalbox dev
 
-# The tests with real parts start the binary, which lies beside them.
+# The tests with real parts start the binary, which lies beside them. It is built together with the tests, so that
+# dependencies are resolved and compiled once.
 test: prerequisites ## Run all tests, those with real parts included
-	$(CARGO) build --package signalbox
+	$(CARGO) build --workspace --all-targets
 	$(CARGO) test --workspace
 
 check: prerequisites ## Formatting, lints, licences and advisories, then all tests
