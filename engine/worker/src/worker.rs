@@ -60,6 +60,10 @@ pub struct Worker<B: LaneBus, S: LaneStore> {
     /// Work taken into a tick that has to be tried again.
     works: VecDeque<Work>,
     missing_schemas: Vec<u32>,
+    /// Lanes with a record whose schema the registry could not be asked for, and when they are read again.
+    paused: BTreeMap<LaneId, Instant>,
+    /// Until then the registry is not asked again.
+    registry_away_until: Instant,
     /// The lane whose progress is looked at next.
     watched: LaneId,
     clock: Clock,
@@ -130,6 +134,8 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             pending: VecDeque::new(),
             works: VecDeque::new(),
             missing_schemas: Vec::new(),
+            paused: BTreeMap::new(),
+            registry_away_until: now,
             watched: LaneId(0),
             clock: Clock { told: Micros(0), at: now },
             next_timer: None,
@@ -214,6 +220,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             self.due.journal = now + Duration::from_hours(1);
         }
         self.take_acks()?;
+        self.end_pauses(now)?;
         if now >= self.due.watch {
             self.watch_progress().await?;
             let turns = u32::try_from(self.lanes.len()).unwrap_or(1).max(1);
@@ -280,7 +287,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         metrics::unpublished(id, lane.unpublished());
         self.health.lane(id, Some(format!("lag {lag}, unpublished {}", lane.unpublished())));
         let waiting = !self.works.is_empty() || !self.pending.is_empty();
-        if lag == 0 || waiting {
+        if lag == 0 || waiting || self.paused.contains_key(&id) {
             lane.progress_at = Instant::now();
         } else if lane.progress_at.elapsed() > self.options.stall_after {
             tracing::error!(lane = id.0, lag, "a lane stands still; its inputs are assigned anew");

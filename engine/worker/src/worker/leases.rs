@@ -101,8 +101,11 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     /// Reads a lane's inputs from where it is.
     pub(super) fn assign(&mut self, id: LaneId) -> Result<(), WorkerError> {
         let Some(lane) = self.lanes.get(&id) else { return Ok(()) };
+        self.paused.remove(&id);
         self.pending.retain(|record| record.partition != id.partition());
         self.works.retain(|work| work.lane != id);
+        // Timers among the works dropped are due still.
+        self.next_timer = None;
         let position = |(topic, row): (&TopicName, &signalbox_store::InputRow)| Position {
             topic: topic.clone(),
             partition: id.partition(),
@@ -154,6 +157,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         let mut partitions = Vec::new();
         for id in ids {
             self.lanes.remove(id);
+            self.paused.remove(id);
             self.health.lane(*id, None);
             partitions.extend(self.inputs.iter().map(|topic| (topic.clone(), id.partition())));
         }

@@ -19,6 +19,10 @@ use crate::metrics;
 
 /// Timers taken into one tick at most.
 const TIMERS_MAX: usize = 500;
+/// How long the registry is waited for while lanes could work; well below any lease.
+const REGISTRY_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a lane waits before the registry is asked again.
+const REGISTRY_PAUSE: Duration = Duration::from_secs(1);
 /// Schema ids remembered as missing at most.
 const MISSING_SCHEMAS_MAX: usize = 1_000;
 
@@ -72,9 +76,8 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             self.pending.extend(records.into_iter().map(Arc::new));
         }
         while let Some(record) = self.pending.pop_front() {
-            let owned = u16::try_from(record.partition)
-                .is_ok_and(|lane| self.lanes.contains_key(&LaneId(lane)));
-            if !owned {
+            let lane = LaneId(u16::try_from(record.partition).unwrap_or(u16::MAX));
+            if !self.lanes.contains_key(&lane) || self.paused.contains_key(&lane) {
                 continue;
             }
             let desk = Desk {
@@ -88,8 +91,11 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             match desk.classify(&record) {
                 Ok(work) => self.works.push_back(work),
                 Err(UnknownSchema(id)) => {
-                    self.pending.push_front(record);
-                    return self.learn(id).await;
+                    if self.learn(id).await {
+                        self.pending.push_front(record);
+                    } else {
+                        self.pause(lane)?;
+                    }
                 }
             }
         }
@@ -104,24 +110,44 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         }
     }
 
-    async fn learn(&mut self, id: u32) -> Result<(), WorkerError> {
-        match self.codec.learn(id).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => {
+    /// Whether the registry has said what this schema is, or that there is none.
+    async fn learn(&mut self, id: u32) -> bool {
+        if Instant::now() < self.registry_away_until {
+            return false;
+        }
+        let error = match tokio::time::timeout(REGISTRY_PATIENCE, self.codec.learn(id)).await {
+            Ok(Ok(Some(_))) => return true,
+            Ok(Ok(None)) => {
                 // Bounded: a flood of made-up ids costs a question each and no memory.
                 if self.missing_schemas.len() >= MISSING_SCHEMAS_MAX {
                     self.missing_schemas.clear();
                 }
                 self.missing_schemas.push(id);
-                Ok(())
+                return true;
             }
-            Err(error) => {
-                tracing::warn!(id, %error, "the registry is away; the lane waits");
-                self.health.problem(Some(format!("registry: {error}")));
-                tokio::time::sleep(super::AFTER_TROUBLE).await;
-                Ok(())
-            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => "no answer in time".to_owned(),
+        };
+        tracing::warn!(id, error, "the registry is away; the lane waits");
+        self.registry_away_until = Instant::now() + REGISTRY_PAUSE;
+        false
+    }
+
+    /// Reads a lane no further for now; the other lanes go on, and what was decided before is still applied.
+    fn pause(&mut self, lane: LaneId) -> Result<(), WorkerError> {
+        self.paused.insert(lane, Instant::now() + REGISTRY_PAUSE);
+        self.health.lane(lane, Some("waits for the schema registry".to_owned()));
+        let inputs = self.inputs.iter().map(|topic| (topic.clone(), lane.partition()));
+        Ok(self.bus.unassign(&inputs.collect::<Vec<_>>())?)
+    }
+
+    /// Reads paused lanes on from where they are.
+    pub(super) fn end_pauses(&mut self, now: Instant) -> Result<(), WorkerError> {
+        let over = self.paused.iter().filter(|(_, until)| **until <= now).map(|(lane, _)| *lane);
+        for lane in over.collect::<Vec<_>>() {
+            self.assign(lane)?;
         }
+        Ok(())
     }
 
     /// Applies what is waiting, in pieces that the store can take.
