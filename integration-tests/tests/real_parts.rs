@@ -214,6 +214,8 @@ async fn run(console: Console, stories: &[&Story]) -> Result<usize, Failure> {
 async fn set_the_stage(on: &mut Installation) -> Result<(), Failure> {
     on.stack().start_postgres().await.map_err(signalbox::scene::SceneError::from)?;
     on.stack().start_kafka().await.map_err(signalbox::scene::SceneError::from)?;
+    on.stack().start_registry().await.map_err(signalbox::scene::SceneError::from)?;
+    on.prepare().await?;
     on.bank.faults(&json!({})).await?;
     on.only_engine(ENGINE).await?;
     on.only_adapter(ADAPTER).await

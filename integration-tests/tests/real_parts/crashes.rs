@@ -5,6 +5,7 @@ use std::time::Duration;
 use integration_tests::{Expectation, Failure, Installation, verify};
 use rustix::process::Signal;
 use signalbox::payouts::{Payout, Wish};
+use tokio::time::Instant;
 
 use crate::{ADAPTER, ENGINE, OTHER_ENGINE, Outcome};
 
@@ -19,12 +20,14 @@ pub(crate) async fn in_mid_work(on: &mut Installation) -> Result<Vec<Payout>, Fa
     on.bank.be_slow(100, 900).await?;
     let before = on.bank.ledger().await?.len();
     let payouts = on.request(&Wish::default(), PAYOUTS).await?;
+    let deadline = Instant::now() + SOON;
     loop {
         let paid = on.bank.ledger().await?.len() - before;
         if paid >= PAYOUTS / 4 {
             return Ok(payouts);
         }
         on.must_run()?;
+        assert!(Instant::now() < deadline, "the bank was asked for {paid} of {PAYOUTS} payouts only");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
