@@ -83,7 +83,11 @@ impl Prober {
     async fn ask<T>(&self, question: impl FnOnce(Answer<T>) -> Question) -> Result<T, BusError> {
         let (answer, told) = oneshot::channel();
         self.questions.try_send(question(answer)).map_err(|_| BusError::Stopped)?;
-        told.await.map_err(|_| BusError::Stopped)?
+        // Every question has its own bound; this one is for a client that keeps to none.
+        match tokio::time::timeout(PATIENCE * 4, told).await {
+            Ok(answered) => answered.map_err(|_| BusError::Stopped)?,
+            Err(_elapsed) => Err(BusError::Unreachable("the prober does not answer".to_owned())),
+        }
     }
 }
 
@@ -95,18 +99,40 @@ fn reply(consumer: &BaseConsumer, question: Question) {
             drop(answer.send(id.ok_or_else(|| BusError::Unreachable("no cluster id".to_owned()))));
         }
         Question::Range(topic, partition, answer) => {
-            let range = consumer.fetch_watermarks(topic.as_str(), partition, PATIENCE);
-            drop(
-                answer.send(
-                    range.map(|(start, end)| LogRange { start, end }).map_err(BusError::from),
-                ),
-            );
+            drop(answer.send(range(consumer, &topic, partition)));
         }
         Question::Read { topic, partition, from, end, answer } => {
             let records = read(consumer, &topic, partition, from, end);
             drop(consumer.unassign());
             drop(answer.send(records));
         }
+    }
+}
+
+/// First and next offset. `fetch_watermarks` is not used: while a broker restarts it may ignore its timeout and wait for
+/// ever (librdkafka#2588); asking for the offsets of the special timestamps -2 and -1 is the same request with a bound.
+fn range(consumer: &BaseConsumer, topic: &TopicName, partition: i32) -> Result<LogRange, BusError> {
+    let start = offset_at(consumer, topic, partition, Offset::Beginning)?;
+    let end = offset_at(consumer, topic, partition, Offset::End)?;
+    Ok(LogRange { start, end })
+}
+
+fn offset_at(
+    consumer: &BaseConsumer,
+    topic: &TopicName,
+    partition: i32,
+    at: Offset,
+) -> Result<i64, BusError> {
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition_offset(topic.as_str(), partition, at)?;
+    let told = consumer.offsets_for_times(asked, PATIENCE)?;
+    let found = told.find_partition(topic.as_str(), partition);
+    let unknown = || BusError::Unreachable(format!("{topic}-{partition}: its range is not known"));
+    let found = found.ok_or_else(unknown)?;
+    found.error()?;
+    match found.offset() {
+        Offset::Offset(offset) => Ok(offset),
+        _ => Err(unknown()),
     }
 }
 
