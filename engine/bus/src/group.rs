@@ -1,8 +1,10 @@
 //! A consumer in an ordinary group (classic protocol), for stateless adapters. One thread polls; records wait in a
 //! bounded channel, and while it is full partitions are paused, so that the group's poll interval is kept.
 
+use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use signalbox_schemas::TopicName;
 use std::collections::{HashMap, VecDeque};
@@ -19,6 +21,8 @@ use crate::record::Inbound;
 const WAITING: usize = 2_000;
 /// Commits that may wait for the thread.
 const WAITING_COMMITS: usize = 4_096;
+/// How long to wait before a group is joined again, so that two processes of one id do not chase each other.
+const BEFORE_JOINING_AGAIN: Duration = Duration::from_secs(1);
 /// How long a poll waits; commits wait as long.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -49,14 +53,13 @@ impl GroupConsumer {
             .set("group.instance.id", member)
             .set("session.timeout.ms", "10000")
             .set("heartbeat.interval.ms", "1000");
-        let consumer = BaseConsumer::from_config(&client)?;
-        let names: Vec<&str> = topics.iter().map(TopicName::as_str).collect();
-        consumer.subscribe(&names)?;
+        let membership = Membership { client, topics: topics.to_vec() };
+        let consumer = membership.join()?;
         let (deliver, records) = mpsc::channel(WAITING);
         let (commits, to_commit) = std_mpsc::sync_channel(WAITING_COMMITS);
         std::thread::Builder::new()
             .name("kafka-group".to_owned())
-            .spawn(move || run(&consumer, &deliver, &to_commit))
+            .spawn(move || run(&membership, consumer, &deliver, &to_commit))
             .map_err(|error| {
                 BusError::Config(format!("no thread for the group consumer: {error}"))
             })?;
@@ -80,8 +83,38 @@ impl GroupConsumer {
     }
 }
 
+/// How the group is joined, once or again.
+struct Membership {
+    client: ClientConfig,
+    topics: Vec<TopicName>,
+}
+
+impl Membership {
+    fn join(&self) -> Result<BaseConsumer, KafkaError> {
+        let consumer = BaseConsumer::from_config(&self.client)?;
+        let names: Vec<&str> = self.topics.iter().map(TopicName::as_str).collect();
+        consumer.subscribe(&names)?;
+        Ok(consumer)
+    }
+
+    /// A new client for one that librdkafka has given up: a fatal error never goes away by itself. After a broker's
+    /// crash a static member can be fenced by its own earlier attempt to join.
+    fn join_again(&self, fatal: &KafkaError) -> Option<BaseConsumer> {
+        tracing::warn!(error = %fatal, "the group is joined anew; if this goes on, another process has the same id");
+        std::thread::sleep(BEFORE_JOINING_AGAIN);
+        match self.join() {
+            Ok(consumer) => Some(consumer),
+            Err(error) => {
+                tracing::error!(%error, "the group cannot be joined again");
+                None
+            }
+        }
+    }
+}
+
 fn run(
-    consumer: &BaseConsumer,
+    membership: &Membership,
+    mut consumer: BaseConsumer,
     deliver: &mpsc::Sender<Inbound>,
     commits: &std_mpsc::Receiver<Commit>,
 ) {
@@ -89,11 +122,17 @@ fn run(
     let mut held: VecDeque<Inbound> = VecDeque::new();
     let mut paused = false;
     loop {
-        if !commit_waiting(consumer, commits) || deliver.is_closed() {
+        if !commit_waiting(&consumer, commits) || deliver.is_closed() {
             return;
         }
         match consumer.poll(POLL) {
             Some(Ok(message)) => held.push_back(inbound(&message, &mut names)),
+            Some(Err(fatal @ KafkaError::MessageConsumptionFatal(_))) => {
+                // Whoever waits for records finds out by their end.
+                let Some(joined) = membership.join_again(&fatal) else { return };
+                consumer = joined;
+                paused = false;
+            }
             Some(Err(error)) => tracing::debug!(%error, "kafka group poll is disturbed"),
             None => {}
         }
@@ -108,7 +147,7 @@ fn run(
             }
         }
         if paused == held.is_empty() {
-            paused = set_paused(consumer, !held.is_empty());
+            paused = set_paused(&consumer, !held.is_empty());
         }
     }
 }
