@@ -186,6 +186,8 @@ impl Installation {
     /// # Errors
     /// As `start_engine` and `stop_engine`.
     pub async fn only_engine(&mut self, name: EngineName) -> Result<(), Failure> {
+        // Of one that has died by itself its story has told.
+        self.engines.retain_mut(|(_, engine)| engine.child.must_run().is_ok());
         let others: Vec<EngineName> =
             self.engines.iter().map(|(other, _)| *other).filter(|other| *other != name).collect();
         for other in others {
@@ -230,6 +232,7 @@ impl Installation {
     /// # Errors
     /// As `start_adapter`.
     pub async fn only_adapter(&mut self, name: &'static str) -> Result<(), Failure> {
+        self.adapters.retain_mut(|(_, adapter)| adapter.child.must_run().is_ok());
         if self.adapters.is_empty() { self.start_adapter(name).await } else { Ok(()) }
     }
 

@@ -17,6 +17,7 @@ pub mod payouts;
 mod run;
 pub mod scene;
 mod shutdown;
+pub mod zeroed;
 
 pub use cli::Cli;
 pub use error::CliError;

@@ -8,5 +8,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Where it cannot be had the program still works; see there for what may happen then.
+    let _ = signalbox::zeroed::ensure();
     signalbox::main(signalbox::Cli::parse())
 }

@@ -6,6 +6,8 @@ use integration_tests::{Failure, built_program, torture};
 use signalbox::scene::Console;
 
 fn main() -> ExitCode {
+    // The witness reads with the same client as the product.
+    let _ = signalbox::zeroed::ensure();
     match endure() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
