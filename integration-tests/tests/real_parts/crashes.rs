@@ -27,7 +27,10 @@ pub(crate) async fn in_mid_work(on: &mut Installation) -> Result<Vec<Payout>, Fa
             return Ok(payouts);
         }
         on.must_run()?;
-        assert!(Instant::now() < deadline, "the bank was asked for {paid} of {PAYOUTS} payouts only");
+        assert!(
+            Instant::now() < deadline,
+            "the bank was asked for {paid} of {PAYOUTS} payouts only"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

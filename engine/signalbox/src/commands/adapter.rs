@@ -130,8 +130,7 @@ fn options(args: &AdapterArgs, config: &AdapterConfig) -> Result<AdapterOptions,
     }
     for (vendor, own) in &mut settings {
         // The address is the runtime's matter; what is left is the vendor's own.
-        if let Some(Value::String(url)) =
-            own.as_object_mut().and_then(|own| own.remove("base_url"))
+        if let Some(Value::String(url)) = own.as_object_mut().and_then(|own| own.remove("base_url"))
         {
             policy.override_base_url(vendor, &url).map_err(wrong)?;
         }
