@@ -15,9 +15,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::books::{Expectation, Verified, verify};
-use crate::cast::{Persona, cast};
+use crate::cast::{Persona, Ruling, cast};
 use crate::failure::Failure;
 use crate::installation::{Installation, Vendors};
+use crate::people::People;
 
 const ENGINES: [EngineName; 2] = [EngineName("engine-1"), EngineName("engine-2")];
 const ADAPTER: &str = "adapter-1";
@@ -28,7 +29,7 @@ const VENDORS: Vendors = Vendors {
         "--return-after",
         "1s",
         "--slow-for",
-        "4s",
+        "1s",
         "--hang-for",
         "5s",
     ],
@@ -38,6 +39,8 @@ const VENDORS: Vendors = Vendors {
 const PLAIN_PER_CENT: usize = 75;
 /// How long a change of lanes may take: a lease and a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long what people must decide may take after everything is published: the waits between two checks included.
+const PATIENCE_WITH_PEOPLE: Duration = Duration::from_secs(240);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// What is to be endured.
@@ -102,10 +105,14 @@ async fn endure(on: &mut Installation, plan: Plan, console: Console) -> Result<(
     let cast: Vec<Persona> = cast()?.into_iter().filter(Persona::needs_nobody).collect();
     let roles = programme(cast.len(), plan.payouts);
     let (mut expected, mut personas) = (Vec::new(), BTreeMap::new());
+    let mut people = People::default();
     for role in &roles {
         let Some(persona) = cast.get(*role) else { continue };
         let payout = on.payout(&persona.wish());
         personas.insert(payout.id.clone(), persona.name.clone());
+        if persona.transfers == 0 {
+            people.play(&payout.id, &ruled_out(persona));
+        }
         expected.push(Expectation {
             payout,
             ends: persona.ends.clone(),
@@ -121,6 +128,7 @@ async fn endure(on: &mut Installation, plan: Plan, console: Console) -> Result<(
     let blows = strike(on, plan, &stream, console).await?;
     let published_at = stream.end().await?;
     console.say("everything is published; waiting for the last endings");
+    people.act(on, PATIENCE_WITH_PEOPLE).await?;
     let verified = verify(on, &expected).await?;
     print(
         console,
@@ -195,6 +203,15 @@ fn under_way(on: &Installation, stream: &Stream) -> usize {
     let published = stream.published();
     let ids = stream.payouts.iter().take(published).map(|payout| payout.id.as_str());
     published - on.witness.ask(|seen| seen.ended(ids))
+}
+
+/// The persona, and two people who rule a payment out that the bank has no record of: where an answer was lost, the
+/// refusal of the same order afterwards is no proof, and no timer ends the doubt.
+fn ruled_out(persona: &Persona) -> Persona {
+    let ruling = Ruling { decide: "not_executed".to_owned(), people: 2 };
+    let mut persona = persona.clone();
+    persona.decisions.insert("settle_doubt".to_owned(), ruling);
+    persona
 }
 
 /// Places in the cast: mostly the plain first one, the others in turn.

@@ -234,13 +234,13 @@ async fn find_run(
     run.map_or_else(not_found, |run| Json(run.body()).into_response())
 }
 
-/// A customer who fails softly once is approved at the next check.
+/// A customer who fails softly once is approved at every check after the first, also where the first answer was lost.
 fn settle(state: &State, end: Identity, customer: &str) -> Identity {
     if end != Identity::SoftFailOnce {
         return end;
     }
     let key = format!("soft fail of {customer}");
-    if state.repeats.count(Vendor::Onfido, &key).is_multiple_of(2) {
+    if state.repeats.count(Vendor::Onfido, &key) == 0 {
         Identity::SoftFail
     } else {
         Identity::Approved
