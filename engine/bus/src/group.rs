@@ -8,8 +8,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use signalbox_schemas::TopicName;
 use std::collections::{HashMap, VecDeque};
-use std::sync::mpsc as std_mpsc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::config::KafkaConfig;
@@ -19,23 +19,20 @@ use crate::record::Inbound;
 
 /// Records that may wait for the adapter.
 const WAITING: usize = 2_000;
-/// Commits that may wait for the thread.
-const WAITING_COMMITS: usize = 4_096;
 /// How long to wait before a group is joined again, so that two processes of one id do not chase each other.
 const BEFORE_JOINING_AGAIN: Duration = Duration::from_secs(1);
-/// How long a poll waits; commits wait as long.
+/// How long a poll waits.
 const POLL: Duration = Duration::from_millis(10);
+/// Between two commits. Each is a request and a record of Kafka's own; what a crash repeats meanwhile is recognised.
+const BETWEEN_COMMITS: Duration = Duration::from_millis(200);
 
-struct Commit {
-    topic: TopicName,
-    partition: i32,
-    next_offset: i64,
-}
+/// The newest position of each partition that is done and not committed yet.
+type Done = Arc<Mutex<HashMap<(TopicName, i32), i64>>>;
 
 /// A member of a consumer group.
 pub struct GroupConsumer {
     records: mpsc::Receiver<Inbound>,
-    commits: std_mpsc::SyncSender<Commit>,
+    done: Done,
 }
 
 impl GroupConsumer {
@@ -56,14 +53,15 @@ impl GroupConsumer {
         let membership = Membership { client, topics: topics.to_vec() };
         let consumer = membership.join()?;
         let (deliver, records) = mpsc::channel(WAITING);
-        let (commits, to_commit) = std_mpsc::sync_channel(WAITING_COMMITS);
+        let done = Done::default();
+        let to_commit = Arc::clone(&done);
         std::thread::Builder::new()
             .name("kafka-group".to_owned())
             .spawn(move || run(&membership, consumer, &deliver, &to_commit))
             .map_err(|error| {
                 BusError::Config(format!("no thread for the group consumer: {error}"))
             })?;
-        Ok(Self { records, commits })
+        Ok(Self { records, done })
     }
 
     /// The next record; none when the consumer has stopped.
@@ -78,8 +76,9 @@ impl GroupConsumer {
         partition: i32,
         next_offset: i64,
     ) -> Result<(), BusError> {
-        let commit = Commit { topic: topic.clone(), partition, next_offset };
-        self.commits.send(commit).map_err(|_| BusError::Stopped)
+        let mut done = self.done.lock().map_err(|_| BusError::Stopped)?;
+        done.insert((topic.clone(), partition), next_offset);
+        Ok(())
     }
 }
 
@@ -116,14 +115,20 @@ fn run(
     membership: &Membership,
     mut consumer: BaseConsumer,
     deliver: &mpsc::Sender<Inbound>,
-    commits: &std_mpsc::Receiver<Commit>,
+    done: &Done,
 ) {
     let mut names = HashMap::new();
     let mut held: VecDeque<Inbound> = VecDeque::new();
     let mut paused = false;
+    let mut committed_at = Instant::now();
     loop {
-        if !commit_waiting(&consumer, commits) || deliver.is_closed() {
-            return;
+        if deliver.is_closed() {
+            // Waits for its answer, so that a graceful stop leaves little to repeat.
+            return commit_done(&consumer, done, CommitMode::Sync);
+        }
+        if committed_at.elapsed() >= BETWEEN_COMMITS {
+            commit_done(&consumer, done, CommitMode::Async);
+            committed_at = Instant::now();
         }
         match consumer.poll(POLL) {
             Some(Ok(message)) => held.push_back(inbound(&message, &mut names)),
@@ -166,28 +171,16 @@ fn set_paused(consumer: &BaseConsumer, pause: bool) -> bool {
     }
 }
 
-/// Commits the newest position of each partition. False when nobody will ask any more.
-fn commit_waiting(consumer: &BaseConsumer, commits: &std_mpsc::Receiver<Commit>) -> bool {
-    let mut newest: HashMap<(TopicName, i32), i64> = HashMap::new();
-    let alive = loop {
-        match commits.try_recv() {
-            Ok(commit) => {
-                newest.insert((commit.topic, commit.partition), commit.next_offset);
-            }
-            Err(std_mpsc::TryRecvError::Empty) => break true,
-            Err(std_mpsc::TryRecvError::Disconnected) => break false,
-        }
-    };
+fn commit_done(consumer: &BaseConsumer, done: &Done, mode: CommitMode) {
+    let Ok(newest) = done.lock().map(|mut done| std::mem::take(&mut *done)) else { return };
+    if newest.is_empty() {
+        return;
+    }
     let mut list = TopicPartitionList::new();
     for ((topic, partition), offset) in &newest {
         drop(list.add_partition_offset(topic.as_str(), *partition, Offset::Offset(*offset)));
     }
-    if list.count() > 0 {
-        // The last commit before the end waits for its answer, so that a graceful stop leaves little to repeat.
-        let mode = if alive { CommitMode::Async } else { CommitMode::Sync };
-        if let Err(error) = consumer.commit(&list, mode) {
-            tracing::debug!(%error, "a commit was refused; its records will be repeated");
-        }
+    if let Err(error) = consumer.commit(&list, mode) {
+        tracing::debug!(%error, "a commit was refused; its records will be repeated");
     }
-    alive
 }

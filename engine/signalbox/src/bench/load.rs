@@ -16,8 +16,8 @@ use crate::scene::{
 };
 
 const EVENTS: &str = "payments.payout.events.v1";
-/// Share of the flows that warms everything up.
-const WARM_UP_PER_CENT: usize = 15;
+/// Share of the flows that warms everything up: the broker's compiler takes that long to come to rest.
+const WARM_UP_PER_CENT: usize = 40;
 /// Start of the latency run that is left out.
 const LATENCY_WARM_UP: Duration = Duration::from_secs(2);
 /// Without an ending for this long the run is given up.
