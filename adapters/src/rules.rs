@@ -139,7 +139,7 @@ pub(crate) fn settle(words: Words, answer: Answer, sends: u32, terms: Idempotenc
             Words::Send,
             Outcome::Rejected | Outcome::RequiresRepair | Outcome::Blocked | Outcome::Unavailable
         ) | (Words::Recall, Outcome::Unavailable)
-            | (Words::Inquire, Outcome::NotExecuted)
+            | (Words::Inquire, Outcome::NotExecuted | Outcome::Blocked)
     );
     if !says_no || holds(answer.evidence, sends, terms) {
         return answer;
@@ -241,7 +241,8 @@ pub(crate) fn inquiry(row: Option<&AttemptRow>) -> Inquiry {
 pub(crate) fn as_inquired(sent: Answer) -> Answer {
     let outcome = match sent.outcome {
         Outcome::Accepted => Outcome::Pending,
-        Outcome::Rejected | Outcome::RequiresRepair | Outcome::Blocked => Outcome::NotExecuted,
+        Outcome::Rejected | Outcome::RequiresRepair => Outcome::NotExecuted,
+        Outcome::Blocked => Outcome::Blocked,
         Outcome::Unavailable => Outcome::Unavailable,
         _ => Outcome::InDoubt,
     };
@@ -252,8 +253,8 @@ pub(crate) fn as_inquired(sent: Answer) -> Answer {
 pub(crate) fn as_sent(inquired: Answer) -> Answer {
     let outcome = match inquired.outcome {
         Outcome::Pending | Outcome::Settled | Outcome::Returned => Outcome::Accepted,
+        Outcome::Blocked => Outcome::Blocked,
         Outcome::NotExecuted => match inquired.class {
-            Some(ErrorClass::ComplianceHold) => Outcome::Blocked,
             Some(ErrorClass::RequiresRepair) => Outcome::RequiresRepair,
             _ => Outcome::Rejected,
         },

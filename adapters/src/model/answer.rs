@@ -36,7 +36,7 @@ pub enum Outcome {
     Rejected,
     /// payout.send: refused until data are corrected.
     RequiresRepair,
-    /// payout.send: refused for law or sanctions.
+    /// payout.send and payout.inquire: refused for law or sanctions, nothing was executed.
     Blocked,
     /// payout.inquire: under way.
     Pending,

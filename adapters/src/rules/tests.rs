@@ -117,6 +117,7 @@ fn a_refusal_is_believed_only_where_it_proves_that_nothing_was_executed() {
             (Words::Send, Outcome::Blocked),
             (Words::Send, Outcome::Unavailable),
             (Words::Inquire, Outcome::NotExecuted),
+            (Words::Inquire, Outcome::Blocked),
             (Words::Recall, Outcome::Unavailable),
         ];
         for (words, no) in said_no {
@@ -196,7 +197,7 @@ fn an_answer_is_told_in_the_words_of_whoever_asked() {
         (Outcome::Accepted, Outcome::Pending),
         (Outcome::Rejected, Outcome::NotExecuted),
         (Outcome::RequiresRepair, Outcome::NotExecuted),
-        (Outcome::Blocked, Outcome::NotExecuted),
+        (Outcome::Blocked, Outcome::Blocked),
         (Outcome::InDoubt, Outcome::InDoubt),
         (Outcome::Unavailable, Outcome::Unavailable),
     ];
@@ -208,7 +209,7 @@ fn an_answer_is_told_in_the_words_of_whoever_asked() {
         (Outcome::Settled, None, Outcome::Accepted),
         (Outcome::Returned, Some(ErrorClass::ComplianceHold), Outcome::Accepted),
         (Outcome::NotExecuted, Some(ErrorClass::Permanent), Outcome::Rejected),
-        (Outcome::NotExecuted, Some(ErrorClass::ComplianceHold), Outcome::Blocked),
+        (Outcome::Blocked, Some(ErrorClass::ComplianceHold), Outcome::Blocked),
         (Outcome::NotExecuted, Some(ErrorClass::RequiresRepair), Outcome::RequiresRepair),
         (Outcome::InDoubt, Some(ErrorClass::InDoubt), Outcome::InDoubt),
         (Outcome::Unavailable, Some(ErrorClass::Transient), Outcome::InDoubt),

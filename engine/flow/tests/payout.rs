@@ -322,6 +322,8 @@ fn doubt_is_settled_by_inquiry_or_by_two_people_and_never_by_a_timer() {
             ("inquiry settled", "await_settlement: submitted, ask await_settlement 1"),
             ("inquiry returned", "returned: final returned"),
             ("inquiry not_executed", "send: ask send 2"),
+            ("inquiry blocked", "bank_hold: on_hold, task bank_hold opened"),
+            ("inquiry blocked, anna uphold", "blocked: task bank_hold closed, final blocked"),
             ("inquiry in_doubt", "settle_doubt"),
             ("inquiry in_doubt, timer round", "settle_doubt: ask settle_doubt 2"),
             (
@@ -381,6 +383,7 @@ fn a_sent_payment_is_followed_until_it_can_no_longer_come_back() {
             ("inquiry settled", "await_return: settled, ask await_return 1"),
             ("inquiry returned", "returned: final returned"),
             ("inquiry not_executed", "declined_bank: final declined"),
+            ("inquiry blocked", "bank_hold: on_hold, task bank_hold opened"),
             ("timer deadline", "known"),
             ("send accepted", "known"),
             ("send rejected", "await_settlement: discrepancy"),
@@ -401,6 +404,7 @@ fn a_sent_payment_is_followed_until_it_can_no_longer_come_back() {
             ("timer until, inquiry settled, originator hit", "completed: discrepancy"),
             ("timer until, inquiry settled, cancel", "not possible now"),
             ("inquiry not_executed", "review_settlement: task review_settlement opened"),
+            ("inquiry blocked", "review_settlement: task review_settlement opened"),
             (
                 "inquiry not_executed, anna executed, ben executed",
                 "await_return: task review_settlement closed, ask await_return 2",

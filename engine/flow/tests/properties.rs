@@ -201,7 +201,7 @@ fn answer(
     }
     let proven = match (step.as_str(), word) {
         ("send", "rejected" | "requires_repair" | "blocked") => Some(attempt),
-        ("settle_doubt" | "await_settlement", "not_executed") => {
+        ("settle_doubt" | "await_settlement", "not_executed" | "blocked") => {
             onlooker.subjects.get(&attempt).copied()
         }
         _ => None,

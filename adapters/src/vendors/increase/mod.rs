@@ -192,7 +192,9 @@ impl Increase {
             }
             "rejected" => {
                 let code = self.rejection_code(transfer);
-                recorded(Outcome::NotExecuted, code.class, &code.reason)
+                let blocked = code.class == ErrorClass::ComplianceHold;
+                let outcome = if blocked { Outcome::Blocked } else { Outcome::NotExecuted };
+                recorded(outcome, code.class, &code.reason)
             }
             "canceled" => recorded(Outcome::NotExecuted, ErrorClass::Permanent, "cancelled"),
             _ => Answer::in_doubt("answer_unrecognised"),

@@ -201,7 +201,7 @@ fn an_inquiry_tells_what_became_of_the_transfer() {
         ),
         (
             "real_time_payments_transfer_rejected_regulatory.json",
-            Outcome::NotExecuted,
+            Outcome::Blocked,
             Some(ErrorClass::ComplianceHold),
         ),
         ("ach_transfer_unknown_status.json", Outcome::InDoubt, Some(ErrorClass::InDoubt)),
