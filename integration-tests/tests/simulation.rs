@@ -6,6 +6,7 @@
 
 mod simulation {
     pub(crate) mod adapter;
+    pub(crate) mod business;
     pub(crate) mod check;
     pub(crate) mod faults;
     pub(crate) mod people;
@@ -37,7 +38,17 @@ fn under_seeds(plan: Plan) {
 }
 
 #[test]
-fn without_faults_every_payout_ends_once() {
+fn every_journey_is_simulated() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../journeys");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        let registered = simulation::business::ALL.iter().any(|business| business.file == file);
+        assert!(registered || !file.ends_with(".yaml"), "register journeys/{file} in business.rs");
+    }
+}
+
+#[test]
+fn without_faults_every_flow_ends_once() {
     under_seeds(Plan {
         crashes: false,
         pauses: false,

@@ -170,6 +170,15 @@ pub mod shapes {
         pub address: Address,
     }
 
+    /// `signalbox.common.IdentityDocument`.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct IdentityDocument {
+        /// `passport`, `identity_card`, `driving_licence`, `residence_permit` or `UNKNOWN`.
+        pub kind: String,
+        /// Issuing country, ISO 3166-1 alpha-2.
+        pub country: String,
+    }
+
     /// `signalbox.common.Account`.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
     pub struct Account {
@@ -262,6 +271,9 @@ pub struct KycRequest {
     pub subject: shapes::Party,
     /// What the identity is needed for.
     pub purpose: String,
+    /// The document to be checked, where the check is about one.
+    #[serde(default)]
+    pub document: Option<shapes::IdentityDocument>,
 }
 
 /// `aml.screen.Request`.
@@ -269,7 +281,7 @@ pub struct KycRequest {
 pub struct AmlRequest {
     /// Who asks.
     pub call: shapes::Call,
-    /// `originator` or `beneficiary`.
+    /// `originator`, `beneficiary` or `customer`.
     pub role: String,
     /// Who is screened.
     pub party: shapes::Party,

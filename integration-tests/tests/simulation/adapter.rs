@@ -78,7 +78,7 @@ impl Adapters {
         !behind && self.delayed.is_empty()
     }
 
-    /// Checks by a word in the payout's id; inquiries by the vendor's books.
+    /// Checks by a word in the flow's id; inquiries by the vendor's books.
     fn read(&mut self, capability: &str, request: &Value, rng: &mut fastrand::Rng) -> String {
         let id = request["call"]["aggregate_id"].as_str().unwrap();
         let role = request["role"].as_str().unwrap_or_default();
@@ -86,16 +86,15 @@ impl Adapters {
             return if capability == "payout.inquire" { "in_doubt" } else { "unavailable" }
                 .to_owned();
         }
+        let first_try = request["call"]["group"].as_u64().unwrap() < 2;
         let word = match capability {
             "kyc.check" if id.contains("hardfail") => "hard_fail",
-            "kyc.check"
-                if id.contains("stepup") && request["call"]["group"].as_u64().unwrap() < 2 =>
-            {
-                "step_up"
-            }
+            "kyc.check" if id.contains("forged") && !request["document"].is_null() => "hard_fail",
+            "kyc.check" if id.contains("stepup") && first_try => "step_up",
+            "kyc.check" if id.contains("softfail") && first_try => "soft_fail",
             "kyc.check" => "pass",
-            "aml.screen" if id.contains("hit") && role == "beneficiary" => "hit",
-            "aml.screen" if id.contains("ambiguous") && role == "originator" => "ambiguous",
+            "aml.screen" if id.contains("hit") && role != "originator" => "hit",
+            "aml.screen" if id.contains("ambiguous") && role != "beneficiary" => "ambiguous",
             "aml.screen" => "clear",
             "fraud.score" if id.contains("fraudreview") => "review",
             "fraud.score" if id.contains("fraud") => "decline",

@@ -1,14 +1,15 @@
 //! What must hold at the end of every run, from topics, journal, attempts and the vendor's own books alone.
 
-use signalbox_schemas::{LaneId, TopicName, headers};
+use signalbox_schemas::{LaneId, headers};
 use signalbox_store::{Disposition, GENESIS, verify};
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::business::{ALL, Business};
 use super::world::World;
 
-pub(crate) fn everything(world: &World, commanded: &[String]) {
+pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) {
     let events = topics_follow_the_consumers_rule(world);
-    each_payout_ends_once(&events, commanded);
+    each_flow_ends_once(&events, commanded);
     no_effect_without_permit_and_none_twice(world, &events);
     journals_hold(world);
     for lane in 0..world.codec.contract().topics().lanes {
@@ -16,7 +17,7 @@ pub(crate) fn everything(world: &World, commanded: &[String]) {
     }
 }
 
-/// Per partition and source lane: no gap, and a repeat is the same record. Returns payout events, repeats left out.
+/// Per partition and source lane: no gap, and a repeat is the same record. Returns events of flows, repeats left out.
 fn topics_follow_the_consumers_rule(world: &World) -> Vec<serde_json::Value> {
     let mut events = Vec::new();
     for (topic, partition) in world.broker.partitions() {
@@ -45,9 +46,9 @@ fn topics_follow_the_consumers_rule(world: &World) -> Vec<serde_json::Value> {
             );
             last.insert(lane, seq);
             held.insert((lane, seq), record.content_hash());
-            if topic == TopicName::from("payments.payout.events.v1") {
+            if let Some(business) = ALL.iter().find(|each| topic.as_str() == each.events) {
                 let (name, value) = world.codec.decode(record.payload.as_deref()).unwrap();
-                if name.as_str() == "payments.payout.PayoutEvent" {
+                if name.as_str() == business.event {
                     events.push(value);
                 }
             }
@@ -56,9 +57,9 @@ fn topics_follow_the_consumers_rule(world: &World) -> Vec<serde_json::Value> {
     events
 }
 
-fn each_payout_ends_once(events: &[serde_json::Value], commanded: &[String]) {
-    for id in commanded {
-        let of_id = |event: &&serde_json::Value| event["payout_id"] == id.as_str();
+fn each_flow_ends_once(events: &[serde_json::Value], commanded: &[(&Business, String)]) {
+    for (business, id) in commanded {
+        let of_id = |event: &&serde_json::Value| event[business.aggregate] == id.as_str();
         let endings: Vec<&str> = events
             .iter()
             .filter(of_id)
@@ -67,16 +68,7 @@ fn each_payout_ends_once(events: &[serde_json::Value], commanded: &[String]) {
             .collect();
         assert_eq!(endings.len(), 1, "{id} has these endings: {endings:?}");
         let ending = endings[0];
-        let allowed: &[&str] = if id.contains("hardfail") || id.ends_with("-fraud") {
-            &["declined"]
-        } else if id.contains("uphold") {
-            &["blocked"]
-        } else if id.contains("cancel") {
-            &["cancelled", "recalled", "completed", "returned"]
-        } else {
-            &["completed"]
-        };
-        assert!(allowed.contains(&ending), "{id} ended as {ending}");
+        assert!((business.endings)(id).contains(&ending), "{id} ended as {ending}");
     }
 }
 

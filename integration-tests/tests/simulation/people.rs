@@ -37,7 +37,8 @@ impl People {
     fn decide(&self, task: &Value, rng: &mut fastrand::Rng) {
         let id = task["aggregate_id"].as_str().unwrap();
         let step = task["step"].as_str().unwrap();
-        let hold = task["hold"].as_bool().unwrap() || step == "review_screening";
+        let hold =
+            task["hold"].as_bool().unwrap() || matches!(step, "review_screening" | "review_match");
         let decision = match (hold, id.contains("uphold")) {
             _ if matches!(
                 step,

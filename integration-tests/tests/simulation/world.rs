@@ -1,17 +1,16 @@
 //! The world of one run: a store, a broker, two workers that may die, adapters, people and a clock, all from one seed.
 
-use serde_json::json;
+use serde_json::Value;
 use signalbox_bus::{Codec, Headers, MemoryBroker, MemoryLaneBus, Outbound};
-use signalbox_flow::Journey;
 use signalbox_schemas::{Contract, Micros, TenantKey, TopicName, home_lane};
 use signalbox_store::MemoryStore;
 use signalbox_worker::{JourneyLibrary, Worker, WorkerOptions};
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
 use super::adapter::Adapters;
+use super::business::{ALL, Business};
 use super::check;
 use super::faults::{Fate, FaultyBus, FaultyStore, Orphans, Shared};
 use super::people::People;
@@ -19,7 +18,7 @@ use super::people::People;
 /// Which faults a run has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Plan {
-    pub(crate) payouts: usize,
+    pub(crate) flows: usize,
     pub(crate) crashes: bool,
     pub(crate) pauses: bool,
     pub(crate) lost_answers: bool,
@@ -33,7 +32,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn calm() -> Self {
         Self {
-            payouts: 14,
+            flows: 18,
             crashes: false,
             pauses: false,
             lost_answers: false,
@@ -47,17 +46,6 @@ impl Plan {
 }
 
 const START: Micros = Micros(1_800_000_000_000_000);
-const WORDS: [&str; 9] = [
-    "clear",
-    "hardfail",
-    "stepup",
-    "hit",
-    "hit-uphold",
-    "ambiguous",
-    "fraud",
-    "fraudreview",
-    "cancel",
-];
 /// Turns with faults, then turns until everything must have ended.
 const STORMY: usize = 400;
 const UNTIL_ENDED: usize = 6_000;
@@ -82,7 +70,8 @@ pub(crate) struct World {
     processes: Vec<Process>,
     orphans: Orphans,
     begun: Instant,
-    commanded: Vec<String>,
+    /// What was asked for: the journey and the id.
+    commanded: Vec<(&'static Business, String)>,
 }
 
 impl World {
@@ -154,19 +143,20 @@ impl World {
             Arc::clone(&self.orphans),
         );
         let store = FaultyStore::new(self.store.clone(), Arc::clone(fate));
-        let library = JourneyLibrary::new(vec![payout_journey(self.codec.contract())]).unwrap();
+        let journeys = ALL.iter().map(|business| business.journey(self.codec.contract()));
+        let library = JourneyLibrary::new(journeys.collect()).unwrap();
         Worker::new(options, bus, store, Arc::clone(&self.codec), library).unwrap()
     }
 
     /// Faults rain while commands come in.
     async fn storm(&mut self) {
         for turn in 0..STORMY {
-            if turn % 12 == 0 && self.commanded.len() < self.plan.payouts {
+            if turn % 12 == 0 && self.commanded.len() < self.plan.flows {
                 self.command();
             }
             self.anything().await;
         }
-        while self.commanded.len() < self.plan.payouts {
+        while self.commanded.len() < self.plan.flows {
             self.command();
         }
     }
@@ -199,7 +189,7 @@ impl World {
             .map(|flow| format!("{} in {} {}", flow.aggregate, flow.state, flow.data))
             .collect();
         panic!(
-            "payouts do not end: {left:?}; {} of {} began",
+            "flows do not end: {left:?}; {} of {} began",
             self.store.flows().len(),
             self.commanded.len()
         );
@@ -276,7 +266,7 @@ impl World {
 
     /// An event topic loses its last records, and every worker that wrote there has to find out.
     fn lose_a_tail(&mut self) {
-        let topic = TopicName::from("payments.payout.events.v1");
+        let topic = TopicName::from(ALL[self.rng.usize(0..ALL.len())].events);
         let lanes = self.codec.contract().topics().lanes;
         let partition = i32::from(self.rng.u16(0..lanes));
         let held = self.broker.log(&topic, partition).len();
@@ -309,27 +299,28 @@ impl World {
         self.store.advance(should.since(self.store.clock()));
     }
 
-    /// A payout is asked for; sometimes twice, sometimes at a foreign partition, sometimes cancelled.
+    /// Something is asked for; sometimes twice, sometimes at a foreign partition, sometimes taken back.
     fn command(&mut self) {
         let number = self.commanded.len();
-        let id = format!("p{number}-{}", WORDS[self.rng.usize(0..WORDS.len())]);
+        let business = &ALL[number % ALL.len()];
+        let word = business.words[self.rng.usize(0..business.words.len())];
+        let id = format!("f{number}-{word}");
         let copies = if self.plan.duplicates { self.rng.usize(1..4) } else { 1 };
         for _ in 0..copies {
-            self.publish(&id, "payments.payout.RequestPayout", &request(&id));
+            self.publish(business, &id, business.starts_with, &(business.request)(&id));
         }
-        if id.contains("cancel") {
-            let cancel = json!({"payout_id": id, "actor": "customer", "reason": "changed their mind", "requested_at": 0});
-            self.publish(&id, "payments.payout.CancelPayout", &cancel);
+        for (record, value) in (business.follow_up)(&id) {
+            self.publish(business, &id, record, &value);
         }
-        self.commanded.push(id);
+        self.commanded.push((business, id));
     }
 
-    fn publish(&mut self, id: &str, record: &str, value: &serde_json::Value) {
-        let topic = TopicName::from("payments.payout.commands.v1");
+    fn publish(&mut self, business: &Business, id: &str, record: &str, value: &Value) {
+        let topic = TopicName::from(business.commands);
         let lanes = self.codec.contract().topics().lanes;
         let home = home_lane(id.as_bytes(), lanes);
         let foreign =
-            self.plan.foreign_partitions && record.ends_with("RequestPayout") && self.rng.bool();
+            self.plan.foreign_partitions && record == business.starts_with && self.rng.bool();
         let partition = if foreign { i32::from(self.rng.u16(0..lanes)) } else { home.partition() };
         self.broker.append(&Outbound {
             payload: Some(self.codec.encode(&topic, &record.into(), value).unwrap()),
@@ -339,38 +330,4 @@ impl World {
             headers: Headers::new(),
         });
     }
-}
-
-/// The real payout journey with times that a run can wait for.
-fn payout_journey(contract: &Contract) -> Journey {
-    let yaml = include_str!("../../../journeys/payout.yaml");
-    let short = [
-        ("check_time", "20s"),
-        ("send_time", "30s"),
-        ("retry_wait", "2s"),
-        ("identity_retry_wait", "2s"),
-        ("step_up_wait", "5s"),
-        ("inquire_soon", "1s"),
-        ("inquire_later", "2s"),
-        ("inquire_seldom", "3s"),
-        ("inquire_slowly", "5s"),
-        ("settlement_poll", "2s"),
-        ("return_poll", "3s"),
-        ("return_window", "10s"),
-        ("doubt_escalation", "60s"),
-        ("settlement_escalation", "60s"),
-        ("review_escalation", "60s"),
-    ];
-    let overrides: BTreeMap<String, String> =
-        short.iter().map(|(name, time)| ((*name).to_owned(), (*time).to_owned())).collect();
-    Journey::parse(yaml, contract, &overrides).unwrap()
-}
-
-fn request(id: &str) -> serde_json::Value {
-    let party = json!({"kind": "person", "name": "Ann Clear", "address": {"town": "Berlin", "country": "DE"}});
-    json!({
-        "payout_id": id, "customer_id": "c-1", "requested_at": 0, "rail": "ach",
-        "amount": {"minor_units": 1000, "currency": "USD", "exponent": 2},
-        "originator": party,
-        "beneficiary": {"party": party, "account": {"scheme": "iban", "iban": "DE89370400440532013000"}}})
 }
