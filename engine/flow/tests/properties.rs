@@ -1,11 +1,13 @@
-//! Whatever happens to a payout, in whatever order and however often: no illegal path, one ending, money at most once.
+//! Whatever happens to a flow, in whatever order and however often: no illegal path, one ending, money at most once.
+//! Every journey of `journeys/` is judged, by being registered in the harness.
 //! The inputs are drawn from everything that can reach a lane, sensible or not; the judgement here shares no code with
 //! the journey's own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod harness;
 
-use harness::{World, capability, payout, request};
+use harness::stories::{PAYOUT, STORIES, request};
+use harness::{World, is_write};
 use proptest::prelude::{Just, ProptestConfig, Strategy, prop_oneof, proptest};
 use proptest::sample::Index;
 use serde_json::Value;
@@ -22,24 +24,13 @@ enum Event {
     Awaited { word: Index },
     /// A timer that is set, or none.
     Timer(Index),
-    /// Somebody asks to cancel.
-    Cancel,
+    /// Somebody asks for something else, such as to cancel.
+    Command(Index),
     /// Somebody decides something.
     Decision { actor: Index, decision: Index },
     /// An adapter takes the permit of a planned write.
     Permit,
 }
-
-/// How far a flow has come before anything may happen to it; most chance would end it early otherwise.
-const MILESTONES: [&str; 7] = [
-    "",
-    "kyc pass",
-    "kyc pass, originator hit, beneficiary clear",
-    "kyc pass, originator clear, beneficiary clear, fraud approve",
-    "kyc pass, originator clear, beneficiary clear, fraud approve, permit, send in_doubt",
-    "kyc pass, originator clear, beneficiary clear, fraud approve, permit, send accepted",
-    "kyc pass, originator clear, beneficiary clear, fraud approve, permit, send accepted, cancel",
-];
 
 const ACTORS: [&str; 3] = ["anna", "ben", "cleo"];
 const DECISIONS: [&str; 6] =
@@ -51,7 +42,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => (index(), index(), index()).prop_map(|(step, group, word)| Event::Answer { step, group, word }),
         12 => index().prop_map(|word| Event::Awaited { word }),
         3 => index().prop_map(Event::Timer),
-        1 => Just(Event::Cancel),
+        1 => index().prop_map(Event::Command),
         6 => (index(), index()).prop_map(|(actor, decision)| Event::Decision { actor, decision }),
         2 => Just(Event::Permit),
     ];
@@ -62,9 +53,9 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 #[derive(Default)]
 struct Onlooker {
     finals: usize,
-    /// Attempts of payout.send that may have moved money or still may.
+    /// Attempts of writes that may have moved money or still may.
     open: BTreeSet<AttemptId>,
-    /// The attempt of payout.send that each inquiry is about.
+    /// The write that each inquiry is about.
     subjects: BTreeMap<AttemptId, AttemptId>,
 }
 
@@ -85,8 +76,9 @@ impl Onlooker {
                     assert!(!world.sent.contains(attempt));
                     self.open.remove(attempt);
                 }
-                Effect::Ask { attempt, capability, value, .. } if capability == "payout.send" => {
-                    may_be_sent(&decision.flow);
+                Effect::Ask { attempt, capability, value, .. }
+                    if is_write(capability) && value.get("subject_attempt").is_none() =>
+                {
                     self.open.insert(*attempt);
                     assert_eq!(self.open.len(), 1, "two payments under way: {value}");
                 }
@@ -110,24 +102,6 @@ impl Onlooker {
     }
 }
 
-/// The bank's rule, written a second time: identity, both screenings and fraud are good.
-fn may_be_sent(flow: &Flow) {
-    let word = |step: &str| {
-        let call = &flow.data.calls[&StepName::from(step)];
-        call.ruling.clone().or(call.outcome.clone()).unwrap_or_default()
-    };
-    assert!(["pass", "approved"].contains(&word("confirm_identity").as_str()), "{flow:?}");
-    assert!(
-        ["clear", "released"].contains(&word("screen_parties/originator").as_str()),
-        "{flow:?}"
-    );
-    assert!(
-        ["clear", "released"].contains(&word("screen_parties/beneficiary").as_str()),
-        "{flow:?}"
-    );
-    assert!(["approve", "approved"].contains(&word("score_fraud").as_str()), "{flow:?}");
-}
-
 /// Applies an event; gives the decision and, where it proves that a payment was not sent, which.
 fn apply(
     world: &mut World,
@@ -143,7 +117,10 @@ fn apply(
                 before.data.timers.keys().cloned().chain(["retry".to_owned()]).collect();
             (world.timer(&names[which.index(names.len())]), None)
         }
-        Event::Cancel => (world.cancel(), None),
+        Event::Command(which) => {
+            let commands = world.story.commands;
+            (world.command(commands[which.index(commands.len())].0), None)
+        }
         Event::Permit => {
             let _ = world.say("permit");
             (Err(Refusal::Known), None)
@@ -152,10 +129,10 @@ fn apply(
             let decision = *decision.get(&DECISIONS);
             let result = world.decide(ACTORS[actor.index(ACTORS.len())], decision);
             let settled = result.as_ref().is_ok_and(|decided| decided.flow.state != before.state);
-            let about_send = ["settle_doubt", "await_settlement", "review_settlement"]
-                .contains(&before.state.as_str());
-            let proven = settled && about_send && decision == "not_executed";
-            (result, proven.then(|| attempt_of("send").unwrap()))
+            let write = world.story.settled_by_people;
+            let write = write.filter(|(_, states)| states.contains(&before.state.as_str()));
+            let proven = write.filter(|_| settled && decision == "not_executed");
+            (result, proven.map(|(step, _)| attempt_of(step).unwrap()))
         }
         Event::Answer { step, group, word } => {
             let steps: Vec<&StepName> = before.data.calls.keys().collect();
@@ -182,7 +159,7 @@ fn answer(
     group: u32,
     word: &Index,
 ) -> (Result<Decision, Refusal>, Option<AttemptId>) {
-    let words = &Contract::builtin().unwrap().capability(capability(step)).unwrap().outcomes;
+    let words = &Contract::builtin().unwrap().capability(world.capability(step)).unwrap().outcomes;
     let word = word.get(words).as_str();
     let attempt = world.key.attempt_id(&signalbox_schemas::Attempt {
         flow: world.flow.id,
@@ -199,13 +176,10 @@ fn answer(
             world.flow.state
         );
     }
-    let proven = match (step.as_str(), word) {
-        ("send", "rejected" | "requires_repair" | "blocked") => Some(attempt),
-        ("settle_doubt" | "await_settlement", "not_executed" | "blocked") => {
-            onlooker.subjects.get(&attempt).copied()
-        }
-        _ => None,
-    };
+    let unsent = world.story.unsent.iter().find(|(proving, _)| *proving == step.as_str());
+    let proven = unsent.is_some_and(|(_, words)| words.contains(&word));
+    // An inquiry proves it of the write that it asks about.
+    let proven = proven.then(|| onlooker.subjects.get(&attempt).copied().unwrap_or(attempt));
     (result, proven)
 }
 
@@ -213,11 +187,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_order_and_duplication_of_inputs_keeps_every_promise(milestone in 0..MILESTONES.len(), events in events()) {
-        let (mut world, begun) = World::begin(request());
+    fn any_order_and_duplication_of_inputs_keeps_every_promise(story in 0..STORIES.len(), milestone in proptest::prelude::any::<Index>(), events in events()) {
+        let story = STORIES[story];
+        let (mut world, begun) = World::begin(story, (story.request)());
         let mut onlooker = Onlooker::default();
         onlooker.watch(&world, &begun, &world.flow.clone(), None);
-        for words in MILESTONES[milestone].split(", ").filter(|words| !words.is_empty()) {
+        for words in milestone.get(story.milestones).split(", ").filter(|words| !words.is_empty()) {
             let before = world.flow.clone();
             if let Ok(decision) = world.say(words) {
                 onlooker.watch(&world, &decision, &before, None);
@@ -229,11 +204,12 @@ proptest! {
             match result {
                 Ok(decision) => {
                     onlooker.watch(&world, &decision, &before, proven_unsent);
-                    let hold = ["compliance_hold", "bank_hold"].contains(&before.state.as_str());
-                    if hold && before.status == Status::Running && decision.flow.state != before.state {
+                    let hold = story.holds.iter().find(|(hold, _)| *hold == before.state.as_str());
+                    let left = before.status == Status::Running && decision.flow.state != before.state;
+                    if let Some((_, upheld)) = hold.filter(|_| left) {
                         let people: BTreeSet<&String> = before.data.votes.iter().map(|vote| &vote.actor).collect();
                         let decided = matches!(event, Event::Decision { .. });
-                        assert!(decided && (people.len() == 1 || decision.flow.state.as_str() == "blocked"), "{event:?}");
+                        assert!(decided && (people.len() == 1 || decision.flow.state.as_str() == *upheld), "{event:?}");
                     }
                 }
                 Err(Refusal::Unresolvable { detail }) => panic!("{event:?} in {}: {detail}", before.state),
@@ -247,7 +223,7 @@ proptest! {
         order in Just(vec!["originator clear", "beneficiary clear", "beneficiary clear", "kyc pass", "originator clear"]).prop_shuffle()
     ) {
         let run = |order: &[&str]| {
-            let (mut world, _) = World::begin(request());
+            let (mut world, _) = World::begin(&PAYOUT, request());
             world.say("kyc pass").unwrap();
             for words in order {
                 let _ = world.say(words);
@@ -259,13 +235,27 @@ proptest! {
 }
 
 #[test]
+fn every_journey_is_judged_and_found_safe() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../journeys");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        let registered = STORIES.iter().any(|story| story.file == file);
+        assert!(registered || !file.ends_with(".yaml"), "register journeys/{file} in the harness");
+    }
+    for story in STORIES {
+        let found = signalbox_flow::check(story.journey(), Contract::builtin().unwrap());
+        assert_eq!(found, [], "{}", story.file);
+    }
+}
+
+#[test]
 fn what_is_kept_of_a_flow_can_be_read_again() {
-    let (mut world, _) = World::begin(request());
+    let (mut world, _) = World::begin(&PAYOUT, request());
     for words in ["kyc pass", "originator hit", "beneficiary clear", "cancel", "anna release"] {
         world.say(words).unwrap();
     }
     let kept = serde_json::to_string(&world.flow.data).unwrap();
     assert_eq!(serde_json::from_str::<signalbox_flow::FlowData>(&kept).unwrap(), world.flow.data);
     assert!(kept.len() < 2_000, "{} bytes", kept.len());
-    assert_eq!(payout().starts_with().as_str(), "payments.payout.RequestPayout");
+    assert_eq!(PAYOUT.journey().starts_with().as_str(), "payments.payout.RequestPayout");
 }

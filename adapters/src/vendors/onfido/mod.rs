@@ -29,8 +29,11 @@ pub(crate) const LISTING: Listing = Listing { name: NAME, build };
 struct Config {
     /// API token.
     api_token: SecretString,
-    /// The workflow that every check runs.
+    /// The workflow that a check of the identity runs.
     workflow_id: String,
+    /// The workflow that a check of one document runs; without it such checks are refused.
+    #[serde(default)]
+    document_workflow_id: Option<String>,
     /// Wait between polls in milliseconds.
     #[serde(default = "default_poll_after_ms")]
     poll_after_ms: u64,
@@ -42,6 +45,7 @@ fn default_poll_after_ms() -> u64 {
 
 struct Onfido {
     workflow_id: String,
+    document_workflow_id: Option<String>,
     poll_after: Duration,
     countries: HashMap<&'static str, &'static str>,
 }
@@ -53,6 +57,7 @@ fn build(given: Value) -> Result<Vendor, VendorError> {
     let token = SecretString::from(format!("Token token={}", config.api_token.expose_secret()));
     let checks = Onfido {
         workflow_id: config.workflow_id,
+        document_workflow_id: config.document_workflow_id,
         poll_after: Duration::from_millis(config.poll_after_ms),
         countries,
     };
@@ -84,10 +89,14 @@ struct RunOutput {
 
 impl Kyc for Onfido {
     fn next(&self, request: &KycRequest, so_far: &[Exchange]) -> Next {
+        let Some(workflow) = self.workflow(request) else {
+            let class = ErrorClass::Misconfigured;
+            return Next::Done(Answer::unavailable(class, "no_workflow_for_documents"));
+        };
         let Some(last) = so_far.last() else { return self.create_applicant(request) };
         match last.operation.as_str() {
             CREATE_APPLICANT => match body::<Applicant>(last, 201) {
-                Some(applicant) => Next::Call(self.start_run(request, &applicant.id)),
+                Some(applicant) => Next::Call(start_run(request, workflow, &applicant.id)),
                 None => Next::Done(read_failure(last)),
             },
             _ => match body::<Run>(last, if last.operation == START_RUN { 201 } else { 200 }) {
@@ -99,6 +108,14 @@ impl Kyc for Onfido {
 }
 
 impl Onfido {
+    /// A document is checked by a workflow of its own: one for identities may pass without looking at any.
+    fn workflow(&self, request: &KycRequest) -> Option<&str> {
+        match &request.document {
+            Some(_) => self.document_workflow_id.as_deref(),
+            None => Some(&self.workflow_id),
+        }
+    }
+
     fn create_applicant(&self, request: &KycRequest) -> Next {
         let party = &request.subject;
         let unfit = |reason| Next::Done(Answer::unavailable(ErrorClass::RequiresRepair, reason));
@@ -121,16 +138,6 @@ impl Onfido {
         set(&mut applicant, "address", Some(address));
         set(&mut applicant, "location", Some(json!({"country_of_residence": country})));
         Next::Call(HttpRequest::post(CREATE_APPLICANT, "/v3.6/applicants".to_owned(), &applicant))
-    }
-
-    fn start_run(&self, request: &KycRequest, applicant: &str) -> HttpRequest {
-        let run = json!({
-            "applicant_id": applicant,
-            "workflow_id": self.workflow_id,
-            "customer_user_id": request.customer_id,
-            "tags": [request.purpose, request.call.attempt_id],
-        });
-        HttpRequest::post(START_RUN, "/v3.6/workflow_runs".to_owned(), &run)
     }
 
     fn read(&self, run: &Run) -> Next {
@@ -156,6 +163,16 @@ impl Onfido {
         };
         Next::Done(answer.reference(Some(&run.id)))
     }
+}
+
+fn start_run(request: &KycRequest, workflow: &str, applicant: &str) -> HttpRequest {
+    let run = json!({
+        "applicant_id": applicant,
+        "workflow_id": workflow,
+        "customer_user_id": request.customer_id,
+        "tags": [request.purpose, request.call.attempt_id],
+    });
+    HttpRequest::post(START_RUN, "/v3.6/workflow_runs".to_owned(), &run)
 }
 
 /// Our word for the first of the run's reasons that we know.
@@ -305,6 +322,30 @@ mod tests {
             );
         }
         harness::every_fixture_is_used(NAME, include_str!("mod.rs"));
+    }
+
+    #[test]
+    fn a_document_is_checked_by_its_own_workflow_or_not_at_all() {
+        let mut ask = harness::ask("kyc.check");
+        if let crate::model::Ask::Kyc(request) = &mut ask {
+            let country = "DE".to_owned();
+            request.document =
+                Some(shapes::IdentityDocument { kind: "passport".to_owned(), country });
+        }
+        let vendor = |settings| (LISTING.build)(settings).unwrap();
+        let unset = vendor(json!({"api_token": "secret", "workflow_id": "w-identity"}));
+        let Next::Done(answer) = unset.next(&ask, None, &[]) else { panic!() };
+        assert_eq!(
+            (answer.outcome, answer.class),
+            (Outcome::Unavailable, Some(ErrorClass::Misconfigured))
+        );
+        let set = vendor(json!({"api_token": "secret", "workflow_id": "w-identity",
+                                "document_workflow_id": "w-document"}));
+        let body = harness::fixture(NAME, "applicant_created.json");
+        let created = Exchange::answered(CREATE_APPLICANT, 201, body);
+        let Next::Call(run) = set.next(&ask, None, &[created]) else { panic!() };
+        let run: Value = serde_json::from_slice(&run.body).unwrap();
+        assert_eq!(run["workflow_id"], "w-document");
     }
 
     #[test]

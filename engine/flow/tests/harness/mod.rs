@@ -1,6 +1,8 @@
-//! A payout flow driven in domain words: `kyc pass`, `originator hit`, `anna release`, `timer retry`, `cancel`.
+//! A flow of any journey driven in domain words: `kyc pass`, `originator hit`, `anna release`, `timer retry`, `cancel`.
 //! It plays the worker as far as `step` can tell, and checks every record against the contract. It keeps no database.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub(crate) mod stories;
 
 use serde_json::{Value, json};
 use signalbox_flow::{
@@ -12,56 +14,76 @@ use signalbox_schemas::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-pub(crate) const PAYOUT: &str = include_str!("../../../../journeys/payout.yaml");
+use stories::STORIES;
 
-/// The payout journey, parsed once.
-pub(crate) fn payout() -> &'static Journey {
-    static JOURNEY: OnceLock<Journey> = OnceLock::new();
-    JOURNEY.get_or_init(|| {
-        Journey::parse(PAYOUT, Contract::builtin().unwrap(), &BTreeMap::new()).unwrap()
-    })
+/// What the harness has to know of a journey beside its file.
+pub(crate) struct Story {
+    /// The file's name in `journeys/`.
+    pub(crate) file: &'static str,
+    yaml: &'static str,
+    /// A request that everything is right with.
+    pub(crate) request: fn() -> Value,
+    /// Who answers, in the tests' words, and the step that asks them.
+    voices: &'static [(&'static str, &'static str)],
+    /// Commands in the tests' words, with their records and contents.
+    pub(crate) commands: &'static [(&'static str, &'static str, fn() -> Value)],
+    /// How far a flow has come before anything may happen to it; most chance would end it early otherwise.
+    pub(crate) milestones: &'static [&'static str],
+    /// Holds, and where upholding them leads.
+    pub(crate) holds: &'static [(&'static str, &'static str)],
+    /// The write whose money the journey moves, and the states in which two people may prove it unsent.
+    pub(crate) settled_by_people: Option<(&'static str, &'static [&'static str])>,
+    /// Answers that prove a write unsent, by step.
+    pub(crate) unsent: &'static [(&'static str, &'static [&'static str])],
+    /// The bank's rule, written a second time; panics where a decision breaks it.
+    pub(crate) rule: fn(&Decision),
+}
+
+impl Story {
+    /// The journey, parsed once.
+    pub(crate) fn journey(&self) -> &'static Journey {
+        static PARSED: [OnceLock<Journey>; STORIES.len()] =
+            [const { OnceLock::new() }; STORIES.len()];
+        let place = STORIES.iter().position(|story| story.file == self.file).unwrap();
+        PARSED.get(place).unwrap().get_or_init(|| {
+            Journey::parse(self.yaml, Contract::builtin().unwrap(), &BTreeMap::new()).unwrap()
+        })
+    }
 }
 
 /// One flow and the world around it.
 pub(crate) struct World {
+    pub(crate) story: &'static Story,
     pub(crate) flow: Flow,
     pub(crate) now: Micros,
     /// Attempts whose permit was taken.
     pub(crate) sent: BTreeSet<AttemptId>,
     pub(crate) key: TenantKey,
-}
-
-/// A request that everything is right with.
-pub(crate) fn request() -> Value {
-    let address = json!({"street": null, "building": null, "post_code": null, "town": "Berlin", "region": null, "country": "DE"});
-    let party = |name: &str| json!({"kind": "person", "name": name, "given_name": null, "family_name": null, "birth_date": null, "address": address});
-    let account = json!({"scheme": "iban", "iban": "DE89370400440532013000", "routing_number": null, "account_number": null, "bic": null});
-    json!({
-        "payout_id": "p-1", "tenant": "default", "customer_id": "c-1",
-        "amount": {"minor_units": 1000, "currency": "EUR", "exponent": 2},
-        "originator": party("Ada"), "beneficiary": {"party": party("Bob"), "account": account},
-        "rail": "ach", "reference": null, "segment": "retail", "requested_at": 1
-    })
+    /// Capability of each step that was asked so far.
+    capabilities: BTreeMap<StepName, String>,
 }
 
 impl World {
     /// A flow that has just begun.
-    pub(crate) fn begin(command: Value) -> (Self, Decision) {
+    pub(crate) fn begin(story: &'static Story, command: Value) -> (Self, Decision) {
         let key = TenantKey::new(b"a secret of the tests".to_vec());
         let now = Micros(1_000_000);
         let none = BTreeSet::new();
         let command = Arc::new(command);
         let start = Start { command: &command, lane: LaneId(3) };
-        let decision = begin(payout(), start, Context { now, key: &key, sending: &none }).unwrap();
-        valid(&decision);
-        (Self { flow: decision.flow.clone(), now, sent: BTreeSet::new(), key }, decision)
+        let ctx = Context { now, key: &key, sending: &none };
+        let decision = begin(story.journey(), start, ctx).unwrap();
+        let (flow, sent, capabilities) = (decision.flow.clone(), BTreeSet::new(), BTreeMap::new());
+        let mut world = Self { story, flow, now, sent, key, capabilities };
+        world.judge(&decision);
+        (world, decision)
     }
 
     /// Applies an input as the worker does: an abandonment that is lost is stepped again with the fact.
     pub(crate) fn apply(&mut self, input: Input<'_>) -> Result<Decision, Refusal> {
         let none = BTreeSet::new();
         let first = step(
-            payout(),
+            self.story.journey(),
             &self.flow,
             input,
             Context { now: self.now, key: &self.key, sending: &none },
@@ -69,7 +91,7 @@ impl World {
         let lost = abandoned(&first).iter().any(|attempt| self.sent.contains(attempt));
         let decision = if lost {
             step(
-                payout(),
+                self.story.journey(),
                 &self.flow,
                 input,
                 Context { now: self.now, key: &self.key, sending: &self.sent },
@@ -81,7 +103,7 @@ impl World {
             abandoned(&decision).iter().all(|attempt| !self.sent.contains(attempt)),
             "a sent write is not abandoned"
         );
-        valid(&decision);
+        self.judge(&decision);
         assert_eq!(decision.flow.rev, self.flow.rev + 1);
         self.flow = decision.flow.clone();
         Ok(decision)
@@ -91,18 +113,14 @@ impl World {
     pub(crate) fn say(&mut self, words: &str) -> Result<Decision, Refusal> {
         match words.split(' ').collect::<Vec<_>>().as_slice() {
             ["timer", name] => self.timer(name),
-            ["cancel"] => self.cancel(),
             ["permit"] => {
-                self.sent.extend(
-                    self.flow
-                        .data
-                        .calls
-                        .iter()
-                        .filter(|(step, _)| is_write(step))
-                        .map(|(_, call)| call.attempt),
-                );
+                let calls = self.flow.data.calls.iter();
+                let writes = calls.filter(|(step, _)| is_write(self.capability(step)));
+                let sent: Vec<AttemptId> = writes.map(|(_, call)| call.attempt).collect();
+                self.sent.extend(sent);
                 Err(Refusal::Known)
             }
+            [command] => self.command(command),
             ["older", who, word] => {
                 let step = self.step_of(who);
                 let group = self.flow.data.calls.get(&step).unwrap().group - 1;
@@ -124,16 +142,15 @@ impl World {
         self.apply(Input::Timer { name })
     }
 
-    pub(crate) fn cancel(&mut self) -> Result<Decision, Refusal> {
-        let value = json!({"payout_id": "p-1", "tenant": "default", "actor": "service", "reason": "changed my mind", "requested_at": 1});
-        self.apply(Input::Command {
-            record: &RecordName::from("payments.payout.CancelPayout"),
-            value: &value,
-        })
+    /// A command of the journey, by its word.
+    pub(crate) fn command(&mut self, word: &str) -> Result<Decision, Refusal> {
+        let found = self.story.commands.iter().find(|(known, ..)| *known == word);
+        let (_, record, value) = found.unwrap_or_else(|| panic!("what does {word:?} mean?"));
+        self.apply(Input::Command { record: &RecordName::from(*record), value: &value() })
     }
 
     pub(crate) fn decide(&mut self, actor: &str, decision: &str) -> Result<Decision, Refusal> {
-        let value = json!({"aggregate_id": "p-1", "tenant": "default", "journey": "payout", "step": self.flow.state,
+        let value = json!({"aggregate_id": "p-1", "tenant": "default", "journey": self.story.journey().name(), "step": self.flow.state,
             "decision": decision, "actor": actor, "reason": "looked at it", "decided_at": 1});
         self.apply(Input::Command {
             record: &RecordName::from("signalbox.review.ReviewDecision"),
@@ -150,37 +167,45 @@ impl World {
         let attempt =
             self.key.attempt_id(&Attempt { flow: self.flow.id, step: step.clone(), group });
         let value = json!({"outcome": word, "reason": null, "retry_after_ms": null});
-        self.apply(Input::Outcome { attempt, capability: capability(step), value: &value })
+        let capability = self.capability(step).to_owned();
+        self.apply(Input::Outcome { attempt, capability: &capability, value: &value })
+    }
+
+    /// The capability that a step has asked; any other answers nothing.
+    pub(crate) fn capability(&self, step: &StepName) -> &str {
+        self.capabilities.get(step).map_or("kyc.check", String::as_str)
     }
 
     fn step_of(&self, who: &str) -> StepName {
-        match who {
-            "kyc" => "confirm_identity".into(),
-            "originator" => "screen_parties/originator".into(),
-            "beneficiary" => "screen_parties/beneficiary".into(),
-            "fraud" => "score_fraud".into(),
-            "send" => "send".into(),
-            "recall" => "recall_payment".into(),
-            "inquiry" => self.flow.state.clone(),
-            step => step.into(),
+        let voice = self.story.voices.iter().find(|(voice, _)| *voice == who);
+        match voice {
+            Some((_, step)) => (*step).into(),
+            None if who == "inquiry" => self.flow.state.clone(),
+            None => who.into(),
         }
     }
-}
 
-/// The capability that a step of the payout journey calls.
-pub(crate) fn capability(step: &StepName) -> &'static str {
-    match step.as_str() {
-        "confirm_identity" => "kyc.check",
-        "screen_parties/originator" | "screen_parties/beneficiary" => "aml.screen",
-        "score_fraud" => "fraud.score",
-        "send" => "payout.send",
-        "recall_payment" => "payout.recall",
-        _ => "payout.inquire",
+    /// Every record that a decision publishes fits the contract, and the bank's rule holds.
+    fn judge(&mut self, decision: &Decision) {
+        for effect in &decision.effects {
+            let (Effect::Ask { record, value, .. } | Effect::Publish { record, value, .. }) =
+                effect
+            else {
+                continue;
+            };
+            let schema = Contract::builtin().unwrap().record(record.as_str()).unwrap();
+            schema.encode(value).unwrap_or_else(|error| panic!("{record}: {error} in {value}"));
+            if let Effect::Ask { step, capability, .. } = effect {
+                self.capabilities.insert(step.clone(), capability.clone());
+            }
+        }
+        (self.story.rule)(decision);
     }
 }
 
-fn is_write(step: &StepName) -> bool {
-    matches!(step.as_str(), "send" | "recall_payment")
+pub(crate) fn is_write(capability: &str) -> bool {
+    let found = Contract::builtin().unwrap().capability(capability).unwrap();
+    found.effect == signalbox_schemas::Effect::Write
 }
 
 fn abandoned(decision: &Decision) -> Vec<AttemptId> {
@@ -189,18 +214,6 @@ fn abandoned(decision: &Decision) -> Vec<AttemptId> {
         _ => None,
     };
     decision.effects.iter().filter_map(attempt).collect()
-}
-
-/// Every record that a decision publishes fits the contract.
-fn valid(decision: &Decision) {
-    for effect in &decision.effects {
-        let (Effect::Ask { record, value, .. } | Effect::Publish { record, value, .. }) = effect
-        else {
-            continue;
-        };
-        let schema = Contract::builtin().unwrap().record(record.as_str()).unwrap();
-        schema.encode(value).unwrap_or_else(|error| panic!("{record}: {error} in {value}"));
-    }
 }
 
 /// A decision in words: where the flow is, and what is to be done; timers apart.
