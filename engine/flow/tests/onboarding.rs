@@ -136,7 +136,7 @@ fn a_document_is_checked_after_the_identity_and_has_the_same_endings() {
     );
     check(
         "identity soft_fail, timer retry, identity pass",
-        &[("older identity hard_fail", "declined_identity: final declined")],
+        &[("older identity hard_fail", "declined_identity: discrepancy, final declined")],
     );
 }
 
