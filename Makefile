@@ -12,7 +12,7 @@ CARGO := cargo
 FLOWS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo dev test check torture bench clean
+.PHONY: help prerequisites demo dev test check catalog torture bench clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
@@ -44,6 +44,10 @@ check: prerequisites ## Formatting, lints, licences and advisories, then all tes
 		echo 'make check: SKIPPED licences and advisories; cargo install --locked cargo-deny brings them'; \
 	fi
 	@$(MAKE) --no-print-directory test
+
+catalog: prerequisites ## Write docs/catalog.md again, after a change to topics.yaml or schemas
+	$(CARGO) run --quiet --bin signalbox -- topics export catalog > $(TARGET)/catalog.md
+	cp $(TARGET)/catalog.md docs/catalog.md
 
 torture: prerequisites ## 2,000 payouts while engines are killed ten times and frozen three times
 	$(CARGO) build --package signalbox

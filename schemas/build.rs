@@ -25,7 +25,9 @@ fn main() -> Result<(), Failure> {
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let topics_file = here.join("../topics.yaml");
     let vendors = here.join("../adapters/src/vendors");
-    for watched in [&here.join("avro"), &topics_file, &vendors] {
+    let released = here.join("released");
+    let consumers = here.join("consumers.yaml");
+    for watched in [&here.join("avro"), &topics_file, &vendors, &released, &consumers] {
         println!("cargo::rerun-if-changed={}", watched.display());
     }
     let schemas = schema_files(&here.join("avro"))?;
@@ -37,7 +39,15 @@ fn main() -> Result<(), Failure> {
     if !faults.is_empty() {
         return Err(format!("the contract is not sound:\n  - {}", faults.join("\n  - ")).into());
     }
-    embed(&schemas, &topics_file)
+    let mut code = embedded(&schemas, &topics_file)?;
+    writeln!(
+        code,
+        "pub(crate) const CONSUMERS: &str = include_str!({:?});",
+        consumers.canonicalize()?
+    )?;
+    code.push_str(&history(&released)?);
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("embedded.rs"), code)?;
+    Ok(())
 }
 
 /// Every `.avsc` below the folder, by path, in a stable order.
@@ -67,7 +77,7 @@ fn vendor_words(folder: &Path) -> Result<Vec<String>, Failure> {
     Ok(words)
 }
 
-fn embed(schemas: &[(PathBuf, String)], topics: &Path) -> Result<(), Failure> {
+fn embedded(schemas: &[(PathBuf, String)], topics: &Path) -> Result<String, Failure> {
     let mut code = String::from("pub(crate) const AVRO: &[&str] = &[\n");
     for (path, _) in schemas {
         writeln!(code, "    include_str!({:?}),", path.canonicalize()?)?;
@@ -77,6 +87,27 @@ fn embed(schemas: &[(PathBuf, String)], topics: &Path) -> Result<(), Failure> {
         "];\npub(crate) const TOPICS: &str = include_str!({:?});",
         topics.canonicalize()?
     )?;
-    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("embedded.rs"), code)?;
-    Ok(())
+    Ok(code)
+}
+
+/// Released versions: `released/<full name>/<version>.avsc`.
+fn history(folder: &Path) -> Result<String, Failure> {
+    let mut code = String::from("pub(crate) const RELEASED: &[(&str, u32, &str)] = &[\n");
+    let mut records: Vec<PathBuf> = fs::read_dir(folder)?
+        .map(|entry| entry.map(|found| found.path()))
+        .collect::<Result<_, _>>()?;
+    records.retain(|path| path.is_dir());
+    records.sort();
+    for record in records {
+        let name = record.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        for (path, _) in schema_files(&record)? {
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let version: u32 = stem.parse().map_err(|_| {
+                format!("{}: is not named after a version, such as 1.avsc", path.display())
+            })?;
+            writeln!(code, "    ({name:?}, {version}, include_str!({:?})),", path.canonicalize()?)?;
+        }
+    }
+    code.push_str("];\n");
+    Ok(code)
 }

@@ -2,7 +2,10 @@
 //! It knows no Kafka client, no SQL and no vendor; the build refuses a contract that contradicts itself.
 
 mod capability;
+mod compatibility;
+mod consumers;
 mod contract;
+mod gate;
 mod identifiers;
 mod ids;
 mod json;
@@ -12,6 +15,8 @@ mod record;
 mod rules;
 mod time;
 
+/// The contract in the words of other tools.
+pub mod export;
 /// Names of the headers that Signalbox reads and writes.
 pub mod headers;
 /// `topics.yaml`, parsed.
@@ -21,7 +26,10 @@ pub use capability::{
     AmlRequest, Capability, Effect, ErrorClass, FraudRequest, InquireRequest, KycRequest,
     OutcomeRecord, RecallRequest, SendRequest, shapes,
 };
+pub use compatibility::{Difference, Rule, fields, unreadable};
+pub use consumers::{Consumer, Consumers, ConsumersError};
 pub use contract::{Contract, ContractError};
+pub use gate::{Breaking, Broken, Direction, History, Release, breaking};
 pub use identifiers::{account_problems, is_aba, is_bic, is_iban};
 pub use ids::{
     AggregateId, Attempt, AttemptId, FlowId, JourneyName, LaneId, LaneSeq, RecordName, StepName,

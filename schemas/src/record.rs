@@ -73,9 +73,21 @@ impl RecordSchema {
         &self.text
     }
 
+    /// The self-contained schema with a line per key, as people read and compare it.
+    pub fn pretty(&self) -> String {
+        let parsed: Option<Value> = serde_json::from_str(&self.text).ok();
+        let pretty = parsed.and_then(|parsed| serde_json::to_string_pretty(&parsed).ok());
+        format!("{}\n", pretty.unwrap_or_else(|| self.text.clone()))
+    }
+
     /// The compiled schema.
     pub fn avro(&self) -> &'static Schema {
         self.schema
+    }
+
+    /// Every named type in it, by full name.
+    pub(crate) fn names(&self) -> &HashMap<String, &'static Schema> {
+        &self.names
     }
 
     /// Writes a value as Avro binary, defaults filled in. Unknown and missing fields are errors with their path.

@@ -1,7 +1,7 @@
 //! What makes a contract sound, as pure checks over the schemas (as JSON) and the topics.
 //! The build runs them over the files and refuses on any fault; it does not judge evolution against a registry.
 
-use crate::topics::{Role, Strategy, Topics};
+use crate::topics::{Compatibility, Role, Strategy, Topic, Topics};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +26,7 @@ pub fn faults(schemas: &[Value], topics: &Topics, vendor_words: &[String]) -> Ve
                 "topic {name}: strategy topic holds exactly one record; use topic-record"
             ));
         }
+        found.extend(weak_promise(name, topic));
         found
     }));
     for schema in schemas {
@@ -34,6 +35,21 @@ pub fn faults(schemas: &[Value], topics: &Topics, vendor_words: &[String]) -> Ve
     }
     faults.extend(pii(schemas, topics));
     faults
+}
+
+/// Whom a topic must not break follows from who reads it: ourselves, or others who update when they like.
+fn weak_promise(name: &str, topic: &Topic) -> Option<String> {
+    let promise = topic.schemas.compatibility;
+    let (kept, wanted) = match topic.role {
+        Role::Command | Role::Request => (promise.is_backward(), Compatibility::BackwardTransitive),
+        Role::Outcome | Role::Event | Role::Record => {
+            (promise.is_forward(), Compatibility::FullTransitive)
+        }
+        Role::Forward => (true, Compatibility::None),
+    };
+    (!kept).then(|| {
+        format!("topic {name}: promises {promise}, which is too little for its role; use {wanted}")
+    })
 }
 
 /// Namespace and name of a record.

@@ -90,8 +90,48 @@ pub struct TopicSchemas {
     pub value: Vec<String>,
     /// How the subject is named.
     pub strategy: Strategy,
-    /// Confluent compatibility level of the subjects.
-    pub compatibility: String,
+    /// What evolution of the records promises, as the registry calls it.
+    pub compatibility: Compatibility,
+}
+
+/// What a new version of a record promises about every earlier one: replays read old records, so it is always
+/// transitive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Compatibility {
+    /// Nothing: the topic carries records of other topics.
+    None,
+    /// The new version reads what all earlier ones wrote.
+    BackwardTransitive,
+    /// That, and every earlier version reads what the new one writes.
+    FullTransitive,
+}
+
+impl Compatibility {
+    /// The word of the Confluent API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::BackwardTransitive => "BACKWARD_TRANSITIVE",
+            Self::FullTransitive => "FULL_TRANSITIVE",
+        }
+    }
+
+    /// Whether a new reader must understand earlier records.
+    pub fn is_backward(self) -> bool {
+        self != Self::None
+    }
+
+    /// Whether an earlier reader must understand new records.
+    pub fn is_forward(self) -> bool {
+        self == Self::FullTransitive
+    }
+}
+
+impl std::fmt::Display for Compatibility {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// How a subject is named after its topic and record.

@@ -49,6 +49,12 @@ pub enum CliError {
     /// The contract that this program was built with: a bug.
     #[error("the contract of this program is broken: {0}")]
     Contract(#[from] &'static signalbox_schemas::ContractError),
+    /// What was released of it, as this program was built with it: a bug.
+    #[error("the released schemas of this program are broken: {0}")]
+    Released(#[from] signalbox_schemas::ContractError),
+    /// The consumers that this program was built with: a bug.
+    #[error(transparent)]
+    Consumers(#[from] signalbox_schemas::ConsumersError),
     /// Health and metrics.
     #[error(transparent)]
     Edge(#[from] signalbox_edge::EdgeError),

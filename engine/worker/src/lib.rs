@@ -14,7 +14,7 @@ mod worker;
 
 pub use health::WorkerHealth;
 pub use library::{JourneyLibrary, LibraryError};
-pub use metrics::describe as describe_metrics;
+pub use metrics::{LAG as LAG_METRIC, describe as describe_metrics};
 pub use options::WorkerOptions;
 pub use outbox::decode_records;
 pub use worker::{Worker, WorkerError};

@@ -8,7 +8,8 @@ const TICK_RECORDS: &str = "signalbox_tick_records";
 const COMMIT: &str = "signalbox_commit_duration_seconds";
 const PUBLISH: &str = "signalbox_publish_duration_seconds";
 const UNPUBLISHED: &str = "signalbox_unpublished_records";
-const LAG: &str = "signalbox_lane_lag_records";
+/// Records not yet read, per lane: what a scaler asks for.
+pub const LAG: &str = "signalbox_lane_lag_records";
 const TIMER_LAG: &str = "signalbox_timer_lag_seconds";
 const REPEATS: &str = "signalbox_dedupe_hits_total";
 const DEAD: &str = "signalbox_dead_letters_total";

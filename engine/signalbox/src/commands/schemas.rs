@@ -1,8 +1,11 @@
-//! `signalbox schemas`: compares the contract with the registry, and registers it. Services never register.
+//! `signalbox schemas`: compares the contract with what was released and with the registry, registers it, and keeps
+//! what is released. Services never register.
 
-use clap::Subcommand;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
 use signalbox_bus::{Registry, RegistryError, SubjectCheck};
-use signalbox_schemas::{Contract, TopicName};
+use signalbox_schemas::{Consumers, Contract, History, TopicName, breaking};
 
 use super::wiring;
 use crate::config::Config;
@@ -12,16 +15,37 @@ use crate::output;
 /// What to do with schemas.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SchemasCommand {
-    /// Say for every subject whether it is registered, new or incompatible
+    /// Refuse what breaks a released version, then say for every subject whether it is registered
     #[command(
-        after_help = "Needs registry.url. Changes nothing; exit status 1 where a subject is new or incompatible.\n\nExample:\n  signalbox schemas check"
+        after_help = "Needs registry.url unless --offline. Changes nothing; exit status 1 where a change breaks a consumer, or a subject is new or incompatible.\n\nExample:\n  signalbox schemas check\n  signalbox schemas check --offline"
     )]
-    Check,
+    Check(CheckArgs),
     /// Register every schema and set the compatibility of every subject
     #[command(
         after_help = "Needs registry.url, and postgres.url where engines remember schema ids. Running it again changes nothing.\n\nExample:\n  signalbox schemas register"
     )]
     Register,
+    /// Keep every schema that changed as a released version, against which later changes are judged
+    #[command(
+        after_help = "Needs no server. Writes FOLDER/<record>/<version>.avsc for records on topics; commit them. Refuses where a change breaks an earlier release.\n\nExample:\n  signalbox schemas release"
+    )]
+    Release(ReleaseArgs),
+}
+
+/// What is compared.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Compare with released versions alone, without a registry
+    #[arg(long)]
+    offline: bool,
+}
+
+/// Where released versions are kept.
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseArgs {
+    /// Folder of released versions in the checkout
+    #[arg(long, value_name = "FOLDER", default_value = "schemas/released")]
+    into: PathBuf,
 }
 
 /// One subject as the contract wants it.
@@ -31,14 +55,65 @@ struct Wanted {
     compatibility: &'static str,
 }
 
-/// Checks or registers.
+/// Checks, registers or releases.
 pub(crate) async fn run(command: &SchemasCommand, config: &Config) -> Result<(), CliError> {
-    let registry = Registry::new(config.registry()?)?;
-    let wanted = wanted(wiring::contract()?);
+    let contract = wiring::contract()?;
+    let registry = || Ok::<_, CliError>(Registry::new(config.registry()?)?);
     match command {
-        SchemasCommand::Check => check(&registry, &wanted).await,
-        SchemasCommand::Register => register(&registry, &wanted, config).await,
+        SchemasCommand::Check(CheckArgs { offline }) => {
+            judge(contract)?;
+            if *offline { Ok(()) } else { check(&registry()?, &wanted(contract)).await }
+        }
+        SchemasCommand::Register => register(&registry()?, &wanted(contract), config).await,
+        SchemasCommand::Release(ReleaseArgs { into }) => {
+            judge(contract)?;
+            release(contract, into)
+        }
     }
+}
+
+/// The compatibility gate. A registry knows what was registered there; this knows what was released, and to whom.
+fn judge(contract: &'static Contract) -> Result<(), CliError> {
+    let (history, consumers) = (History::builtin()?, Consumers::builtin()?);
+    let found = breaking(contract, &history, &consumers);
+    for change in &found {
+        output::line(change)?;
+    }
+    let faults = consumers.faults(contract);
+    for fault in &faults {
+        output::line(fault)?;
+    }
+    match found.len() + faults.len() {
+        0 => output::line("no change breaks a released version or a registered consumer"),
+        count => Err(CliError::Refused(format!(
+            "{count} changes break what was released or what somebody reads"
+        ))),
+    }
+}
+
+fn release(contract: &'static Contract, into: &Path) -> Result<(), CliError> {
+    let wrong = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CliError::File { path, source }
+    };
+    if !into.is_dir() {
+        return Err(CliError::Refused(format!(
+            "{} is no folder; run this in a checkout or name the folder with --into",
+            into.display()
+        )));
+    }
+    let unreleased = History::builtin()?.unreleased(contract);
+    for (version, record) in &unreleased {
+        let folder = into.join(record.name().as_str());
+        std::fs::create_dir_all(&folder).map_err(wrong(&folder))?;
+        let file = folder.join(format!("{version}.avsc"));
+        std::fs::write(&file, record.pretty()).map_err(wrong(&file))?;
+        output::line(format_args!("released {}", file.display()))?;
+    }
+    output::line(format_args!(
+        "{} records were released; the next build judges changes against them",
+        unreleased.len()
+    ))
 }
 
 fn wanted(contract: &'static Contract) -> Vec<Wanted> {
@@ -48,7 +123,7 @@ fn wanted(contract: &'static Contract) -> Vec<Wanted> {
             wanted.push(Wanted {
                 subject,
                 text: record.text(),
-                compatibility: &spec.schemas.compatibility,
+                compatibility: spec.schemas.compatibility.as_str(),
             });
         }
     }

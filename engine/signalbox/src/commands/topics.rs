@@ -1,5 +1,7 @@
 //! `signalbox topics`: what differs between a cluster and topics.yaml, and bringing the cluster closer. It never
-//! deletes and never shrinks.
+//! deletes and never shrinks. `topics export` tells other tools what topics there are.
+
+mod export;
 
 use clap::{Args, Subcommand};
 use signalbox_bus::{TopicAdmin, TopicChange};
@@ -22,6 +24,9 @@ pub(crate) enum TopicsCommand {
         after_help = "Needs kafka.brokers. Deletes and shrinks nothing.\n\nExample, on a single broker:\n  signalbox topics apply --replicas 1"
     )]
     Apply(ApplyArgs),
+    /// Print topics and schemas for other tools
+    #[command(subcommand)]
+    Export(export::ExportCommand),
 }
 
 /// How the cluster differs from the file on purpose.
@@ -47,6 +52,7 @@ pub(crate) async fn run(command: &TopicsCommand, config: &Config) -> Result<(), 
     let (plan, apply) = match command {
         TopicsCommand::Plan(plan) => (plan, None),
         TopicsCommand::Apply(apply) => (&apply.plan, Some(apply)),
+        TopicsCommand::Export(command) => return export::run(command),
     };
     let admin = TopicAdmin::connect(config.kafka()?)?;
     let changes = admin.plan(&wiring::contract()?.topics().wanted(plan.replicas)).await?;

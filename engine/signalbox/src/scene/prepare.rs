@@ -43,7 +43,8 @@ pub(crate) async fn prepare(settings: &Settings) -> Result<(), SceneError> {
     let registry = registry(settings)?;
     for (name, topic) in &topics.topics {
         for (subject, record) in contract.subjects(&TopicName::from(name.as_str())) {
-            registry.register(&subject, record.text(), &topic.schemas.compatibility).await?;
+            let promise = topic.schemas.compatibility.as_str();
+            registry.register(&subject, record.text(), promise).await?;
         }
     }
     Ok(())
