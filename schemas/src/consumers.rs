@@ -30,7 +30,7 @@ pub struct Consumer {
     /// True for processes of Signalbox, which read whole records and are built with the contract.
     #[serde(default)]
     pub ours: bool,
-    /// Fields it reads, by topic and record. A path into a nested record is dotted; `[]` stands for items.
+    /// Fields it reads, by topic and record; of a topic that is not named here it may read all. A path into a nested record is dotted; `[]` stands for items.
     #[serde(default)]
     pub reads: BTreeMap<String, BTreeMap<String, Vec<String>>>,
 }
@@ -56,15 +56,10 @@ impl Consumers {
         let mut faults = Vec::new();
         for (topic, spec) in &contract.topics().topics {
             for name in &spec.consumers {
-                match self.consumers.get(name) {
-                    None => faults.push(format!(
+                if !self.consumers.contains_key(name) {
+                    faults.push(format!(
                         "topic {topic}: consumer {name} is unknown; register it in schemas/consumers.yaml"
-                    )),
-                    Some(consumer) if !consumer.ours && !consumer.reads.contains_key(topic) => faults
-                        .push(format!(
-                            "consumer {name}: does not say what it reads of {topic}; add the fields in schemas/consumers.yaml"
-                        )),
-                    Some(_) => {}
+                    ));
                 }
             }
         }
@@ -76,13 +71,16 @@ impl Consumers {
         faults
     }
 
-    /// Whether a consumer has said that it reads a field, something inside it, or what it is inside of.
+    /// Whether a consumer reads a field, something inside it, or what it is inside of. One that says nothing of a topic
+    /// may read all of it; processes of ours change with the contract.
     pub(crate) fn reads(&self, consumer: &str, topic: &str, record: &str, path: &str) -> bool {
-        let read = self
-            .consumers
-            .get(consumer)
-            .and_then(|consumer| consumer.reads.get(topic)?.get(record));
-        read.is_some_and(|fields| fields.iter().any(|field| touches(field, path)))
+        let Some(known) = self.consumers.get(consumer) else { return true };
+        match known.reads.get(topic) {
+            None => !known.ours,
+            Some(records) => records
+                .get(record)
+                .is_some_and(|fields| fields.iter().any(|field| touches(field, path))),
+        }
     }
 }
 
