@@ -35,7 +35,7 @@ fn values(schema: &Schema, names: &Names) -> BoxedStrategy<Value> {
                 union.variants().iter().map(|branch| values(branch, names)).collect();
             proptest::strategy::Union::new(branches).boxed()
         }
-        Schema::Ref { name } => values(&names[&name.fullname(None).to_string()], names),
+        Schema::Ref { name } => values(&names[&name.fullname(None)], names),
         Schema::Record(record) => {
             let fields: Vec<_> = record
                 .fields
@@ -54,7 +54,7 @@ fn names(schema: &Schema, found: &mut Names) {
     if let Some(name) = schema.name()
         && !matches!(schema, Schema::Ref { .. })
     {
-        found.insert(name.fullname(None).to_string(), schema.clone());
+        found.insert(name.fullname(None), schema.clone());
     }
     match schema {
         Schema::Record(record) => {
