@@ -12,7 +12,7 @@ use signalbox_schemas::{RecordName, TopicName};
 use super::error::SceneError;
 use super::prepare::{contract, kafka};
 use super::settings::Settings;
-use crate::consumer_rule::{ConsumerRule, Sighting, Verdict};
+use crate::consumer_rule::{ConsumerRule, Verdict, sighting};
 
 /// Records taken at once.
 const BATCH: usize = 1_000;
@@ -90,7 +90,7 @@ impl Watcher {
     }
 
     fn see(&mut self, record: Inbound) -> Seen {
-        let verdict = Sighting::of(&record).map_or(Verdict::Apply, |seen| self.rule.judge(&seen));
+        let verdict = sighting(&record).map_or(Verdict::Apply, |seen| self.rule.judge(&seen));
         let tally = self.tally.entry(record.topic.clone()).or_default();
         match verdict {
             Verdict::Apply => tally.applied += 1,
