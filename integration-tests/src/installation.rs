@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use signalbox::applications::{Application, Applications, Newcomer};
 use signalbox::local::LocalStack;
 use signalbox::payouts::{Payout, Payouts, Wish};
 use signalbox::scene::{
@@ -20,7 +21,7 @@ use crate::bank::Bank;
 use crate::failure::Failure;
 use crate::witness::Witness;
 
-/// Waits of the payout journey, shortened for a run that sees every ending.
+/// Waits of the journeys, shortened for a run that sees every ending.
 const JOURNEY: &str = include_str!("../../deploy/demo/journeys.env");
 /// How long a graceful stop may take: longer than a lease.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
@@ -64,6 +65,7 @@ pub struct Installation {
     /// Answers questions about the database.
     pub reader: Reader,
     payouts: Payouts,
+    applications: Applications,
     waits: Vec<Setting>,
     program: PathBuf,
     scene: Scene,
@@ -88,6 +90,7 @@ impl Installation {
             witness: Witness::start(scene.settings(), codec)?,
             reader: Reader::connect(&scene.settings().postgres)?,
             payouts: Payouts::new(run, fastrand::u64(..)),
+            applications: Applications::new(run, fastrand::u64(..)),
             waits: waits(vendors.waits),
             sandbox,
             program,
@@ -98,6 +101,17 @@ impl Installation {
     /// A payout that no other test has: id and account are its own.
     pub fn payout(&mut self, wish: &Wish) -> Payout {
         self.payouts.next(wish, now())
+    }
+
+    /// Draws somebody who wants to become a customer, and publishes the application.
+    ///
+    /// # Errors
+    /// `Scene` where Kafka does not take it.
+    pub async fn apply(&mut self, like: &Newcomer) -> Result<Application, Failure> {
+        let asked = self.applications.next(like, now());
+        let record = "onboarding.application.RequestOnboarding";
+        self.commands.command(record, &asked.id, &asked.command).await?;
+        Ok(asked)
     }
 
     /// Draws payouts and publishes them.

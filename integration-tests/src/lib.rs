@@ -3,7 +3,6 @@
 
 mod bank;
 mod books;
-mod cast;
 mod failure;
 mod installation;
 mod people;
@@ -13,9 +12,9 @@ mod witness;
 
 pub use bank::{Bank, Transfer};
 pub use books::{Expectation, Verified, verify};
-pub use cast::{Cancel, Persona, Ruling, cast};
 pub use failure::Failure;
 pub use installation::{Installation, Said, Setting, Vendors};
 pub use people::People;
 pub use program::built_program;
+pub use signalbox::cast::{Asks, Moment, Persona, Ruling, cast};
 pub use witness::{Course, DeadLetter, Ending, Sightings, Task, Witness};

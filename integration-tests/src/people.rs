@@ -1,46 +1,48 @@
 //! The people of the personas: they decide open tasks, and customers change their minds, as soon as what they wait for
-//! was published. Where both happen to one payout the customer comes first. They look at nothing but topics, and at
+//! was published. Where both happen to one case the customer comes first. They look at nothing but topics, and at
 //! the journal to know that a cancellation was heard.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use signalbox::scene::{COMMANDS, Decision};
+use signalbox::cast::{Asks, Moment, Persona};
+use signalbox::scene::Decision;
 use signalbox_store::Reader;
 use tokio::time::{Instant, sleep};
 
-use crate::cast::{Cancel, Persona};
 use crate::failure::Failure;
 use crate::installation::Installation;
 use crate::witness::Course;
 
+/// What every topic of a journey's own commands ends with.
+const COMMANDS_SUFFIX: &str = ".commands.v1";
 /// How often people look at what is new.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// One payout with the persona that it plays.
+/// One case with the persona that it plays.
 #[derive(Debug, Clone)]
 struct Role {
-    payout: String,
+    case: String,
     persona: Persona,
-    cancelled: bool,
+    said: bool,
 }
 
 /// Everybody who acts in a test.
 #[derive(Debug, Clone, Default)]
 pub struct People {
     roles: Vec<Role>,
-    /// Payout, state, and which opening of the task was decided.
+    /// Case, state, and which opening of the task was decided.
     decided: HashSet<(String, String, usize)>,
 }
 
 impl People {
-    /// Somebody acts for this payout.
-    pub fn play(&mut self, payout: &str, persona: &Persona) {
-        let role = Role { payout: payout.to_owned(), persona: persona.clone(), cancelled: false };
+    /// Somebody acts for this case.
+    pub fn play(&mut self, case: &str, persona: &Persona) {
+        let role = Role { case: case.to_owned(), persona: persona.clone(), said: false };
         self.roles.push(role);
     }
 
-    /// Acts until every payout has ended.
+    /// Acts until every case has ended.
     ///
     /// # Errors
     /// `Late` where one does not within `patience`; see [`Failure`] for the rest.
@@ -57,7 +59,7 @@ impl People {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                let what = format!("an ending of {} payouts", open.len());
+                let what = format!("an ending of {} cases", open.len());
                 return Err(Failure::Late {
                     what,
                     seconds: patience.as_secs(),
@@ -68,30 +70,24 @@ impl People {
         }
     }
 
-    /// What one payout calls for. Its course in words where it has not ended.
+    /// What one case calls for. Its course in words where it has not ended.
     async fn act_once(
         &mut self,
         on: &Installation,
         place: usize,
     ) -> Result<Option<String>, Failure> {
         let Some(role) = self.roles.get_mut(place) else { return Ok(None) };
-        let course = on.witness.course(&role.payout);
+        let course = on.witness.course(&role.case);
         if !course.endings.is_empty() {
             return Ok(None);
         }
-        if role
-            .persona
-            .cancel
-            .as_ref()
-            .is_some_and(|moment| !role.cancelled && has_come(moment, &course))
-        {
-            role.cancelled = true;
-            on.commands.cancel(&role.payout).await?;
+        let due = role.persona.says.as_ref().filter(|(_, when)| has_come(when, &course));
+        if let Some((word, _)) = due.filter(|_| !role.said) {
+            role.said = true;
+            on.commands.say(&role.case, *word).await?;
         }
-        let told = format!("{} ({}): {course:?}", role.payout, role.persona.name);
-        if role.persona.cancel.is_some()
-            && !(role.cancelled && was_heard(&on.reader, &role.payout).await?)
-        {
+        let told = format!("{} ({}): {course:?}", role.case, role.persona.name);
+        if role.persona.says.is_some() && !(role.said && was_heard(&on.reader, &role.case).await?) {
             return Ok(Some(told));
         }
         let role = role.clone();
@@ -100,45 +96,47 @@ impl People {
             let openings = openings
                 .filter(|task| matches!(task.status.as_str(), "opened" | "escalated"))
                 .count();
-            let opening = (role.payout.clone(), step.clone(), openings);
+            let opening = (role.case.clone(), step.clone(), openings);
             if openings == 0 || !self.decided.insert(opening) {
                 continue;
             }
             for person in 1..=ruling.people {
-                on.commands.decide(&decision(&role.payout, step, &ruling.decide, person)).await?;
+                on.commands.decide(&decision(&role, step, &ruling.decide, person)).await?;
             }
         }
         Ok(Some(told))
     }
 }
 
-fn decision(payout: &str, step: &str, decide: &str, person: usize) -> Decision {
+fn decision(role: &Role, step: &str, decide: &str, person: usize) -> Decision {
+    let journey = match role.persona.asks {
+        Asks::Payout(_) => "payout",
+        Asks::Onboarding(_) => "onboarding",
+    };
     Decision {
-        payout: payout.to_owned(),
+        case: role.case.clone(),
         step: step.to_owned(),
-        journey: "payout".to_owned(),
+        journey: journey.to_owned(),
         decision: decide.to_owned(),
         actor: format!("analyst-{person}"),
     }
 }
 
-fn has_come(moment: &Cancel, course: &Course) -> bool {
+fn has_come(moment: &Moment, course: &Course) -> bool {
     match moment {
-        Cancel::AtOnce => true,
-        Cancel::Event(status) => course.statuses.contains(status),
-        Cancel::Task(step) => course.has_task(step, "opened") || course.has_task(step, "escalated"),
+        Moment::AtOnce => true,
+        Moment::Event(status) => course.statuses.contains(status),
+        Moment::Task(step) => course.has_task(step, "opened") || course.has_task(step, "escalated"),
     }
 }
 
-/// Whether a second command about this payout was applied.
-async fn was_heard(reader: &Reader, payout: &str) -> Result<bool, Failure> {
+/// Whether a second command about this case was applied.
+async fn was_heard(reader: &Reader, case: &str) -> Result<bool, Failure> {
     let mut heard = 0;
-    for flow in reader.find_flows(payout).await? {
+    for flow in reader.find_flows(case).await? {
         let rows = reader.journal_of(flow.row.id).await?;
-        heard += rows
-            .iter()
-            .filter(|row| row.input_topic.as_ref().is_some_and(|topic| topic.as_str() == COMMANDS))
-            .count();
+        let commands = rows.iter().filter_map(|row| row.input_topic.as_ref());
+        heard += commands.filter(|topic| topic.as_str().ends_with(COMMANDS_SUFFIX)).count();
     }
     Ok(heard > 1)
 }

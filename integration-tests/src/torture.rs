@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
+use signalbox::cast::{Persona, Ruling, cast};
 use signalbox::payouts::Payout;
 use signalbox::scene::{Commands, Console, EngineName, Quantiles};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::books::{Expectation, Verified, verify};
-use crate::cast::{Persona, Ruling, cast};
 use crate::failure::Failure;
 use crate::installation::{Installation, Vendors};
 use crate::people::People;
@@ -102,13 +102,15 @@ async fn endure(on: &mut Installation, plan: Plan, console: Console) -> Result<(
     for engine in ENGINES {
         on.start_engine(engine).await?;
     }
-    let cast: Vec<Persona> = cast()?.into_iter().filter(Persona::needs_nobody).collect();
+    let plain = |persona: &Persona| persona.needs_nobody() && persona.wish().is_some();
+    let cast: Vec<Persona> = cast()?.into_iter().filter(plain).collect();
     let roles = programme(cast.len(), plan.payouts);
     let (mut expected, mut personas) = (Vec::new(), BTreeMap::new());
     let mut people = People::default();
     for role in &roles {
         let Some(persona) = cast.get(*role) else { continue };
-        let payout = on.payout(&persona.wish());
+        let Some(wish) = persona.wish() else { continue };
+        let payout = on.payout(wish);
         personas.insert(payout.id.clone(), persona.name.clone());
         if persona.transfers == 0 {
             people.play(&payout.id, &ruled_out(persona));

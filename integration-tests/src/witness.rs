@@ -39,7 +39,7 @@ pub struct Task {
     pub status: String,
 }
 
-/// What was published about one payout, repeats left out.
+/// What was published about one case, repeats left out.
 #[derive(Debug, Clone, Default)]
 pub struct Course {
     /// Statuses of all events in order.
@@ -80,7 +80,7 @@ impl DeadLetter {
 /// Everything seen so far.
 #[derive(Debug, Default)]
 pub struct Sightings {
-    /// By payout id.
+    /// By business id.
     pub courses: HashMap<String, Course>,
     /// Dead letters in order, repeats left out.
     pub dead_letters: Vec<DeadLetter>,
@@ -127,28 +127,27 @@ impl Sightings {
         if record.topic.as_str().ends_with(topics::DLQ_SUFFIX) {
             self.dead_letters.push(DeadLetter { record: record.clone() });
         } else if let Some((name, content)) = &seen.content {
-            self.note(name.as_str(), content);
+            self.note(name.as_str(), record.key_text().unwrap_or_default(), content);
         }
     }
 
-    fn note(&mut self, name: &str, content: &Value) {
+    fn note(&mut self, name: &str, id: &str, content: &Value) {
         let text =
             |field: &str| content.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let about =
-            if name == "payments.payout.PayoutEvent" { "payout_id" } else { "aggregate_id" };
-        // Requests to adapters are read for the rule alone.
-        if !matches!(
+        // Every journey's own events say whether they are the last; requests to adapters are read for the rule alone.
+        let is_event = content.get("final").is_some();
+        let is_told = matches!(
             name,
-            "payments.payout.PayoutEvent"
-                | "signalbox.RequestRepeated"
+            "signalbox.RequestRepeated"
                 | "signalbox.RequestRejected"
                 | "signalbox.review.ReviewTask"
-        ) {
+        );
+        if !is_event && !is_told {
             return;
         }
-        let course = self.courses.entry(text(about)).or_default();
+        let course = self.courses.entry(id.to_owned()).or_default();
         match name {
-            "payments.payout.PayoutEvent" => {
+            _ if is_event => {
                 let reason = content.get("reason").and_then(Value::as_str).map(str::to_owned);
                 let is_final = content.get("final").and_then(Value::as_bool).unwrap_or_default();
                 let status = text("status");

@@ -11,6 +11,7 @@ mod real_parts {
     pub(crate) mod crashes;
     pub(crate) mod endings;
     pub(crate) mod foreign_client;
+    pub(crate) mod onboarding;
     pub(crate) mod outages;
     pub(crate) mod repeats;
     pub(crate) mod sharing;
@@ -29,7 +30,8 @@ use serde_json::json;
 use signalbox::scene::{Console, EngineName};
 
 use real_parts::{
-    broken_records, crashes, endings, foreign_client, outages, repeats, sharing, tampering, upkeep,
+    broken_records, crashes, endings, foreign_client, onboarding, outages, repeats, sharing,
+    tampering, upkeep,
 };
 
 /// The engine that every story finds running, alone, and leaves so.
@@ -70,7 +72,7 @@ struct Story {
     tell: for<'a> fn(&'a mut Installation) -> Running<'a>,
 }
 
-const STORIES: [Story; 19] = [
+const STORIES: [Story; 20] = [
     Story {
         name: "topics_and_schemas_are_in_order_and_stay_so",
         tell: |on| Box::pin(upkeep::topics_and_schemas(on)),
@@ -86,6 +88,10 @@ const STORIES: [Story; 19] = [
     Story {
         name: "every_persona_ends_as_its_row_says",
         tell: |on| Box::pin(endings::every_persona(on)),
+    },
+    Story {
+        name: "every_newcomer_ends_as_their_row_says",
+        tell: |on| Box::pin(onboarding::every_newcomer(on)),
     },
     Story {
         name: "the_same_command_twice_is_one_payout",

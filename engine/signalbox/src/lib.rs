@@ -1,7 +1,9 @@
 //! What the `signalbox` command is made of: arguments, configuration, and the wiring of the other packages.
 //! It decides nothing that they could decide.
 
+pub mod applications;
 pub mod bench;
+pub mod cast;
 mod cli;
 mod commands;
 mod config;

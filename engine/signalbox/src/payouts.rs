@@ -107,33 +107,14 @@ impl Payouts {
             "tenant": "default",
             "customer_id": format!("c-{id}"),
             "amount": {"minor_units": amount, "currency": "USD", "exponent": 2},
-            "originator": self.person(wish.originator.as_deref()),
-            "beneficiary": {"party": self.person(wish.beneficiary.as_deref()), "account": account},
+            "originator": person(&mut self.random, wish.originator.as_deref()),
+            "beneficiary": {"party": person(&mut self.random, wish.beneficiary.as_deref()), "account": account},
             "rail": rail,
             "reference": format!("Invoice {number}"),
             "segment": "retail",
             "requested_at": now.0,
         });
         Payout { id, account: account_number, command }
-    }
-
-    /// A person whose family name is the marker: short enough for the name field of every rail.
-    fn person(&mut self, marker: Option<&str>) -> Value {
-        let given = pick(&mut self.random, &GIVEN).unwrap_or_default();
-        let family = marker
-            .map_or_else(|| pick(&mut self.random, &FAMILY).unwrap_or_default(), str::to_owned);
-        let (town, region, post_code) = pick_triple(&mut self.random);
-        json!({
-            "kind": "person",
-            "name": format!("{given} {family}"),
-            "given_name": given,
-            "family_name": family,
-            "birth_date": self.random.i32(0..12_000),
-            "address": {
-                "street": "Station Road", "building": self.random.u32(1..200).to_string(),
-                "post_code": post_code, "town": town, "region": region, "country": "US",
-            },
-        })
     }
 
     fn account(&mut self, kind: Account, number: u64) -> (Value, String) {
@@ -153,6 +134,24 @@ impl Payouts {
             }
         }
     }
+}
+
+/// A person whose family name is the marker: short enough for the name field of every rail.
+pub(crate) fn person(random: &mut fastrand::Rng, marker: Option<&str>) -> Value {
+    let given = pick(random, &GIVEN).unwrap_or_default();
+    let family = marker.map_or_else(|| pick(random, &FAMILY).unwrap_or_default(), str::to_owned);
+    let (town, region, post_code) = pick_triple(random);
+    json!({
+        "kind": "person",
+        "name": format!("{given} {family}"),
+        "given_name": given,
+        "family_name": family,
+        "birth_date": random.i32(0..12_000),
+        "address": {
+            "street": "Station Road", "building": random.u32(1..200).to_string(),
+            "post_code": post_code, "town": town, "region": region, "country": "US",
+        },
+    })
 }
 
 fn pick(random: &mut fastrand::Rng, words: &[&str]) -> Option<String> {

@@ -106,7 +106,7 @@ pub(crate) async fn hold(on: &mut Installation) -> Outcome {
 
 async fn release(on: &Installation, payout: &str, actor: &str) -> Result<(), Failure> {
     let decision = Decision {
-        payout: payout.to_owned(),
+        case: payout.to_owned(),
         step: "compliance_hold".to_owned(),
         journey: "payout".to_owned(),
         decision: "release".to_owned(),

@@ -25,12 +25,14 @@ const IN_FLIGHT: usize = 1_000;
 const TOLD_MAX: usize = 20;
 /// The record that is published where none is named.
 const DEFAULT_RECORD: &str = "payments.payout.RequestPayout";
+const ONBOARDING_RECORD: &str = "onboarding.application.RequestOnboarding";
 const CANCEL_RECORD: &str = "payments.payout.CancelPayout";
 
 /// A line of each command that can be tried out at once, every field written out.
-const EXAMPLES: [(&str, &str); 3] = [
+const EXAMPLES: [(&str, &str); 4] = [
     (DEFAULT_RECORD, include_str!("../examples/payments.payout.RequestPayout.json")),
     (CANCEL_RECORD, include_str!("../examples/payments.payout.CancelPayout.json")),
+    (ONBOARDING_RECORD, include_str!("../examples/onboarding.application.RequestOnboarding.json")),
     (
         "signalbox.review.ReviewDecision",
         include_str!("../examples/signalbox.review.ReviewDecision.json"),
@@ -47,6 +49,7 @@ found text`. Exit status 1 where a line is wrong.
 Examples:
   signalbox publish --example | signalbox publish -
   signalbox publish payouts.jsonl --rate 30/s
+  signalbox publish --record onboarding.application.RequestOnboarding --example
   signalbox publish --cancel p-42 --actor ann --reason 'wrong amount'
   echo '{...}' | signalbox publish --record signalbox.review.ReviewDecision")]
 pub(crate) struct PublishArgs {
@@ -329,6 +332,9 @@ fn example(record: &str) -> Result<String, CliError> {
                 "requested_at" | "decided_at" => *field = json!(now()),
                 "payout_id" if record == DEFAULT_RECORD => {
                     *field = json!(format!("p-{}", Uuid::now_v7()))
+                }
+                "onboarding_id" if record == ONBOARDING_RECORD => {
+                    *field = json!(format!("o-{}", Uuid::now_v7()))
                 }
                 _ => {}
             }

@@ -1,4 +1,4 @@
-//! What is known of every payout of the demo, from events and review tasks as a consumer applies them, and what is to
+//! What is known of every case of the demo, from events and review tasks as a consumer applies them, and what is to
 //! be done about them. It publishes nothing itself.
 
 use std::collections::{BTreeMap, HashMap};
@@ -6,27 +6,28 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::cast::{Cancel, Persona};
+use crate::cast::{Moment, Persona};
 use crate::consumer_rule::Verdict;
-use crate::scene::{Decision, Seen};
+use crate::scene::{Decision, Seen, Word};
 
 /// How long people take to decide once a task is open.
 const THINKING: Duration = Duration::from_millis(300);
 /// How long they take where the customer cancels at the same moment: the cancellation comes first.
 const THINKING_AFTER_CANCEL: Duration = Duration::from_millis(1_500);
 
-/// One payout.
+/// One case.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) persona: usize,
-    pub(crate) account: String,
+    /// Account that a payout goes to.
+    pub(crate) account: Option<String>,
     pub(crate) published_at: Instant,
     /// Statuses of events, in order, the final one included.
     pub(crate) statuses: Vec<String>,
     /// Final events applied.
     pub(crate) finals: Vec<String>,
     pub(crate) ended_at: Option<Instant>,
-    cancelled: bool,
+    said: bool,
 }
 
 /// Something that people do, not before an instant.
@@ -39,13 +40,13 @@ pub(crate) struct Act {
 /// What people do.
 #[derive(Debug)]
 pub(crate) enum What {
-    /// The customer cancels.
-    Cancel(String),
+    /// The customer says something more.
+    Say(String, Word),
     /// Somebody decides.
     Decide(Decision),
 }
 
-/// All payouts.
+/// All cases.
 #[derive(Debug)]
 pub(crate) struct Book {
     cast: Vec<Persona>,
@@ -57,7 +58,7 @@ pub(crate) struct Book {
     pub(crate) rejected: BTreeMap<String, usize>,
     /// Tasks opened, by state.
     pub(crate) tasks: BTreeMap<String, usize>,
-    /// Final events of payouts that nobody asked for.
+    /// Final events of cases that nobody asked for.
     pub(crate) strangers: usize,
 }
 
@@ -83,11 +84,11 @@ impl Book {
         &mut self,
         id: &str,
         persona: usize,
-        account: String,
+        account: Option<String>,
         now: Instant,
     ) -> Option<Act> {
-        let cancels =
-            self.cast.get(persona).is_some_and(|persona| persona.cancel == Some(Cancel::AtOnce));
+        let says = self.cast.get(persona).and_then(|persona| persona.says.as_ref());
+        let says = says.filter(|(_, when)| *when == Moment::AtOnce).map(|(word, _)| *word);
         let entry = Entry {
             persona,
             account,
@@ -95,10 +96,10 @@ impl Book {
             statuses: Vec::new(),
             finals: Vec::new(),
             ended_at: None,
-            cancelled: cancels,
+            said: says.is_some(),
         };
         self.entries.insert(id.to_owned(), entry);
-        cancels.then(|| Act { due: now, what: What::Cancel(id.to_owned()) })
+        says.map(|word| Act { due: now, what: What::Say(id.to_owned(), word) })
     }
 
     /// Takes note of a record; what people do about it is returned.
@@ -108,7 +109,6 @@ impl Book {
         }
         let Some((name, content)) = &seen.content else { return Vec::new() };
         match name.as_str() {
-            "payments.payout.PayoutEvent" => self.event(content, now),
             "signalbox.review.ReviewTask" => self.task(content, now),
             "signalbox.RequestRepeated" => {
                 self.repeated += 1;
@@ -118,12 +118,15 @@ impl Book {
                 *self.rejected.entry(text(content, "reason").to_owned()).or_default() += 1;
                 Vec::new()
             }
+            // Every journey's own events say whether they are the last.
+            _ if content.get("final").is_some() => {
+                self.event(seen.record.key_text().unwrap_or_default(), content, now)
+            }
             _ => Vec::new(),
         }
     }
 
-    fn event(&mut self, content: &Value, now: Instant) -> Vec<Act> {
-        let id = text(content, "payout_id");
+    fn event(&mut self, id: &str, content: &Value, now: Instant) -> Vec<Act> {
         let status = text(content, "status").to_owned();
         let is_final = content.get("final").and_then(Value::as_bool).unwrap_or_default();
         let Some(entry) = self.entries.get_mut(id) else {
@@ -137,7 +140,7 @@ impl Book {
             entry.ended_at.get_or_insert(now);
             return Vec::new();
         }
-        self.cancel(id, &Cancel::Event(status), now).into_iter().collect()
+        self.says(id, &Moment::Event(status), now).into_iter().collect()
     }
 
     fn task(&mut self, content: &Value, now: Instant) -> Vec<Act> {
@@ -147,15 +150,15 @@ impl Book {
         }
         *self.tasks.entry(step.to_owned()).or_default() += 1;
         let mut acts: Vec<Act> =
-            self.cancel(id, &Cancel::Task(step.to_owned()), now).into_iter().collect();
+            self.says(id, &Moment::Task(step.to_owned()), now).into_iter().collect();
         let Some(entry) = self.entries.get(id) else { return acts };
         let Some(persona) = self.cast.get(entry.persona) else { return acts };
-        let thinking = if entry.cancelled { THINKING_AFTER_CANCEL } else { THINKING };
+        let thinking = if entry.said { THINKING_AFTER_CANCEL } else { THINKING };
         if let Some(ruling) = persona.decisions.get(step) {
             acts.extend((1..=ruling.people).map(|person| Act {
                 due: now + thinking,
                 what: What::Decide(Decision {
-                    payout: id.to_owned(),
+                    case: id.to_owned(),
                     step: step.to_owned(),
                     journey: text(content, "journey").to_owned(),
                     decision: ruling.decide.clone(),
@@ -166,15 +169,15 @@ impl Book {
         acts
     }
 
-    /// The customer's cancellation, once, where this is the moment for it.
-    fn cancel(&mut self, id: &str, moment: &Cancel, now: Instant) -> Option<Act> {
+    /// The customer's second word, once, where this is the moment for it.
+    fn says(&mut self, id: &str, moment: &Moment, now: Instant) -> Option<Act> {
         let entry = self.entries.get_mut(id)?;
-        let persona = self.cast.get(entry.persona)?;
-        if entry.cancelled || persona.cancel.as_ref() != Some(moment) {
+        let (word, when) = self.cast.get(entry.persona)?.says.as_ref()?;
+        if entry.said || when != moment {
             return None;
         }
-        entry.cancelled = true;
-        Some(Act { due: now, what: What::Cancel(id.to_owned()) })
+        entry.said = true;
+        Some(Act { due: now, what: What::Say(id.to_owned(), *word) })
     }
 }
 
@@ -191,17 +194,17 @@ mod tests {
     use signalbox_bus::{Headers, Inbound};
 
     use super::{Book, What};
+    use crate::cast::cast;
     use crate::consumer_rule::Verdict;
-    use crate::demo::cast::cast;
-    use crate::scene::Seen;
+    use crate::scene::{Seen, Word};
 
-    fn seen(name: &str, content: Value, verdict: Verdict) -> Seen {
+    fn seen(name: &str, id: &str, content: Value, verdict: Verdict) -> Seen {
         let record = Inbound {
             topic: "t".into(),
             partition: 0,
             offset: 0,
             timestamp_ms: 0,
-            key: None,
+            key: Some(id.as_bytes().to_vec()),
             payload: None,
             headers: Headers::new(),
         };
@@ -210,20 +213,20 @@ mod tests {
 
     fn event(id: &str, status: &str, is_final: bool, verdict: Verdict) -> Seen {
         let content = json!({"payout_id": id, "status": status, "final": is_final});
-        seen("payments.payout.PayoutEvent", content, verdict)
+        seen("payments.payout.PayoutEvent", id, content, verdict)
     }
 
     fn task(id: &str, step: &str) -> Seen {
         let content =
             json!({"aggregate_id": id, "step": step, "journey": "payout", "status": "opened"});
-        seen("signalbox.review.ReviewTask", content, Verdict::Apply)
+        seen("signalbox.review.ReviewTask", id, content, Verdict::Apply)
     }
 
     fn book(persona: &str) -> Book {
         let cast = cast().unwrap();
         let index = cast.iter().position(|one| one.name == persona).unwrap();
         let mut book = Book::new(cast);
-        book.open("p-1", index, "1".to_owned(), Instant::now());
+        book.open("p-1", index, Some("1".to_owned()), Instant::now());
         book
     }
 
@@ -255,7 +258,7 @@ mod tests {
         let acts = book.see(&task("p-1", "settle_doubt"), Instant::now());
         let [cancel, first, second] = acts.as_slice() else { unreachable!("{acts:?}") };
         assert!(
-            matches!(cancel.what, What::Cancel(_))
+            matches!(cancel.what, What::Say(_, Word::Cancel))
                 && cancel.due < first.due
                 && first.due == second.due
         );

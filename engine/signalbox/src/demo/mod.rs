@@ -1,10 +1,10 @@
-//! `signalbox demo`: a thousand payouts of every kind on real parts, an engine killed among them, and proof at the end.
+//! `signalbox demo`: over a thousand payouts and onboardings of every kind on real parts, an engine killed among them,
+//! and proof at the end.
 //!
 //! It plays the services of a bank and its people: publishes commands, takes decisions, cancels, breaks things, and
 //! watches as a consumer does. What must be true afterwards is in `proof`; nothing here looks into the engine.
 
 mod book;
-mod cast;
 mod play;
 mod proof;
 mod summary;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cast;
 use crate::scene::{Console, EngineName, SandboxWish, Scene, SceneError, Started, assignments};
 use play::Play;
 
@@ -24,13 +25,13 @@ const AUDIT_WITHIN: Duration = Duration::from_secs(120);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Starts Kafka, a registry, Postgres, simulated vendors, two engines and an adapter, all on this machine and with data
-of their own, and removes everything at the end. Exits with 0 only if every payout ended once and as it must, money
+of their own, and removes everything at the end. Exits with 0 only if everything ended once and as it must, money
 moved once, nothing is missing or unrecognisably repeated on the topics, and the audit trail is intact.")]
 pub struct DemoArgs {
-    /// Payouts, over all personas
-    #[arg(long, value_name = "N", default_value_t = 1_200)]
-    payouts: usize,
-    /// Payouts published per second
+    /// Payouts and onboardings, over all personas
+    #[arg(long, value_name = "N", default_value_t = 1_450)]
+    flows: usize,
+    /// Requests published per second
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
     /// Start value of every random choice
@@ -51,9 +52,9 @@ pub(crate) const ENGINES: [EngineName; 2] = [EngineName("engine-1"), EngineName(
 pub async fn run(args: &DemoArgs) -> Result<(), SceneError> {
     let console = Console::start();
     let cast = cast::cast()?;
-    let programme = cast::programme(&cast, args.payouts, args.seed);
+    let programme = cast::programme(&cast, args.flows, args.seed);
     console.say(&format!(
-        "{} payouts of {} kinds; starting the parts",
+        "{} payouts and onboardings of {} kinds; starting the parts",
         programme.len(),
         cast.len()
     ));
@@ -70,7 +71,7 @@ pub async fn run(args: &DemoArgs) -> Result<(), SceneError> {
         summary::print(console, &play);
         return Err(error);
     }
-    console.say("every payout has ended; looking at the bank's ledger and the audit trail");
+    console.say("everything has ended; looking at the bank's ledger and the audit trail");
     let ledger = proof::ledger(&sandbox.address).await?;
     let audit = scene.command(&["audit", "verify"], AUDIT_WITHIN).await;
     let broken = proof::broken(&play, &ledger, audit.as_ref().err());
@@ -83,9 +84,8 @@ pub async fn run(args: &DemoArgs) -> Result<(), SceneError> {
         console.print("\nEvery promise held. Next:");
         console.print("  make dev                             the same system, to play with");
         console.print("  signalbox publish --example          a payout to change and publish");
-        console.print(
-            "  signalbox journeys check             what the payout journey is proven to keep",
-        );
+        console
+            .print("  signalbox journeys check             what the journeys are proven to keep");
         return Ok(());
     }
     Err(SceneError::Broken(broken.join("\n")))
@@ -119,7 +119,7 @@ pub(crate) struct Engines<'a> {
     scene: &'a Scene,
     settings: Vec<(String, String)>,
     running: Vec<(EngineName, Started)>,
-    /// Payouts in flight when an engine was killed.
+    /// Cases in flight when an engine was killed.
     pub(crate) killed_with: Option<usize>,
 }
 

@@ -1,5 +1,5 @@
-//! The play itself: publishes payouts at their pace, does what customers and people do, breaks things on the way,
-//! and reads along until every payout has ended. It judges nothing.
+//! The play itself: publishes requests at their pace, does what customers and people do, breaks things on the way,
+//! and reads along until everything has ended. It judges nothing.
 
 use std::time::{Duration, Instant};
 
@@ -7,18 +7,19 @@ use signalbox_schemas::{headers, topics};
 
 use super::Engines;
 use super::book::{Act, Book, What};
-use super::cast::Persona;
+use crate::applications::{Applications, Newcomer};
+use crate::cast::{Asks, Persona};
 use crate::consumer_rule::Verdict;
-use crate::payouts::{Payout, Payouts};
+use crate::payouts::{Payout, Payouts, Wish};
 use crate::scene::{
     COMMANDS, Commands, Console, EngineName, Scene, SceneError, Seen, Watcher, codec, contract, now,
 };
 
-/// Payouts that may be under way at once.
+/// Cases that may be under way at once.
 const IN_FLIGHT_MAX: usize = 900;
-/// Broken records are published when this many of a hundred payouts are published.
+/// Broken records are published when this many of a hundred requests are published.
 const POISON_AT_PER_CENT: usize = 20;
-/// The engine is killed when this many of a hundred payouts are published.
+/// The engine is killed when this many of a hundred requests are published.
 const KILL_AT_PER_CENT: usize = 45;
 /// How long the killed engine stays away.
 const AWAY_FOR: Duration = Duration::from_secs(4);
@@ -48,7 +49,10 @@ pub(crate) struct Play {
     /// Keys of records that were published broken.
     pub(crate) poison: Vec<String>,
     payouts: Payouts,
+    applications: Applications,
     acts: Vec<Act>,
+    /// Whether a payout was published again.
+    repeated: bool,
 }
 
 impl Play {
@@ -70,7 +74,9 @@ impl Play {
             dead_letters: Vec::new(),
             poison: Vec::new(),
             payouts: Payouts::new("demo", seed),
+            applications: Applications::new("demo", seed),
             acts: Vec::new(),
+            repeated: false,
         })
     }
 
@@ -111,7 +117,7 @@ impl Play {
         Ok(())
     }
 
-    /// Publishes as many payouts as the pace asks for and the bound on those under way allows.
+    /// Publishes as many requests as the pace asks for and the bound on those under way allows.
     async fn publish_due(
         &mut self,
         programme: &[usize],
@@ -122,21 +128,38 @@ impl Play {
         let allowed = pace.min(self.book.ended + IN_FLIGHT_MAX);
         let mut done = published;
         for persona in programme.iter().take(allowed).skip(published) {
-            let wish = self.book.cast().get(*persona).map(Persona::wish).unwrap_or_default();
-            let payout = self.payouts.next(&wish, now());
-            self.acts.extend(self.book.open(
-                &payout.id,
-                *persona,
-                payout.account.clone(),
-                Instant::now(),
-            ));
-            self.commands.request(&payout.id, &payout.command).await?;
-            if done == 0 {
-                self.repeat(&payout).await?;
+            let asks = self.book.cast().get(*persona).map(|persona| persona.asks.clone());
+            match asks {
+                Some(Asks::Onboarding(like)) => self.apply(*persona, &like).await?,
+                Some(Asks::Payout(wish)) => self.pay(*persona, &wish).await?,
+                None => {}
             }
             done += 1;
         }
         Ok(done)
+    }
+
+    /// Asks to become a customer.
+    async fn apply(&mut self, persona: usize, like: &Newcomer) -> Result<(), SceneError> {
+        let asked = self.applications.next(like, now());
+        let acts = self.book.open(&asked.id, persona, None, Instant::now());
+        let record = "onboarding.application.RequestOnboarding";
+        self.commands.command(record, &asked.id, &asked.command).await?;
+        self.acts.extend(acts);
+        Ok(())
+    }
+
+    /// Asks for a payout; the first one is published again, and once more under the same id with another content.
+    async fn pay(&mut self, persona: usize, wish: &Wish) -> Result<(), SceneError> {
+        let payout = self.payouts.next(wish, now());
+        let account = Some(payout.account.clone());
+        let acts = self.book.open(&payout.id, persona, account, Instant::now());
+        self.commands.request(&payout.id, &payout.command).await?;
+        self.acts.extend(acts);
+        if !std::mem::replace(&mut self.repeated, true) {
+            self.repeat(&payout).await?;
+        }
+        Ok(())
     }
 
     /// The same command again, and another one under the same id.
@@ -157,7 +180,7 @@ impl Play {
         self.acts = later;
         for act in due {
             match act.what {
-                What::Cancel(id) => self.commands.cancel(&id).await?,
+                What::Say(id, word) => self.commands.say(&id, word).await?,
                 What::Decide(decision) => self.commands.decide(&decision).await?,
             }
         }
@@ -188,7 +211,7 @@ impl Play {
                 let in_flight = self.book.entries.len() - self.book.ended;
                 let Some(victim) = engines.kill_one(in_flight) else { return Ok(Trouble::Over) };
                 self.console.say(&format!(
-                    "kill -9 of {} with {in_flight} payouts under way; the other one takes its lanes when their leases end",
+                    "kill -9 of {} with {in_flight} cases under way; the other one takes its lanes when their leases end",
                     victim.0
                 ));
                 Ok(Trouble::Killed(victim, Instant::now()))
@@ -206,7 +229,7 @@ impl Play {
     /// A command that was cut on its way, and bytes that never were one.
     async fn poison(&mut self) -> Result<(), SceneError> {
         self.console.say("publishing a truncated command and one of garbage");
-        let payout = Payouts::new("poison", 1).next(&crate::payouts::Wish::default(), now());
+        let payout = Payouts::new("poison", 1).next(&Wish::default(), now());
         let mut cut =
             self.commands.encode(COMMANDS, "payments.payout.RequestPayout", &payout.command)?;
         cut.truncate(cut.len() / 2);
@@ -246,7 +269,7 @@ impl Play {
         let count = lines.len();
         lines.truncate(20);
         format!(
-            "{count} payouts have not ended, and none did for {} s:\n{}",
+            "{count} cases have not ended, and none did for {} s:\n{}",
             PATIENCE.as_secs(),
             lines.join("\n")
         )

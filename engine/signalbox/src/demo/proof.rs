@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::play::Play;
 use crate::scene::SceneError;
 
-/// Payouts that a broken promise is shown by.
+/// Cases that a broken promise is shown by.
 const SHOWN_MAX: usize = 5;
 
 /// What the bank has seen.
@@ -77,16 +77,14 @@ pub(crate) fn broken(play: &Play, ledger: &Ledger, audit: Option<&SceneError>) -
         ));
     }
     if play.book.strangers > 0 {
-        broken.push(format!(
-            "{} events are about payouts that nobody asked for",
-            play.book.strangers
-        ));
+        broken
+            .push(format!("{} events are about cases that nobody asked for", play.book.strangers));
     }
     broken.extend(audit.map(|error| format!("the audit trail does not verify: {error}")));
     broken
 }
 
-/// Every payout has one final event, and the right one.
+/// Every case has one final event, and the right one.
 fn endings(play: &Play) -> Vec<String> {
     let mut wrong = Vec::new();
     for (id, entry) in &play.book.entries {
@@ -107,7 +105,7 @@ fn endings(play: &Play) -> Vec<String> {
             )),
         }
     }
-    shown("payouts did not end once and as they must", wrong)
+    shown("cases did not end once and as they must", wrong)
 }
 
 /// The bank did what it should have done for each payout, and did it once.
@@ -115,7 +113,9 @@ fn transfers(play: &Play, ledger: &Ledger) -> Vec<String> {
     let mut wrong = Vec::new();
     for (id, entry) in &play.book.entries {
         let Some(persona) = play.book.cast().get(entry.persona) else { continue };
-        let found = ledger.by_account.get(&entry.account).copied().unwrap_or_default();
+        let account = entry.account.as_ref();
+        let found = account.and_then(|account| ledger.by_account.get(account));
+        let found = found.copied().unwrap_or_default();
         if found != persona.transfers {
             wrong.push(format!(
                 "{id} ({}): {found} transfers, not {}",
@@ -123,8 +123,7 @@ fn transfers(play: &Play, ledger: &Ledger) -> Vec<String> {
             ));
         }
     }
-    let mut broken =
-        shown("payouts have the wrong number of transfers in the bank's ledger", wrong);
+    let mut broken = shown("cases have the wrong number of transfers in the bank's ledger", wrong);
     if ledger.duplicates > 0 {
         broken.push(format!("the bank's ledger has {} transfers twice", ledger.duplicates));
     }

@@ -6,7 +6,7 @@ use super::play::Play;
 use super::proof::Ledger;
 use crate::scene::{Console, Quantiles};
 
-/// Payouts by ending and persona, with times; dead letters; what the rule recognised.
+/// Cases by ending and persona, with times; dead letters; what the rule recognised.
 pub(crate) fn print(console: Console, play: &Play) {
     let mut by_ending: BTreeMap<&str, Quantiles> = BTreeMap::new();
     let mut by_persona: BTreeMap<usize, (BTreeMap<&str, usize>, Quantiles)> = BTreeMap::new();
@@ -23,14 +23,14 @@ pub(crate) fn print(console: Console, play: &Play) {
             all.add(time);
         }
     }
-    console.print(&format!("\n{:<32} {:>8} {:>9} {:>9}", "persona", "payouts", "p50", "p99"));
+    console.print(&format!("\n{:<32} {:>8} {:>9} {:>9}", "persona", "cases", "p50", "p99"));
     for (index, (endings, times)) in &by_persona {
         let name = play.book.cast().get(*index).map_or("?", |persona| persona.name.as_str());
         let endings: Vec<String> =
             endings.iter().map(|(ending, count)| format!("{ending} {count}")).collect();
         console.print(&format!("{} {}", row(name, times), endings.join(", ")));
     }
-    console.print(&format!("\n{:<32} {:>8} {:>9} {:>9}", "ending", "payouts", "p50", "p99"));
+    console.print(&format!("\n{:<32} {:>8} {:>9} {:>9}", "ending", "cases", "p50", "p99"));
     for (ending, times) in &by_ending {
         console.print(&row(ending, times));
     }
@@ -66,8 +66,7 @@ pub(crate) fn outlook(console: Console, ledger: &Ledger, killed_with: Option<usi
         ledger.effects, ledger.requests, ledger.duplicates
     ));
     if let Some(in_flight) = killed_with {
-        console
-            .print(&format!("one engine was killed (SIGKILL) with {in_flight} payouts under way"));
+        console.print(&format!("one engine was killed (SIGKILL) with {in_flight} cases under way"));
     }
 }
 

@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use signalbox_bus::{Codec, Headers, Outbound, Publisher};
+use signalbox_schemas::topics::Role;
 use signalbox_schemas::{Micros, RecordName, TopicName, headers, home_lane};
 
 use super::error::SceneError;
 use super::prepare::{contract, kafka, registry};
 use super::settings::Settings;
+use crate::applications::consent;
 
 /// Topic of payout commands.
 pub const COMMANDS: &str = "payments.payout.commands.v1";
@@ -25,11 +28,25 @@ pub struct Commands {
     lanes: u16,
 }
 
+/// What a customer says about a case of theirs that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Word {
+    /// Stop the payout.
+    Cancel,
+    /// I consent.
+    Consent,
+    /// I have done what you wait for.
+    Continue,
+    /// I do not want to become a customer any more.
+    Withdraw,
+}
+
 /// One person's decision on a review task.
 #[derive(Debug, Clone)]
 pub struct Decision {
-    /// The payout.
-    pub payout: String,
+    /// Business id of the case.
+    pub case: String,
     /// State whose task is decided.
     pub step: String,
     /// Journey of the task.
@@ -70,7 +87,15 @@ impl Commands {
     /// # Errors
     /// `Encode` where it does not fit the contract, `Bus` where it cannot be delivered.
     pub async fn request(&self, id: &str, command: &Value) -> Result<(), SceneError> {
-        let record = self.record(COMMANDS, "payments.payout.RequestPayout", id, command)?;
+        self.command("payments.payout.RequestPayout", id, command).await
+    }
+
+    /// Publishes a command of any journey; returns when it is acknowledged.
+    ///
+    /// # Errors
+    /// `Data` where no command topic takes the record, else as `request`.
+    pub async fn command(&self, name: &str, id: &str, content: &Value) -> Result<(), SceneError> {
+        let record = self.record(topic_of(name)?, name, id, content)?;
         self.send(&record).await
     }
 
@@ -79,12 +104,39 @@ impl Commands {
     /// # Errors
     /// As `request`.
     pub async fn cancel(&self, id: &str) -> Result<(), SceneError> {
-        let content = json!({
-            "payout_id": id, "tenant": "default", "actor": "customer-service",
-            "reason": "the customer changed their mind", "requested_at": now().0,
-        });
-        let record = self.record(COMMANDS, "payments.payout.CancelPayout", id, &content)?;
-        self.send(&record).await
+        self.say(id, Word::Cancel).await
+    }
+
+    /// Publishes what a customer says.
+    ///
+    /// # Errors
+    /// As `request`.
+    pub async fn say(&self, id: &str, word: Word) -> Result<(), SceneError> {
+        let now = now();
+        let reason = "the customer changed their mind";
+        let (name, content) = match word {
+            Word::Cancel => (
+                "payments.payout.CancelPayout",
+                json!({"payout_id": id, "tenant": "default", "actor": "customer-service",
+                       "reason": reason, "requested_at": now.0}),
+            ),
+            Word::Consent => (
+                "onboarding.application.RecordConsent",
+                json!({"onboarding_id": id, "tenant": "default", "consent": consent(id, now),
+                       "actor": "app", "requested_at": now.0}),
+            ),
+            Word::Continue => (
+                "onboarding.application.ContinueOnboarding",
+                json!({"onboarding_id": id, "tenant": "default", "actor": "app",
+                       "requested_at": now.0}),
+            ),
+            Word::Withdraw => (
+                "onboarding.application.WithdrawOnboarding",
+                json!({"onboarding_id": id, "tenant": "default", "actor": "app",
+                       "reason": reason, "requested_at": now.0}),
+            ),
+        };
+        self.command(name, id, &content).await
     }
 
     /// Publishes a `ReviewDecision`.
@@ -93,12 +145,12 @@ impl Commands {
     /// As `request`.
     pub async fn decide(&self, decision: &Decision) -> Result<(), SceneError> {
         let content = json!({
-            "aggregate_id": decision.payout, "tenant": "default", "journey": decision.journey,
+            "aggregate_id": decision.case, "tenant": "default", "journey": decision.journey,
             "step": decision.step, "decision": decision.decision, "actor": decision.actor,
             "reason": "looked at the case", "decided_at": now().0,
         });
         let record =
-            self.record(DECISIONS, "signalbox.review.ReviewDecision", &decision.payout, &content)?;
+            self.record(DECISIONS, "signalbox.review.ReviewDecision", &decision.case, &content)?;
         self.send(&record).await
     }
 
@@ -161,4 +213,15 @@ impl Commands {
             headers,
         }
     }
+}
+
+/// The topic that takes a command.
+fn topic_of(record: &str) -> Result<&'static str, SceneError> {
+    let takes = |(_, topic): &(&str, &signalbox_schemas::topics::Topic)| {
+        topic.schemas.value.iter().any(|name| name == record)
+    };
+    let found = contract()?.topics().of_role(Role::Command).find(takes);
+    found
+        .map(|(name, _)| name)
+        .ok_or_else(|| SceneError::Data(format!("no topic takes the command {record}")))
 }

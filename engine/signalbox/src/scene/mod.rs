@@ -13,7 +13,7 @@ mod settings;
 mod watcher;
 
 pub use children::{Child, Program};
-pub use commands::{COMMANDS, Commands, DECISIONS, Decision, codec, now};
+pub use commands::{COMMANDS, Commands, DECISIONS, Decision, Word, codec, now};
 pub use console::Console;
 pub use error::SceneError;
 pub use figures::{Cpu, Quantiles, cpu_of_tree, own_cpu, topic_bytes};
