@@ -67,6 +67,7 @@ pub struct Installation {
     payouts: Payouts,
     applications: Applications,
     waits: Vec<Setting>,
+    also: Vec<Setting>,
     program: PathBuf,
     scene: Scene,
 }
@@ -92,6 +93,7 @@ impl Installation {
             payouts: Payouts::new(run, fastrand::u64(..)),
             applications: Applications::new(run, fastrand::u64(..)),
             waits: waits(vendors.waits),
+            also: Vec::new(),
             sandbox,
             program,
             scene,
@@ -145,6 +147,11 @@ impl Installation {
         self.scene.stack_mut()
     }
 
+    /// Engines and adapters that are started from now on have these settings over those of the installation.
+    pub fn also(&mut self, settings: Vec<Setting>) {
+        self.also = settings;
+    }
+
     /// Creates topics, tables and subjects that are missing, as after a registry has lost everything.
     ///
     /// # Errors
@@ -158,7 +165,8 @@ impl Installation {
     /// # Errors
     /// `Scene` with the end of its log.
     pub async fn start_engine(&mut self, name: EngineName) -> Result<(), Failure> {
-        let engine = self.scene.engine(name, &self.waits).await?;
+        let settings = [self.waits.as_slice(), &self.also].concat();
+        let engine = self.scene.engine(name, &settings).await?;
         self.engines.push((name, engine));
         Ok(())
     }
@@ -221,10 +229,11 @@ impl Installation {
     /// `Scene` with the end of its log.
     pub async fn start_adapter(&mut self, name: &'static str) -> Result<(), Failure> {
         let policy = self.scene.checkout().join("deploy/demo/routing.yaml").display().to_string();
-        let settings = [
+        let own = [
             ("SIGNALBOX__ADAPTER__ID".to_owned(), name.to_owned()),
             ("SIGNALBOX__ADAPTER__POLICY".to_owned(), policy),
         ];
+        let settings = [own.as_slice(), &self.also].concat();
         let adapter = self.scene.adapter(Some(&self.sandbox.address), &settings).await?;
         self.adapters.push((name, adapter));
         Ok(())

@@ -3,6 +3,7 @@
 
 mod bank;
 mod books;
+mod collector;
 mod failure;
 mod installation;
 mod people;
@@ -12,6 +13,7 @@ mod witness;
 
 pub use bank::{Bank, Transfer};
 pub use books::{Expectation, Verified, verify};
+pub use collector::{Collector, SeenSpan};
 pub use failure::Failure;
 pub use installation::{Installation, Said, Setting, Vendors};
 pub use people::People;

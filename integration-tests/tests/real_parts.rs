@@ -16,6 +16,7 @@ mod real_parts {
     pub(crate) mod repeats;
     pub(crate) mod sharing;
     pub(crate) mod tampering;
+    pub(crate) mod tracing;
     pub(crate) mod upkeep;
 }
 
@@ -31,7 +32,7 @@ use signalbox::scene::{Console, EngineName};
 
 use real_parts::{
     broken_records, crashes, endings, foreign_client, onboarding, outages, repeats, sharing,
-    tampering, upkeep,
+    tampering, tracing, upkeep,
 };
 
 /// The engine that every story finds running, alone, and leaves so.
@@ -72,7 +73,7 @@ struct Story {
     tell: for<'a> fn(&'a mut Installation) -> Running<'a>,
 }
 
-const STORIES: [Story; 20] = [
+const STORIES: [Story; 21] = [
     Story {
         name: "topics_and_schemas_are_in_order_and_stay_so",
         tell: |on| Box::pin(upkeep::topics_and_schemas(on)),
@@ -112,6 +113,10 @@ const STORIES: [Story; 20] = [
     Story {
         name: "broken_records_are_set_aside_and_the_partition_goes_on",
         tell: |on| Box::pin(broken_records::set_aside(on)),
+    },
+    Story {
+        name: "a_trace_goes_from_the_command_to_the_vendors_and_back",
+        tell: |on| Box::pin(tracing::from_command_to_vendor(on)),
     },
     Story { name: "an_engine_is_killed_in_mid_work", tell: |on| Box::pin(crashes::engine(on)) },
     Story { name: "an_adapter_is_killed_in_mid_work", tell: |on| Box::pin(crashes::adapter(on)) },

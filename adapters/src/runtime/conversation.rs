@@ -5,6 +5,7 @@
 use signalbox_schemas::{Effect, ErrorClass, Micros};
 use signalbox_store::{AttemptStore, Disposition, Permit, PermitRequest};
 use std::time::{Duration, Instant};
+use tracing::{Instrument as _, field};
 
 use crate::metrics;
 use crate::model::{Answer, Ask, Evidence, Exchange, HttpRequest, Next, Sent};
@@ -375,7 +376,16 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
             self.partner.terms.attempts_max.saturating_sub(made).saturating_add(1).max(1);
         let within = (self.left() / tries_left).max(CALL_MIN);
         let (started_at, started) = (wall_clock(), Instant::now());
-        let exchange = self.desk.send(self.partner, request, within, leave_before).await;
+        let span = tracing::info_span!(
+            "vendor_call",
+            otel.name = request.operation,
+            otel.kind = "client",
+            vendor = self.partner.vendor.partner.name,
+            http.response.status_code = field::Empty,
+        );
+        let sending = self.desk.send(self.partner, request, within, leave_before);
+        let exchange = sending.instrument(span.clone()).await;
+        span.record("http.response.status_code", exchange.status());
         let took = started.elapsed();
         self.calls.push(VendorCall {
             partner: self.partner.vendor.partner.name.clone(),

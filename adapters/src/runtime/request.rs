@@ -2,7 +2,7 @@
 //! It commits nothing; when it returns, its offset is done.
 
 use serde_json::Value;
-use signalbox_bus::{Death, Inbound, Outbound, Undecoded, dead_letter};
+use signalbox_bus::{Death, Inbound, Outbound, Undecoded, dead_letter, follow};
 use signalbox_schemas::{AttemptId, Capability, ErrorClass, TopicName};
 use signalbox_store::{AttemptRow, AttemptStore};
 use std::time::{Duration, Instant};
@@ -40,10 +40,13 @@ pub(crate) async fn handle<S: AttemptStore + 'static, O: Outlet>(
     // Whatever is logged on the way carries whose request it is.
     let span = tracing::info_span!(
         "request",
+        otel.name = capability.name,
+        otel.kind = "consumer",
         correlation_id = %call.flow_id,
         traceparent = cause.traceparent.as_deref(),
         capability = %capability.name
     );
+    follow(&span, cause.traceparent.as_deref());
     let decided = decide(desk, &capability.name, &ask, arrived).instrument(span).await;
     let mut records = Vec::new();
     match &decided.ending {

@@ -13,6 +13,7 @@ mod publisher;
 mod record;
 mod registry;
 mod topic_admin;
+mod trace;
 
 pub use codec::{Codec, KnownSchema, Undecoded};
 pub use config::{KafkaConfig, RegistryConfig};
@@ -26,3 +27,4 @@ pub use publisher::Publisher;
 pub use record::{Headers, Inbound, Outbound};
 pub use registry::{Registry, RegistryError, SubjectCheck};
 pub use topic_admin::{TopicAdmin, TopicChange};
+pub use trace::{TRACE_TARGET, follow};

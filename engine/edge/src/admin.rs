@@ -34,6 +34,11 @@ pub enum EdgeError {
     /// The server failed while it ran.
     #[error("the admin server failed: {0}")]
     Server(#[source] io::Error),
+    /// Spans cannot be exported.
+    #[error(
+        "traces.otlp cannot be used: {0}; name the base URL of a collector, such as http://localhost:4318"
+    )]
+    Traces(String),
     /// The recorder of metrics cannot be installed.
     #[error("metrics cannot be recorded: {0}")]
     Metrics(String),

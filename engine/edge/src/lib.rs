@@ -6,7 +6,9 @@
 mod admin;
 mod exposition;
 mod probe;
+mod traces;
 
 pub use admin::{AdminServer, EdgeError};
 pub use exposition::Metrics;
 pub use probe::{Probe, Readiness};
+pub use traces::Traces;

@@ -37,6 +37,16 @@ pub(crate) struct Config {
     pub(crate) adapter: AdapterConfig,
     #[serde(default)]
     pub(crate) journeys: JourneysConfig,
+    #[serde(default)]
+    pub(crate) traces: TracesConfig,
+}
+
+/// Where spans go.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TracesConfig {
+    /// Base URL of an OpenTelemetry collector that takes OTLP over HTTP; nothing is recorded without one.
+    pub(crate) otlp: Option<String>,
 }
 
 /// Connection to Postgres.
@@ -236,6 +246,7 @@ impl Config {
                 "vendor_base": self.adapter.vendor_base, "vendors": vendors,
             },
             "journeys": {"path": self.journeys.path, "parameters": self.journeys.parameters},
+            "traces": {"otlp": self.traces.otlp.as_deref().map(without_password)},
         })
     }
 }

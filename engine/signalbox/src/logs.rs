@@ -2,7 +2,11 @@
 //! carries no personal data, is the business of whoever logs.
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use signalbox_bus::TRACE_TARGET;
+use signalbox_edge::Traces;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -28,8 +32,11 @@ pub(crate) enum Reader {
     Person,
 }
 
-/// Starts logging. Libraries stay at `warn` unless they are asked for by the environment variable `RUST_LOG`.
-pub(crate) fn init(reader: Reader, level: LogLevel) {
+/// Whose spans a collector gets.
+const TRACED: [&str; 2] = [TRACE_TARGET, "signalbox_adapters"];
+
+/// Starts logging, and tracing where there is a collector. Libraries stay at `warn` unless they are asked for by the environment variable `RUST_LOG`.
+pub(crate) fn init(reader: Reader, level: LogLevel, traces: Option<&Traces>) {
     let level = match level {
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",
@@ -42,10 +49,14 @@ pub(crate) fn init(reader: Reader, level: LogLevel) {
          signalbox_sandbox={level},signalbox_store={level},signalbox_worker={level}"
     );
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second start in the same process keeps the first: there is one log.
-    let _ = match reader {
-        Reader::Machine => builder.json().flatten_event(true).with_current_span(true).try_init(),
-        Reader::Person => builder.without_time().with_target(false).try_init(),
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match reader {
+        Reader::Machine => lines.json().flatten_event(true).with_current_span(true).boxed(),
+        Reader::Person => lines.without_time().with_target(false).boxed(),
     };
+    let subscriber = tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .with(traces.map(|traces| traces.layer(&TRACED)));
+    // A second start in the same process keeps the first: there is one log.
+    let _ = subscriber.try_init();
 }

@@ -8,13 +8,23 @@ use crate::config::Config;
 use crate::error::CliError;
 use crate::logs::{self, LogLevel, Reader};
 use crate::output;
+use signalbox_edge::Traces;
 
 /// Runs a command to its end and tells an error.
 pub fn main(cli: Cli) -> ExitCode {
     let reader = cli.command.log_reader();
     let usual = if reader == Reader::Machine { LogLevel::Info } else { LogLevel::Warn };
-    logs::init(reader, cli.global.log_level.unwrap_or(usual));
-    match begin(cli) {
+    let traces = traces(&cli);
+    let exporting = traces.as_ref().ok().and_then(Option::as_ref);
+    logs::init(reader, cli.global.log_level.unwrap_or(usual), exporting);
+    let (ended, traces) = match traces {
+        Ok(traces) => (begin(cli), traces),
+        Err(error) => (Err(error), None),
+    };
+    if let Some(traces) = traces {
+        traces.end();
+    }
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if error.is_news() {
@@ -23,6 +33,18 @@ pub fn main(cli: Cli) -> ExitCode {
             error.exit_code()
         }
     }
+}
+
+/// Where this command's spans go. Before the async runtime is there, since the exporter brings its own thread.
+fn traces(cli: &Cli) -> Result<Option<Traces>, CliError> {
+    let service = match &cli.command {
+        Command::Engine(_) => "signalbox-engine",
+        Command::Adapter(_) => "signalbox-adapter",
+        _ => return Ok(None),
+    };
+    let config = Config::load(cli.global.config.as_deref())?;
+    let Some(collector) = config.traces.otlp else { return Ok(None) };
+    Ok(Some(Traces::start(&collector, service)?))
 }
 
 /// A service's last words go to its log, where a collector finds them.

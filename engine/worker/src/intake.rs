@@ -10,8 +10,10 @@ use signalbox_schemas::{
 };
 use signalbox_store::TimerRow;
 use std::sync::Arc;
+use tracing::Span;
 
 use crate::library::JourneyLibrary;
+use crate::traces;
 
 /// The record by which people decide reviews; it names its journey itself.
 const REVIEW_DECISION: &str = "signalbox.review.ReviewDecision";
@@ -24,6 +26,8 @@ pub(crate) struct Work {
     /// Source lane and its sequence, where the record was forwarded.
     pub(crate) peer: Option<(LaneId, i64)>,
     pub(crate) body: Body,
+    /// Ends when the last copy of the work is dropped: after its commit.
+    pub(crate) span: Span,
 }
 
 /// Where it came from.
@@ -110,7 +114,8 @@ impl Work {
 
     /// A timer as work.
     pub(crate) fn timer(timer: TimerRow) -> Self {
-        Self { lane: timer.lane, input: WorkInput::Timer(timer), peer: None, body: Body::Timer }
+        let (lane, input) = (timer.lane, WorkInput::Timer(timer));
+        Self { lane, input, peer: None, body: Body::Timer, span: Span::none() }
     }
 
     /// The same work given up.
@@ -140,7 +145,8 @@ impl Desk<'_> {
             )),
             Some(topic) => self.body(&topic, lane, record)?,
         };
-        Ok(Work { lane, input: WorkInput::Record(Arc::clone(record)), peer, body })
+        let (input, span) = (WorkInput::Record(Arc::clone(record)), traces::begin(record));
+        Ok(Work { lane, input, peer, body, span })
     }
 
     fn body(

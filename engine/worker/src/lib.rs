@@ -10,6 +10,7 @@ mod library;
 mod metrics;
 mod options;
 mod outbox;
+mod traces;
 mod worker;
 
 pub use health::WorkerHealth;

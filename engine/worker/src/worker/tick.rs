@@ -16,6 +16,7 @@ use crate::decide::{self, Decided, Note, Tick};
 use crate::intake::{Desk, UnknownSchema, Work, WorkInput};
 use crate::lane::LanePosition;
 use crate::metrics;
+use crate::traces;
 
 /// Timers taken into one tick at most.
 const TIMERS_MAX: usize = 500;
@@ -230,6 +231,11 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             Commit::Done { now } => {
                 self.clock.set(now);
                 metrics::tick(works.len(), started.elapsed());
+                for work in works.iter().filter(|work| !work.span.is_disabled()) {
+                    if let Some(flow) = work.flow().and_then(|id| decided.flows.get(&id)) {
+                        traces::applied(&work.span, flow);
+                    }
+                }
                 self.take_over(decided)?;
                 Ok(true)
             }
