@@ -329,11 +329,7 @@ fn a_contract_that_contradicts_itself_is_refused() {
         ("", vec![record("Order", text.clone())], &[]),
         ("", vec![record("Order", symbols(Some("UNKNOWN")))], &[]),
         ("shop.Bill does not exist", vec![record("Order", text.clone())], &["shop.Bill"]),
-        (
-            "no topic holds it",
-            vec![record("Order", text.clone()), record("Bill", text.clone())],
-            &[],
-        ),
+        ("no topic holds it", vec![record("Order", text.clone()), record("Bill", text)], &[]),
         ("no default symbol", vec![record("Order", symbols(None))], &[]),
         (
             "vendor word \"acme_ref\"",

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use signalbox_bus::{Codec, Headers, MemoryBroker, Outbound};
 use signalbox_schemas::{AttemptId, Effect, RecordName, TopicName};
 use signalbox_store::{AttemptStore, MemoryStore, Permit, PermitRequest, StoredResult};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -106,17 +107,19 @@ impl Adapters {
 
     fn inquire(&mut self, request: &Value, rng: &mut fastrand::Rng) -> String {
         let subject = attempt(&request["subject_attempt"]);
-        let word = if self.recalled.contains(&subject) {
-            "returned"
-        } else if self.ledger.contains_key(&subject) {
-            if rng.bool() { "settled" } else { "pending" }
-        } else if rng.bool() {
+        if self.recalled.contains(&subject) {
+            return "returned".to_owned();
+        }
+        let word = match self.ledger.entry(subject) {
+            Entry::Occupied(_) if rng.bool() => "settled",
+            Entry::Occupied(_) => "pending",
             // Not found is no proof: the request may still be on its way.
-            "in_doubt"
-        } else {
+            Entry::Vacant(_) if rng.bool() => "in_doubt",
             // The vendor honours keys, so the same bytes are sent again under the same key.
-            self.ledger.insert(subject, 1);
-            "pending"
+            Entry::Vacant(place) => {
+                place.insert(1);
+                "pending"
+            }
         };
         word.to_owned()
     }

@@ -16,6 +16,9 @@ use std::sync::{Arc, OnceLock};
 
 use stories::STORIES;
 
+/// A command: the tests' word for it, its record and its content.
+type Said = (&'static str, &'static str, fn() -> Value);
+
 /// What the harness has to know of a journey beside its file.
 pub(crate) struct Story {
     /// The file's name in `journeys/`.
@@ -25,8 +28,8 @@ pub(crate) struct Story {
     pub(crate) request: fn() -> Value,
     /// Who answers, in the tests' words, and the step that asks them.
     voices: &'static [(&'static str, &'static str)],
-    /// Commands in the tests' words, with their records and contents.
-    pub(crate) commands: &'static [(&'static str, &'static str, fn() -> Value)],
+    /// What its customers can say.
+    pub(crate) commands: &'static [Said],
     /// How far a flow has come before anything may happen to it; most chance would end it early otherwise.
     pub(crate) milestones: &'static [&'static str],
     /// Holds, and where upholding them leads.
