@@ -23,11 +23,15 @@ pub(crate) struct Abstraction<'a> {
     past: BTreeMap<StepName, BTreeSet<StepName>>,
     /// Words that a guard looks at.
     looked_at: BTreeSet<String>,
+    /// Whether the flow may go on under another journey, so that what this one forgets between rounds is kept.
+    goes_on: bool,
 }
 
 impl<'a> Abstraction<'a> {
-    pub(crate) fn new(journey: &'a Journey, key: TenantKey) -> Self {
-        let guards = journey.states.values().flat_map(|state| match &state.kind {
+    /// `judged_by`: every journey that may look at what a flow has learnt; the flow's own is among them.
+    pub(crate) fn new(journey: &'a Journey, judged_by: &[&Journey], key: TenantKey) -> Self {
+        let states = judged_by.iter().flat_map(|journey| journey.states.values());
+        let guards = states.flat_map(|state| match &state.kind {
             Kind::Choose { branches, .. } => {
                 branches.iter().flat_map(|(guard, _)| guard.words()).collect()
             }
@@ -37,10 +41,14 @@ impl<'a> Abstraction<'a> {
         });
         let looked_at = guards.map(str::to_owned).collect();
         let classes =
-            journey.calls.keys().map(|step| (step.clone(), classes(journey, step))).collect();
-        let past =
-            journey.states.keys().map(|state| (state.clone(), past(journey, state))).collect();
-        Self { journey, key, classes, past, looked_at }
+            journey.calls.keys().map(|step| (step.clone(), classes(judged_by, step))).collect();
+        let of_all = |state: &StepName| {
+            let each = judged_by.iter().map(|journey| past(journey, state));
+            each.reduce(|one, other| one.intersection(&other).cloned().collect())
+                .unwrap_or_default()
+        };
+        let past = journey.states.keys().map(|state| (state.clone(), of_all(state))).collect();
+        Self { journey, key, classes, past, looked_at, goes_on: judged_by.len() > 1 }
     }
 
     /// The attempt of a group, as `reduce` numbers groups.
@@ -76,7 +84,7 @@ impl<'a> Abstraction<'a> {
                 .is_some_and(|definition| definition.state == flow.state);
             let group = match kind {
                 Some(Kind::Ask(ask)) if here => {
-                    if flow.data.timers.contains_key(ROUND) {
+                    if flow.data.timers.contains_key(ROUND) && !self.goes_on {
                         between_rounds(ask, call);
                     }
                     call.group.min(GROUPS)
@@ -218,10 +226,13 @@ fn is_joined(journey: &Journey, state: &StepName) -> bool {
 /// Writes that, once they happened, stay so wherever a flow goes from `state`, with no guarded call on the way: then
 /// what was checked before them decides nothing any more.
 fn past(journey: &Journey, state: &StepName) -> BTreeSet<StepName> {
+    if journey.state(state).is_none() {
+        return BTreeSet::new();
+    }
     let ways = journey.reachable(state);
     let guarded = |capability: &str| {
         let guards = |rule: &Invariant| matches!(rule, Invariant::OnlyAfter { capability: guarded, .. } if guarded == capability);
-        journey.invariants.iter().any(guards)
+        journey.invariants.iter().chain(&journey.bank).any(guards)
     };
     if journey.calls.values().any(|call| ways.contains(&call.state) && guarded(&call.capability)) {
         return BTreeSet::new();
@@ -263,10 +274,37 @@ fn may_undo(journey: &Journey, name: &StepName, write: &StepName) -> bool {
 }
 
 /// Words of a step by what can tell them apart after the step is over: invariants, reviews, arms judged again, `later`.
-fn classes(journey: &Journey, step: &StepName) -> BTreeMap<String, usize> {
-    let Some(call) = journey.calls.get(step) else { return BTreeMap::new() };
+fn classes(judged_by: &[&Journey], step: &StepName) -> BTreeMap<String, usize> {
+    let stops: Vec<Vec<String>> = judged_by
+        .iter()
+        .filter_map(|journey| Some(journey.calls.get(step)?.later.keys().cloned().collect()))
+        .collect();
+    let mut lists: Vec<&[String]> = stops.iter().map(Vec::as_slice).collect();
+    lists.extend(judged_by.iter().flat_map(|journey| telling_apart(journey, step)));
+    let rulings =
+        judged_by.iter().flat_map(|journey| journey.states.values()).flat_map(State::rulings);
+    let outcomes = judged_by
+        .iter()
+        .filter_map(|journey| journey.calls.get(step))
+        .flat_map(|call| &call.outcomes);
+    let always = ["late".to_owned(), "executed".to_owned(), "not_executed".to_owned()];
+    let words: BTreeSet<&String> =
+        lists.iter().copied().flatten().chain(outcomes).chain(&always).chain(rulings).collect();
+    let mut signatures: BTreeMap<Vec<bool>, usize> = BTreeMap::new();
+    let mut classes = BTreeMap::new();
+    for word in words {
+        let signature = lists.iter().map(|list| list.contains(word)).collect();
+        let next = signatures.len();
+        classes.insert(word.clone(), *signatures.entry(signature).or_insert(next));
+    }
+    classes
+}
+
+/// Lists of words by which a journey tells outcomes of a step apart after the step is over.
+fn telling_apart<'a>(journey: &'a Journey, step: &StepName) -> Vec<&'a [String]> {
+    let Some(call) = journey.calls.get(step) else { return Vec::new() };
     let mut lists: Vec<&[String]> = Vec::new();
-    for invariant in &journey.invariants {
+    for invariant in journey.invariants.iter().chain(&journey.bank) {
         if let Invariant::OnlyAfter { conditions, .. } = invariant {
             let own = conditions.iter().filter(|condition| condition.capability == call.capability);
             lists.extend(own.map(|condition| condition.words.as_slice()));
@@ -282,24 +320,5 @@ fn classes(journey: &Journey, step: &StepName) -> BTreeMap<String, usize> {
             lists.extend(ask.arms.iter().map(|arm| arm.when.words()));
         }
     }
-    let stops: Vec<String> = call.later.keys().cloned().collect();
-    lists.push(&stops);
-    let rulings = journey.states.values().flat_map(State::rulings);
-    let always = ["late".to_owned(), "executed".to_owned(), "not_executed".to_owned()];
-    let words: BTreeSet<&String> = lists
-        .iter()
-        .copied()
-        .flatten()
-        .chain(&call.outcomes)
-        .chain(&always)
-        .chain(rulings)
-        .collect();
-    let mut signatures: BTreeMap<Vec<bool>, usize> = BTreeMap::new();
-    let mut classes = BTreeMap::new();
-    for word in words {
-        let signature = lists.iter().map(|list| list.contains(word)).collect();
-        let next = signatures.len();
-        classes.insert(word.clone(), *signatures.entry(signature).or_insert(next));
-    }
-    classes
+    lists
 }

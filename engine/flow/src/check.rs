@@ -3,8 +3,9 @@
 
 use signalbox_schemas::{Contract, Effect, StepName};
 
-use crate::explore::explore;
+use crate::explore::{explore, explore_from};
 use crate::journey::{Ask, Interrupt, Journey, Kind, Next, Panel, State};
+use crate::place::{self, Position};
 
 /// One thing that makes a journey unsafe to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,38 @@ pub struct Finding {
     pub message: String,
     /// The way that reaches it: each entry an input and the states it led through, from the start.
     pub path: Vec<String>,
+    /// The state in which it goes wrong.
+    pub state: StepName,
+    /// Where that state is written.
+    pub at: Option<Position>,
+}
+
+impl Finding {
+    pub(crate) fn new(
+        rule: &'static str,
+        message: String,
+        state: StepName,
+        path: Vec<String>,
+    ) -> Self {
+        Self { rule, message, path, state, at: None }
+    }
+
+    fn located(mut self, journey: &Journey) -> Self {
+        let place =
+            |part: &str| place::position(journey.source(), &format!("{part}.{}", self.state));
+        self.at = place("states").filter(|_| !self.is_ending(journey)).or_else(|| place("endings"));
+        self
+    }
+
+    fn is_ending(&self, journey: &Journey) -> bool {
+        journey.state(&self.state).is_some_and(|state| matches!(state.kind, Kind::End { .. }))
+    }
+}
+
+/// Whether flows of `old`, wherever they wait, can go on as they are as flows of `new`. Empty: they can, and nothing
+/// comes of it that the check of `new` would refuse. Otherwise each finding tells the situation that stands against it.
+pub fn check_continuation(old: &Journey, new: &Journey) -> Vec<Finding> {
+    explore_from(old, new).into_iter().map(|finding| finding.located(new)).collect()
 }
 
 /// Checks a journey completely. Empty: no order of answers, timers, commands and decisions can break a rule.
@@ -50,11 +83,13 @@ pub fn check(journey: &Journey, contract: &Contract) -> Vec<Finding> {
     }
     findings.extend(explore(journey));
     findings.dedup_by(|one, other| one.rule == other.rule && one.message == other.message);
-    findings
+    findings.into_iter().map(|finding| finding.located(journey)).collect()
 }
 
 fn finding(rule: &'static str, message: String, state: &StepName) -> Finding {
-    Finding { rule, message, path: vec![state.to_string()] }
+    // Steps of an `all` are `state/branch`; the file is read by states.
+    let state = StepName::from(state.as_str().split('/').next().unwrap_or_default());
+    Finding::new(rule, message, state.clone(), vec![state.to_string()])
 }
 
 fn read_off_state(journey: &Journey, name: &StepName, state: &State, findings: &mut Vec<Finding>) {

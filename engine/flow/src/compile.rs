@@ -9,9 +9,10 @@ use std::time::Duration;
 use crate::compile_state;
 use crate::document::{JourneyDoc, Ordered, StateDoc};
 use crate::duration;
+use crate::error::{JourneyError, did_you_mean, mistake};
 use crate::expression::{Expression, Scope};
 use crate::invariant::Invariant;
-use crate::journey::{Deadline, Journey, JourneyError, Kind, State, replace_on_line};
+use crate::journey::{Deadline, Journey, Kind, State, replace_on_line};
 use crate::types::Type;
 
 /// Everything that the compilation of one state may look up.
@@ -34,25 +35,19 @@ const RESERVED: [&str; 5] = ["again", "remember", "refuse", "command", "remember
 /// Fields of an event that the engine fills.
 const EVENT_FILLED: [&str; 4] = ["flow_id", "final", "occurred_at", "status"];
 
-/// The place and the problem as an error.
-pub(crate) fn mistake<T>(
-    place: impl Into<String>,
-    problem: impl Into<String>,
-) -> Result<T, JourneyError> {
-    Err(JourneyError::Mistake { place: place.into(), problem: problem.into() })
-}
-
 /// Reads, resolves and types a journey.
 pub(crate) fn journey(
     yaml: &str,
     contract: &Contract,
     overrides: &BTreeMap<String, String>,
 ) -> Result<Journey, JourneyError> {
-    let doc: JourneyDoc = serde_saphyr::from_str(yaml)
-        .map_err(|error| JourneyError::Unreadable(error.to_string()))?;
-    let (parameters, source) = parameters(&doc, yaml, overrides)?;
-    let compiler = Compiler::new(&doc, contract, parameters)?;
-    compiler.journey(source)
+    let doc: JourneyDoc = serde_saphyr::from_str(yaml)?;
+    let compile = || {
+        let (parameters, source) = parameters(&doc, yaml, overrides)?;
+        let compiler = Compiler::new(&doc, contract, parameters)?;
+        compiler.journey(source)
+    };
+    compile().map_err(|error: JourneyError| error.located(yaml))
 }
 
 /// Parameters with overrides, and the text with the overrides written in.
@@ -171,7 +166,9 @@ impl<'a> Compiler<'a> {
             states,
             calls,
             compensation: self.compensation()?,
+            parameters: self.parameters.clone(),
             invariants: self.invariants()?,
+            bank: Vec::new(),
             source,
         })
     }
@@ -274,7 +271,8 @@ impl<'a> Compiler<'a> {
         mistake(
             place,
             format!(
-                "unknown target: there is no state or ending {name}; there are {}",
+                "unknown target: there is no state or ending {name}.{} There are {}",
+                did_you_mean(name, names.iter().copied()),
                 names.join(", ")
             ),
         )

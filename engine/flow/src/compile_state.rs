@@ -4,19 +4,19 @@ use serde_json::Value;
 use signalbox_schemas::{Capability, Effect, StepName};
 use std::collections::BTreeMap;
 
-use crate::compile::{Compiler, mistake};
+use crate::compile::Compiler;
 use crate::document::{ArmDoc, InterruptDoc, Ordered, StateDoc};
+use crate::error::{JourneyError, mistake};
 use crate::expression::Expression;
 use crate::journey::{
-    Action, Arm, Ask, Call, Escalate, Interrupt, JourneyError, Kind, Matcher, Next, Panel, Retry,
-    State, Wait,
+    Action, Arm, Ask, Call, Escalate, Interrupt, Kind, Matcher, Next, Panel, Retry, State, Wait,
 };
 use crate::types::Type;
 
 type Calls = Vec<(StepName, Call)>;
 
 /// Keys of each kind of state; the first one names the kind.
-const KINDS: [(&str, &[&str]); 7] = [
+pub(crate) const KINDS: [(&str, &[&str]); 7] = [
     (
         "call",
         &[
@@ -344,7 +344,8 @@ fn choose(compiler: &Compiler<'_>, place: &str, doc: &StateDoc) -> Result<Kind, 
     let place = format!("{place}.choose");
     let mut branches = Vec::new();
     let mut otherwise = None;
-    for choice in doc.choose.iter().flatten() {
+    for (index, choice) in doc.choose.iter().flatten().enumerate() {
+        let place = format!("{place}[{index}]");
         match (&choice.when, &choice.go, &choice.otherwise) {
             (Some(when), Some(go), None) if otherwise.is_none() => {
                 let (guard, kind) = Expression::parse(when, &compiler.scope)
@@ -473,7 +474,8 @@ fn panel(
     };
     let mut arms = BTreeMap::new();
     for (decision, arm) in decisions {
-        let at = format!("{place}.on.{decision}");
+        let on = if doc.review.is_some() { "on" } else { "decide" };
+        let at = format!("{place}.{on}.{decision}");
         if !DECISIONS.contains(&decision) {
             return mistake(
                 at,

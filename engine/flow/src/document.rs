@@ -1,6 +1,7 @@
 //! The shape of a journey file, as people write it. Unknown keys are refused with their line.
 //! It does not know what the words mean; `compile` does.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -10,7 +11,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 /// A whole journey.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct JourneyDoc {
     pub(crate) journey: String,
@@ -24,6 +25,7 @@ pub(crate) struct JourneyDoc {
     #[serde(default)]
     pub(crate) every_event: Ordered<Value>,
     #[serde(default)]
+    #[schemars(with = "Ordered<String>")]
     pub(crate) parameters: Ordered<Spanned<String>>,
     pub(crate) deadline: DeadlineDoc,
     pub(crate) states: Ordered<StateDoc>,
@@ -35,7 +37,7 @@ pub(crate) struct JourneyDoc {
 }
 
 /// The deadline of the whole journey.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadlineDoc {
     pub(crate) after: String,
@@ -44,7 +46,7 @@ pub(crate) struct DeadlineDoc {
 }
 
 /// A state of any kind; `compile` refuses keys that do not belong to its kind.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StateDoc {
     pub(crate) call: Option<String>,
@@ -75,7 +77,7 @@ pub(crate) struct StateDoc {
 }
 
 /// One branch of an `all`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BranchDoc {
     pub(crate) call: String,
@@ -84,7 +86,7 @@ pub(crate) struct BranchDoc {
 }
 
 /// One line of a `choose`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChoiceDoc {
     #[serde(default)]
@@ -96,7 +98,7 @@ pub(crate) struct ChoiceDoc {
 }
 
 /// When to stop polling, and where to go then.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UntilDoc {
     pub(crate) after: String,
@@ -104,7 +106,7 @@ pub(crate) struct UntilDoc {
 }
 
 /// When to call for people, and whom.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EscalateDoc {
     pub(crate) after: String,
@@ -112,7 +114,7 @@ pub(crate) struct EscalateDoc {
 }
 
 /// How people may settle a write.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DecideDoc {
     pub(crate) people: u32,
@@ -131,7 +133,7 @@ pub(crate) struct ArmDoc {
 }
 
 /// How often to ask again, and after how long.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RetryDoc {
     pub(crate) at_most: u32,
@@ -156,9 +158,9 @@ pub(crate) struct AboutDoc {
 #[derive(Debug, Clone)]
 pub(crate) struct Ordered<T>(pub(crate) Vec<(String, T)>);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct LongArm {
+pub(crate) struct LongArm {
     #[serde(default, rename = "as")]
     rules: Option<String>,
     #[serde(default)]
@@ -171,9 +173,9 @@ struct LongArm {
     join: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct LongInterrupt {
+pub(crate) struct LongInterrupt {
     go: String,
     #[serde(default)]
     too_late: Option<String>,
@@ -215,9 +217,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
 }
 
 /// Reads a value that is a word, or a mapping `L` for more.
-struct WordOr<T, L> {
-    word: fn(String) -> T,
-    long: fn(L) -> T,
+pub(crate) struct WordOr<T, L> {
+    pub(crate) word: fn(String) -> T,
+    pub(crate) long: fn(L) -> T,
 }
 
 impl<'de, T, L: Deserialize<'de>> Visitor<'de> for WordOr<T, L> {

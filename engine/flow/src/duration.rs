@@ -19,6 +19,21 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     }
 }
 
+/// A length of time as a journey would write it, with as many units as it takes: `2d`, `1h 30m`, `200ms`.
+pub(crate) fn told(time: Duration) -> String {
+    const UNITS: [(&str, u128); 5] =
+        [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+    let mut rest = time.as_millis();
+    let mut parts = Vec::new();
+    for (unit, size) in UNITS {
+        if rest >= size {
+            parts.push(format!("{}{unit}", rest / size));
+            rest %= size;
+        }
+    }
+    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +56,19 @@ mod tests {
             "99999999999999999d",
         ] {
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_length_of_time_is_told_in_its_largest_units() {
+        for (millis, text) in [
+            (0, "0s"),
+            (200, "200ms"),
+            (90_000, "1m 30s"),
+            (90_000_000, "1d 1h"),
+            (1_001, "1s 1ms"),
+        ] {
+            assert_eq!(told(Duration::from_millis(millis)), text);
         }
     }
 }

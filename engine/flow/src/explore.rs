@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::abstraction::Abstraction;
 use crate::check::Finding;
+use crate::continuation;
 use crate::decision::{Context, Decision, Effect, Input, Refusal, Start};
 use crate::flow::{Flow, Status};
 use crate::journey::{Journey, Kind};
@@ -89,31 +90,82 @@ impl Script {
 
 /// Explores a journey completely.
 pub(crate) fn explore(journey: &Journey) -> Vec<Finding> {
-    let key = TenantKey::new(b"the checker's own key".to_vec());
-    let mut explorer = Explorer {
-        journey,
-        abstraction: Abstraction::new(journey, key.clone()),
-        key,
-        nodes: Vec::new(),
-        known: HashMap::new(),
-        reached_from: Vec::new(),
-        visited: BTreeSet::new(),
-        findings: Vec::new(),
-    };
+    let mut explorer = Explorer::new(journey, &[journey]);
     explorer.start();
-    let mut next = 0;
-    while next < explorer.nodes.len() && explorer.findings.len() < FINDINGS_MAX {
-        if explorer.nodes.len() > NODES_MAX {
-            let message = format!("the journey has more than {NODES_MAX} situations; split it");
-            explorer.findings.push(Finding { rule: "too large", message, path: Vec::new() });
-            break;
-        }
-        explorer.visit(next);
-        next += 1;
-    }
+    explorer.visit_all();
     explorer.unreachable();
     explorer.dead_ends();
     explorer.findings
+}
+
+/// Explores `new` from every situation in which a flow of `old` can wait. Empty: any of them can go on as it is, as a
+/// flow of `new`, and nothing that the checker refuses can come of it.
+pub(crate) fn explore_from(old: &Journey, new: &Journey) -> Vec<Finding> {
+    let mut before = Explorer::new(old, &[old, new]);
+    before.start();
+    before.visit_all();
+    if !before.findings.is_empty() {
+        return before.findings;
+    }
+    let mut after = Explorer::new(new, &[new, old]);
+    for (index, node) in before.nodes.iter().enumerate() {
+        if node.flow.status == Status::Ended {
+            continue;
+        }
+        match continuation::obstacle(old, new, &node.flow) {
+            Some(obstacle) => after.refuse(&node.flow.state, obstacle, before.path_to(index)),
+            None => after.plant(&node.flow, before.path_to(index)),
+        }
+    }
+    after.visit_all();
+    after.dead_ends();
+    after.findings
+}
+
+impl<'a> Explorer<'a> {
+    /// `judged_by`: the journeys that may look at what a flow has learnt.
+    fn new(journey: &'a Journey, judged_by: &[&Journey]) -> Self {
+        let key = TenantKey::new(b"the checker's own key".to_vec());
+        Explorer {
+            journey,
+            abstraction: Abstraction::new(journey, judged_by, key.clone()),
+            key,
+            nodes: Vec::new(),
+            known: HashMap::new(),
+            reached_from: Vec::new(),
+            visited: BTreeSet::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    fn visit_all(&mut self) {
+        let mut next = 0;
+        while next < self.nodes.len() && self.findings.len() < FINDINGS_MAX {
+            if self.nodes.len() > NODES_MAX {
+                let message = format!("the journey has more than {NODES_MAX} situations; split it");
+                let state = self.journey.first.clone();
+                self.findings.push(Finding::new("too large", message, state, Vec::new()));
+                break;
+            }
+            self.visit(next);
+            next += 1;
+        }
+    }
+
+    /// A flow of another version, as it is, as a flow of this one.
+    fn plant(&mut self, flow: &Flow, path: Vec<String>) {
+        let mut flow = flow.clone();
+        flow.journey = self.journey.name().clone();
+        flow.version = self.journey.version();
+        let path = path.join(" | ");
+        self.keep(None, flow, || format!("{path} | goes on as version {}", self.journey.version()));
+    }
+
+    fn refuse(&mut self, state: &StepName, message: String, path: Vec<String>) {
+        if !self.findings.iter().any(|found| found.message == message) {
+            self.findings.push(Finding::new("cannot go on", message, state.clone(), path));
+        }
+    }
 }
 
 impl Explorer<'_> {
@@ -188,19 +240,7 @@ impl Explorer<'_> {
     fn arrive(&mut self, from: Option<usize>, label: &str, counts: bool, decision: Decision) {
         self.visited.extend(decision.path.iter().cloned());
         let way: Vec<&str> = decision.path.iter().map(StepName::as_str).collect();
-        let label = format!("{label} -> {}", way.join(" -> "));
-        let flow = self.abstraction.reduce(decision.flow);
-        let key = Abstraction::key(&flow);
-        let to = match self.known.get(&key) {
-            Some(to) => *to,
-            None => {
-                let to = self.nodes.len();
-                self.known.insert(key, to);
-                self.nodes.push(Node { flow, parent: from, label });
-                self.reached_from.push(Vec::new());
-                to
-            }
-        };
+        let to = self.keep(from, decision.flow, || format!("{label} -> {}", way.join(" -> ")));
         // Nobody can count on an answer that comes too late to lead a flow to its end.
         if let (Some(from), Some(reached_from)) =
             (from.filter(|_| counts), self.reached_from.get_mut(to))
@@ -208,6 +248,20 @@ impl Explorer<'_> {
         {
             reached_from.push(from);
         }
+    }
+
+    /// The node of a flow, which is a new one where no other has the same future.
+    fn keep(&mut self, from: Option<usize>, flow: Flow, label: impl FnOnce() -> String) -> usize {
+        let flow = self.abstraction.reduce(flow);
+        let key = Abstraction::key(&flow);
+        if let Some(to) = self.known.get(&key) {
+            return *to;
+        }
+        let (to, label) = (self.nodes.len(), label());
+        self.known.insert(key, to);
+        self.nodes.push(Node { flow, parent: from, label });
+        self.reached_from.push(Vec::new());
+        to
     }
 
     fn stopped(&mut self, from: Option<usize>, label: &str, stop: Stop) {
@@ -299,7 +353,9 @@ impl Explorer<'_> {
         }
         let mut path = from.map(|from| self.path_to(from)).unwrap_or_default();
         path.push(label.to_owned());
-        self.findings.push(Finding { rule, message, path });
+        let state = from.and_then(|from| self.nodes.get(from)).map(|node| node.flow.state.clone());
+        let state = state.unwrap_or_else(|| self.journey.first.clone());
+        self.findings.push(Finding::new(rule, message, state, path));
     }
 
     fn path_to(&self, node: usize) -> Vec<String> {
@@ -316,11 +372,8 @@ impl Explorer<'_> {
     fn unreachable(&mut self) {
         for name in self.journey.states.keys().filter(|name| !self.visited.contains(*name)) {
             let message = format!("{name}: no way leads to it; lead one there or remove it");
-            self.findings.push(Finding {
-                rule: "unreachable",
-                message,
-                path: vec![name.to_string()],
-            });
+            let path = vec![name.to_string()];
+            self.findings.push(Finding::new("unreachable", message, name.clone(), path));
         }
     }
 
@@ -351,7 +404,7 @@ impl Explorer<'_> {
             let message =
                 format!("{state}: no ending can be reached from it any more; add a way out");
             let path = self.path_to(index);
-            self.findings.push(Finding { rule: "dead end", message, path });
+            self.findings.push(Finding::new("dead end", message, state, path));
         }
     }
 }

@@ -71,6 +71,25 @@ impl Invariant {
         }
     }
 
+    /// The capability that it guards.
+    pub(crate) fn about(&self) -> &str {
+        match self {
+            Self::OnlyAfter { capability, .. }
+            | Self::NeverTwo { capability }
+            | Self::NoEndInDoubt { capability } => capability,
+        }
+    }
+
+    /// Every capability that it names.
+    pub(crate) fn capabilities(&self) -> Vec<&str> {
+        let waits_for = match self {
+            Self::OnlyAfter { conditions, .. } => conditions.as_slice(),
+            Self::NeverTwo { .. } | Self::NoEndInDoubt { .. } => &[],
+        };
+        let waits_for = waits_for.iter().map(|condition| condition.capability.as_str());
+        waits_for.chain([self.about()]).collect()
+    }
+
     /// Why `capability` must not be called with what the flow knows now.
     pub(crate) fn forbids(
         &self,
@@ -102,6 +121,9 @@ impl Condition {
         let holds = if self.every { bad.is_empty() && all > 0 } else { bad.len() < all };
         if holds {
             return None;
+        }
+        if all == 0 {
+            return Some(format!("no state of the journey calls {}", self.capability));
         }
         let found = |step: &&StepName| match (word(step), data.calls.contains_key(*step)) {
             (Some(word), _) => format!("{step} is {word}"),

@@ -6,7 +6,9 @@ use signalbox_schemas::{Contract, Effect, JourneyName, RecordName, StepName, Top
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::bank::BankInvariants;
 use crate::compile;
+use crate::error::JourneyError;
 use crate::expression::Expression;
 use crate::flow::{CallState, FlowData};
 use crate::invariant::Invariant;
@@ -29,24 +31,12 @@ pub struct Journey {
     pub(crate) states: BTreeMap<StepName, State>,
     pub(crate) calls: BTreeMap<StepName, Call>,
     pub(crate) compensation: BTreeMap<StepName, String>,
+    /// Lengths of time by name, overrides included.
+    pub(crate) parameters: BTreeMap<String, Duration>,
     pub(crate) invariants: Vec<Invariant>,
+    /// Sentences of the bank, which hold in every journey.
+    pub(crate) bank: Vec<Invariant>,
     pub(crate) source: String,
-}
-
-/// A journey file that cannot be used. Somebody corrects the file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum JourneyError {
-    /// Not YAML of the journey language: a typing mistake, an unknown or missing key.
-    #[error("the journey cannot be read: {0}")]
-    Unreadable(String),
-    /// Readable, but it means nothing: an unknown name, a type that does not fit.
-    #[error("{place}: {problem}")]
-    Mistake {
-        /// Where, such as `states.send.on.accepted`.
-        place: String,
-        /// What is wrong and what to do.
-        problem: String,
-    },
 }
 
 /// When a journey gives up, where to, and who is told where it cannot.
@@ -232,6 +222,16 @@ impl Journey {
         overrides: &BTreeMap<String, String>,
     ) -> Result<Self, JourneyError> {
         compile::journey(yaml, contract, overrides)
+    }
+
+    /// The journey under the bank's sentences: the checker refuses it where they do not hold, and a flow does not call
+    /// what they forbid. A sentence about a capability that the journey does not call says nothing about it.
+    #[must_use]
+    pub fn under(mut self, bank: &BankInvariants) -> Self {
+        let called =
+            |capability: &str| self.calls.values().any(|call| call.capability == capability);
+        self.bank = bank.sentences().filter(|sentence| called(sentence.about())).cloned().collect();
+        self
     }
 
     /// Its name.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::decision::{Context, Effect};
 use crate::expression::{Expression, Facts};
 use crate::flow::{CallState, Flow, Status};
-use crate::invariant::{end_in_doubt, second_write};
+use crate::invariant::{Invariant, end_in_doubt, second_write};
 use crate::journey::{Ask, Call, Interrupt, Journey, Kind, State, Wait, WriteStatus, fill};
 use crate::step::{Stop, World, not_safe, unresolvable};
 
@@ -315,13 +315,13 @@ impl<'a> Run<'a> {
     /// The checker proves that this never happens; a running flow asks again before each call all the same.
     fn refuse_unsafe_call(&self, step: &StepName, call: &Call, resend: bool) -> Result<(), Stop> {
         let data = &self.flow.data;
-        let broken = self
-            .journey
-            .invariants
-            .iter()
-            .find_map(|rule| rule.forbids(self.journey, data, &call.capability));
-        if let Some(problem) = broken {
-            return not_safe("invariant", format!("{step}: {problem}"));
+        let rules =
+            [("invariant", &self.journey.invariants), ("bank invariant", &self.journey.bank)];
+        for (rule, sentences) in rules {
+            let forbids = |each: &Invariant| each.forbids(self.journey, data, &call.capability);
+            if let Some(problem) = sentences.iter().find_map(forbids) {
+                return not_safe(rule, format!("{step}: {problem}"));
+            }
         }
         if call.effect == CallEffect::Write
             && !resend

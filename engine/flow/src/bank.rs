@@ -1,0 +1,54 @@
+//! The bank's own sentences, which hold in every journey: what no journey may do, whoever writes it.
+//! They are written as the invariants of one journey are; the checker and `step` judge them in the same way.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use signalbox_schemas::Contract;
+
+use crate::error::{JourneyError, did_you_mean, mistake};
+use crate::invariant::Invariant;
+
+/// Sentences that hold in every journey of the bank. The default has none.
+#[derive(Debug, Clone, Default)]
+pub struct BankInvariants(Vec<Invariant>);
+
+/// The invariants that hold in every journey of the bank.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BankDoc {
+    /// Sentences, as in a journey: `X only after [every] Y in [word, word]`, `never two X in flight`, `no end while X is
+    /// in_doubt`.
+    invariants: Vec<String>,
+}
+
+impl BankInvariants {
+    /// Reads the file. A journey may rule with words of its own (`as: released`), so a word that no outcome has is not a
+    /// mistake here: a word that no journey knows makes a sentence stricter, never weaker.
+    ///
+    /// # Errors
+    /// Where it is not readable, a sentence is none, or a capability is not in the contract.
+    pub fn parse(yaml: &str, contract: &Contract) -> Result<Self, JourneyError> {
+        let doc: BankDoc = serde_saphyr::from_str(yaml)?;
+        let sentence = |(index, text): (usize, &String)| {
+            let place = format!("invariants[{index}]");
+            let parsed = Invariant::parse(text).or_else(|problem| mistake(&place, problem))?;
+            let unknown = |name: &&str| contract.capability(name).is_none();
+            if let Some(unknown) = parsed.capabilities().into_iter().find(unknown) {
+                let known = contract.capabilities().map(|capability| capability.name.as_str());
+                let hint = did_you_mean(unknown, known);
+                return mistake(
+                    place,
+                    format!("there is no capability {unknown} in the contract.{hint}"),
+                );
+            }
+            Ok(parsed)
+        };
+        let parsed: Result<_, JourneyError> =
+            doc.invariants.iter().enumerate().map(sentence).collect();
+        parsed.map(Self).map_err(|error| error.located(yaml))
+    }
+
+    pub(crate) fn sentences(&self) -> impl Iterator<Item = &Invariant> {
+        self.0.iter()
+    }
+}
