@@ -229,6 +229,10 @@ fn call(
         Some(about) => Some(write_step(compiler, &format!("{place}.about"), &about.step)?),
         None => subject.clone().filter(|_| capability.effect == Effect::Read),
     };
+    let with_place = match step.as_str().split_once('/') {
+        Some((_, branch)) => format!("{place}.all.{branch}.with"),
+        None => format!("{place}.with"),
+    };
     let proves = proofs(place, capability, arms, about.is_some())?;
     let mut later = BTreeMap::new();
     for (word, target) in doc.later.iter().flat_map(Ordered::iter) {
@@ -250,7 +254,7 @@ fn call(
         state: StepName::from(step.as_str().split('/').next().unwrap_or_default()),
         capability: capability.name.clone(),
         effect: capability.effect,
-        with: compiler.templates(&format!("{place}.with"), with, &record, &REQUEST_FILLED)?,
+        with: compiler.templates(&with_place, with, &record, &REQUEST_FILLED)?,
         request,
         outcomes: capability.outcomes.clone(),
         subject,

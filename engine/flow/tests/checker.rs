@@ -1,26 +1,41 @@
-//! The checker: it accepts the payout journey and refuses small, realistic mistakes, each with its path.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+//! The checker: it accepts every journey of the project and refuses small, realistic mistakes, each with its path and the
+//! place in the file. Mistakes that are found before, while the file is read, are planted in `load`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use signalbox_flow::{Finding, Journey, check};
+use signalbox_flow::{BankInvariants, Finding, Journey, check};
 use signalbox_schemas::Contract;
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 const PAYOUT: &str = include_str!("../../../journeys/payout.yaml");
 
+const BANK: &str = include_str!("../../../journeys/invariants.yaml");
+
 fn findings(yaml: &str) -> Vec<Finding> {
     let contract = Contract::builtin().unwrap();
-    match Journey::parse(yaml, contract, &BTreeMap::new()) {
-        Ok(journey) => check(&journey, contract),
-        Err(error) => {
-            vec![Finding { rule: "refused at load", message: error.to_string(), path: Vec::new() }]
-        }
-    }
+    check(&Journey::parse(yaml, contract, &BTreeMap::new()).unwrap(), contract)
 }
 
 #[test]
-fn the_payout_journey_is_safe() {
-    let found = findings(PAYOUT);
-    assert!(found.is_empty(), "{found:#?}");
+fn every_journey_of_the_project_is_safe_under_the_rules_of_the_bank() {
+    let contract = Contract::builtin().unwrap();
+    let bank = BankInvariants::parse(BANK, contract).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../journeys");
+    let mut seen = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() || path.ends_with("invariants.yaml") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let journey = Journey::parse(&text, contract, &BTreeMap::new());
+        let journey = journey.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let found = check(&journey.under(&bank), contract);
+        assert!(found.is_empty(), "{}: {found:#?}", path.display());
+        seen += 1;
+    }
+    assert!(seen > 0, "journeys: no journey was found");
 }
 
 /// The payout journey with a small mistake in it; every edit must hit.
@@ -31,12 +46,17 @@ fn mistaken(edits: &[(&str, &str)]) -> String {
     })
 }
 
-/// The mistake is refused by the rule; message and path together name what must be named.
+/// The mistake is refused by the rule, with a place in the file; message and path together name what must be named.
 fn refused(rule: &str, edits: &[(&str, &str)], names: &[&str]) {
-    let found = findings(&mistaken(edits));
+    refused_in(&findings(&mistaken(edits)), rule, edits, names);
+}
+
+fn refused_in(found: &[Finding], rule: &str, edits: &[(&str, &str)], names: &[&str]) {
     let finding = found.iter().find(|finding| finding.rule == rule);
     let finding =
         finding.unwrap_or_else(|| panic!("no finding {rule:?} for {edits:?} in {found:#?}"));
+    assert!(finding.at.is_some(), "it has no place in the file: {finding:#?}");
+    assert!(!finding.path.is_empty(), "it has no path: {finding:#?}");
     let said = format!("{} | {}", finding.message, finding.path.join(" | "));
     for name in names {
         assert!(said.contains(name), "{name:?} is not named in: {said}");
@@ -54,7 +74,10 @@ fn a_path_around_the_sanctions_screening_is_refused_and_named() {
             "fraud.score answers approve",
         ],
     );
-    // Only the way through a review skips it.
+}
+
+#[test]
+fn a_review_that_skips_the_sanctions_screening_is_refused() {
     refused(
         "invariant",
         &[(
@@ -63,6 +86,10 @@ fn a_path_around_the_sanctions_screening_is_refused_and_named() {
         )],
         &["screen_parties/beneficiary was never asked", "people decide approve -> score_fraud"],
     );
+}
+
+#[test]
+fn a_hit_that_leads_on_to_paying_is_refused() {
     refused(
         "invariant",
         &[
@@ -71,6 +98,10 @@ fn a_path_around_the_sanctions_screening_is_refused_and_named() {
         ],
         &["is hit", "score_fraud"],
     );
+}
+
+#[test]
+fn one_clear_party_does_not_stand_for_the_other() {
     refused(
         "invariant",
         &[
@@ -92,6 +123,11 @@ fn a_hold_that_can_be_left_without_a_release_is_refused() {
         &[(hold, "    on_command: {cancel: cancelled}")],
         &["compliance_hold", "command cancel", "aml.screen answers hit"],
     );
+}
+
+#[test]
+fn a_hold_that_an_ordinary_approval_lifts_is_refused() {
+    let rule = "hold left without release";
     refused(
         rule,
         &[(
@@ -100,6 +136,10 @@ fn a_hold_that_can_be_left_without_a_release_is_refused() {
         )],
         &["compliance_hold"],
     );
+}
+
+#[test]
+fn a_hold_that_one_person_lifts_is_refused() {
     refused(
         "hold without two people",
         &[("    hold: true\n    people: 2", "    hold: true\n    people: 1")],
@@ -108,15 +148,13 @@ fn a_hold_that_can_be_left_without_a_release_is_refused() {
 }
 
 #[test]
-fn doubt_that_a_timer_a_deadline_or_a_command_turns_into_an_ending_is_refused() {
-    let rule = "end in doubt";
+fn doubt_that_a_timer_turns_into_an_ending_is_refused() {
     let doubt = "    escalate: {after: doubt_escalation, queue: stuck_payouts}\n    decide:\n      people: 2\n      executed: {as: executed, go: announce_submitted}";
     let until = "    until: {after: 4h, go: declined_bank}\n    decide:\n      people: 2\n      executed: {as: executed, go: announce_submitted}";
     let escalated =
         format!("    escalate: {{after: doubt_escalation, queue: stuck_payouts}}\n{until}");
-    refused("refused at load", &[(doubt, &escalated)], &["settle_doubt.until", "never ends doubt"]);
     refused(
-        rule,
+        "end in doubt",
         &[
             (doubt, &escalated),
             (
@@ -126,32 +164,42 @@ fn doubt_that_a_timer_a_deadline_or_a_command_turns_into_an_ending_is_refused() 
         ],
         &["send", "-> settle_doubt", "timer until", "payout.inquire answers pending"],
     );
+}
+
+#[test]
+fn doubt_that_a_command_turns_into_an_ending_is_refused() {
     refused(
-        rule,
+        "end in doubt",
         &[(
             "      not_executed: {as: not_executed, go: send}\n    on_command: {cancel: remember}",
             "      not_executed: {as: not_executed, go: send}\n    on_command: {cancel: cancelled}",
         )],
         &["command cancel", "settle_doubt"],
     );
+}
+
+#[test]
+fn doubt_that_an_inquiry_calls_a_failure_is_refused() {
     refused(
-        rule,
+        "end in doubt",
         &[(
             "      in_doubt: again\n      unavailable: again\n    escalate: {after: doubt_escalation",
             "      in_doubt: declined_bank\n      unavailable: again\n    escalate: {after: doubt_escalation",
         )],
-        &["send"],
+        &["send", "payout.inquire answers in_doubt"],
     );
-    refused(
-        "no in_doubt path",
-        &[("      in_doubt: settle_doubt", "      in_doubt: review_sending")],
-        &["send"],
-    );
-    refused(
-        "no in_doubt path",
-        &[("      in_doubt: settle_doubt", "      in_doubt: declined_bank")],
-        &["send"],
-    );
+}
+
+#[test]
+fn a_payment_without_a_way_out_of_doubt_is_refused() {
+    for elsewhere in ["review_sending", "declined_bank"] {
+        let wrong = format!("      in_doubt: {elsewhere}");
+        refused("no in_doubt path", &[("      in_doubt: settle_doubt", &wrong)], &["send"]);
+    }
+}
+
+#[test]
+fn doubt_that_one_person_settles_is_refused() {
     refused(
         "doubt settled by one person",
         &[("    decide:\n      people: 2", "    decide:\n      people: 1")],
@@ -160,18 +208,21 @@ fn doubt_that_a_timer_a_deadline_or_a_command_turns_into_an_ending_is_refused() 
 }
 
 #[test]
-fn two_payments_are_refused() {
-    let rule = "two in flight";
+fn a_second_payment_while_the_first_is_in_doubt_is_refused() {
     refused(
-        rule,
+        "two in flight",
         &[(
             "      in_doubt: again\n      unavailable: again\n    escalate: {after: doubt_escalation",
             "      in_doubt: send\n      unavailable: again\n    escalate: {after: doubt_escalation",
         )],
         &["send", "settle_doubt"],
     );
+}
+
+#[test]
+fn a_second_payment_after_the_first_is_refused() {
     refused(
-        rule,
+        "two in flight",
         &[(
             "accepted: {as: executed, go: announce_submitted}",
             "accepted: {as: executed, go: score_fraud}",
@@ -181,7 +232,7 @@ fn two_payments_are_refused() {
 }
 
 #[test]
-fn what_is_missing_or_leads_nowhere_is_refused() {
+fn an_outcome_that_is_not_handled_is_refused() {
     refused(
         "outcome not handled",
         &[("      hard_fail: declined_identity\n", "")],
@@ -192,6 +243,10 @@ fn what_is_missing_or_leads_nowhere_is_refused() {
         &[("      any ambiguous: review_screening\n", "")],
         &["ambiguous", "screen_parties"],
     );
+}
+
+#[test]
+fn a_state_that_no_way_leads_to_is_refused() {
     refused(
         "unreachable",
         &[(
@@ -200,7 +255,15 @@ fn what_is_missing_or_leads_nowhere_is_refused() {
         )],
         &["forgotten"],
     );
+}
+
+#[test]
+fn a_call_that_may_wait_for_ever_is_refused() {
     refused("call without deadline", &[("    within: send_time\n", "")], &["send"]);
+}
+
+#[test]
+fn a_payment_that_cannot_be_undone_is_refused() {
     let undone = "    compensate: send\n";
     refused(
         "write without compensation",
@@ -210,11 +273,19 @@ fn what_is_missing_or_leads_nowhere_is_refused() {
         ],
         &["send"],
     );
+}
+
+#[test]
+fn a_command_that_may_come_when_money_is_out_is_refused_without_a_way_back() {
     refused(
         "no way back",
         &[("cancel: {go: cancelled, too_late: remember}", "cancel: cancelled")],
         &["send", "cancel"],
     );
+}
+
+#[test]
+fn a_circle_that_never_waits_is_refused() {
     refused(
         "circle",
         &[(
@@ -223,6 +294,10 @@ fn what_is_missing_or_leads_nowhere_is_refused() {
         )],
         &["announce_settled"],
     );
+}
+
+#[test]
+fn a_situation_without_an_ending_is_refused() {
     let dead_end = "    wait: step_up_wait                           # the customer proves more to the identity service";
     let looping = "    go: confirm_identity\n    at_most: 4\n    then: declined_step_up\n    on_command: {cancel: cancelled}";
     assert!(PAYOUT.contains(dead_end));
@@ -240,107 +315,43 @@ fn what_is_missing_or_leads_nowhere_is_refused() {
 }
 
 #[test]
-fn what_does_not_fit_the_contract_is_refused_at_load_with_its_place() {
-    let load = "refused at load";
-    refused(
-        load,
-        &[("!account_is_valid(command.beneficiary.account)", "command.beneficiary.acount == 'x'")],
-        &["states.check_request.choose", "acount", "account"],
-    );
-    refused(
-        load,
-        &[("await_settlement.outcome == 'settled'", "await_settlement.outcome == 'done'")],
-        &["states.after_recall.choose", "done"],
-    );
-    refused(
-        load,
-        &[("!money_is_valid(command.amount)", "command.amount.minor_units > 'many'")],
-        &["cannot be compared"],
-    );
-    refused(load, &[("!money_is_valid(command.amount)", "command.amount")], &["true or false"]);
-    refused(
-        load,
-        &[("pass: screen_parties", "pass: screen_partys")],
-        &["unknown target", "states.confirm_identity.on.pass", "screen_partys"],
-    );
-    refused(
-        load,
-        &[("      pass: screen_parties", "      passed: screen_parties")],
-        &["states.confirm_identity.on.passed"],
-    );
-    refused(
-        load,
-        &[(
-            "      amount: command.amount\n      originator: command.originator\n      beneficiary: command.beneficiary.party\n      account: command.beneficiary.account\n      rail",
-            "      originator: command.originator\n      beneficiary: command.beneficiary.party\n      account: command.beneficiary.account\n      rail",
-        )],
-        &["states.send.with", "amount"],
-    );
-    refused(
-        load,
-        &[(
-            "customer_id: command.customer_id, subject: command.originator",
-            "customer_id: command.originator, subject: command.originator",
-        )],
-        &["states.confirm_identity.with.customer_id"],
-    );
-    refused(load, &[("role: originator", "role: payer")], &["payer"]);
-    refused(
-        load,
-        &[("emit: {status: submitted}", "emit: {status: sent}")],
-        &["states.announce_submitted.emit.status", "sent"],
-    );
-    refused(
-        load,
-        &[("    within: check_time\n", "    within: check_tme\n")],
-        &["states.confirm_identity.within", "check_tme"],
-    );
-    refused(load, &[("    people: 2\n", "    peple: 2\n")], &["peple", "line"]);
-    refused(
-        load,
-        &[("    people: 2\n", "    every: [10s]\n")],
-        &["states.compliance_hold", "every does not belong to review"],
-    );
-    refused(load, &[("in [pass, approved]", "in [passed]")], &["invariants[0]", "passed"]);
-    refused(
-        load,
-        &[("never two payout.send in flight", "never two payout.sent in flight")],
-        &["invariants[1]", "payout.sent"],
-    );
-    refused(
-        load,
-        &[("rejected: {as: not_executed, go: declined_bank}", "rejected: declined_bank")],
-        &["states.send.on.rejected", "what it proves"],
-    );
-    refused(
-        load,
-        &[(
-            "      in_doubt: settle_doubt",
-            "      in_doubt: {as: not_executed, go: declined_bank}",
-        )],
-        &["in_doubt proves nothing"],
+fn a_journey_that_breaks_a_rule_of_the_bank_is_refused_with_its_path() {
+    let contract = Contract::builtin().unwrap();
+    let bank = BankInvariants::parse(BANK, contract).unwrap();
+    // The journey forgets to say it itself, and then to do it.
+    let edits = [
+        (
+            "  - payout.send only after kyc.check in [pass, approved] and every aml.screen in [clear, released] and fraud.score in [approve, approved]\n",
+            "",
+        ),
+        ("pass: screen_parties", "pass: score_fraud"),
+    ];
+    let journey = Journey::parse(&mistaken(&edits), contract, &BTreeMap::new()).unwrap();
+    assert!(check(&journey, contract).iter().all(|finding| finding.rule != "invariant"));
+    refused_in(
+        &check(&journey.under(&bank), contract),
+        "bank invariant",
+        &edits,
+        &["screen_parties/originator was never asked", "kyc.check answers pass -> score_fraud"],
     );
 }
 
 #[test]
-fn parameters_are_replaced_in_what_is_pinned() {
+fn a_rule_of_the_bank_says_nothing_about_journeys_that_do_not_call_its_capability() {
     let contract = Contract::builtin().unwrap();
-    let shorter = BTreeMap::from([("return_window".to_owned(), "200ms".to_owned())]);
-    let journey = Journey::parse(PAYOUT, contract, &shorter).unwrap();
-    assert!(journey.source().contains("return_window: 200ms "), "{}", journey.source());
-    assert_eq!(journey.source().replace("return_window: 200ms", "return_window: 5d"), PAYOUT);
-    let unknown = BTreeMap::from([("patience".to_owned(), "1h".to_owned())]);
-    assert!(
-        Journey::parse(PAYOUT, contract, &unknown)
-            .unwrap_err()
-            .to_string()
-            .contains("no parameter patience")
+    let rule = |text: &str| BankInvariants::parse(&format!("invariants:\n  - {text}\n"), contract);
+    let journey = || Journey::parse(PAYOUT, contract, &BTreeMap::new()).unwrap();
+    let holds = rule("payout.recall only after payout.send in [accepted]").unwrap();
+    let found = check(&journey().under(&holds), contract);
+    refused_in(&found, "bank invariant", &[], &["recall_payment", "payout.recall is called"]);
+    let unknown = rule("payout.sent only after kyc.check in [pass]").unwrap_err().to_string();
+    assert_eq!(
+        unknown,
+        "line 2, column 5: invariants[0]: there is no capability payout.sent in the contract. Did you mean payout.send?"
     );
-    let no_time = BTreeMap::from([("return_window".to_owned(), "soon".to_owned())]);
+    let vague = rule("be careful").unwrap_err().to_string();
     assert!(
-        Journey::parse(PAYOUT, contract, &no_time)
-            .unwrap_err()
-            .to_string()
-            .contains("parameters.return_window")
+        vague.starts_with("line 2, column 5: invariants[0]: `be careful` is not an invariant"),
+        "{vague}"
     );
 }

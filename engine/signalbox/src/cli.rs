@@ -60,7 +60,7 @@ pub(crate) enum Command {
     /// Compare schemas with the registry, register them
     #[command(subcommand)]
     Schemas(commands::schemas::SchemasCommand),
-    /// Prove journeys safe
+    /// Prove journeys safe, draw, compare and play them
     #[command(subcommand)]
     Journeys(commands::journeys::JourneysCommand),
     /// Publish commands from JSON lines
