@@ -1,11 +1,13 @@
 //! The examples of `docs/journeys.md` are journeys: each is put in its place in the payout journey and must load there.
+//! Scenarios among them are played and must hold, rules of the bank must be readable, messages must be those that are said.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use signalbox_flow::Journey;
+use signalbox_flow::{BankInvariants, Journey, Scenario, play};
 use signalbox_schemas::Contract;
 use std::collections::BTreeMap;
 
 const PAYOUT: &str = include_str!("../../../journeys/payout.yaml");
+const COMMAND: &str = include_str!("../../../journeys/scenarios/payout.command.yaml");
 const DOCUMENT: &str = include_str!("../../../docs/journeys.md");
 
 /// The payout journey with the example in the place of what it is an example of.
@@ -25,10 +27,9 @@ fn with_example(example: &str) -> String {
 
 #[test]
 fn every_example_loads_in_the_payout_journey() {
-    let examples =
-        DOCUMENT.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let (head, parts): (Vec<&str>, Vec<&str>) =
-        examples.partition(|example| example.starts_with("journey:"));
+    let (head, parts): (Vec<&str>, Vec<&str>) = examples("yaml")
+        .filter(|example| !example.starts_with('#'))
+        .partition(|example| example.starts_with("journey:"));
     assert_eq!((head.len(), parts.len()), (1, 6));
     for line in head
         .iter()
@@ -42,5 +43,50 @@ fn every_example_loads_in_the_payout_journey() {
         let parsed =
             Journey::parse(&with_example(example), Contract::builtin().unwrap(), &BTreeMap::new());
         assert!(parsed.is_ok(), "{}\n{example}", parsed.unwrap_err());
+    }
+}
+
+/// Examples of one language, as the document has them.
+fn examples(language: &str) -> impl Iterator<Item = &'static str> {
+    let fence = format!("```{language}\n");
+    let parts: Vec<&str> = DOCUMENT.split(fence.as_str()).skip(1).collect();
+    parts.into_iter().map(|rest| rest.split("```").next().unwrap())
+}
+
+#[test]
+fn every_scenario_of_the_document_holds_and_every_rule_of_the_bank_is_one() {
+    let contract = Contract::builtin().unwrap();
+    let journey = Journey::parse(PAYOUT, contract, &BTreeMap::new()).unwrap();
+    let command = |_: &str| Ok(COMMAND.to_owned());
+    let files: Vec<&str> = examples("yaml").filter(|example| example.starts_with('#')).collect();
+    assert_eq!(files.len(), 2);
+    for example in files {
+        if example.contains("\ninvariants:") {
+            BankInvariants::parse(example, contract).unwrap_or_else(|error| panic!("{error}"));
+            continue;
+        }
+        let scenario = Scenario::parse(example, command).unwrap_or_else(|error| panic!("{error}"));
+        let played = play(&scenario, &journey, contract).unwrap_or_else(|error| panic!("{error}"));
+        assert!(played.failures.is_empty(), "{:#?}", played.failures);
+    }
+}
+
+#[test]
+fn messages_are_said_as_the_document_shows_them() {
+    let said = |right: &str, wrong: &str| {
+        assert!(PAYOUT.contains(right), "the journey no longer says {right:?}");
+        let yaml = PAYOUT.replacen(right, wrong, 1);
+        let error =
+            Journey::parse(&yaml, Contract::builtin().unwrap(), &BTreeMap::new()).unwrap_err();
+        let at = error.at().unwrap();
+        format!("journeys/payout.yaml:{}:{}: {}", at.line, at.column, error.problem())
+    };
+    let shown: Vec<&str> = examples("text").next().unwrap().lines().collect();
+    for (line, (right, wrong)) in shown.iter().zip([
+        ("pass: screen_parties", "pass: screen_partys"),
+        ("    people: 2\n", "    peple: 2\n"),
+    ]) {
+        let said = said(right, wrong);
+        assert!(said.starts_with(line), "{said}");
     }
 }
