@@ -15,3 +15,6 @@ pub use codes::CodesError;
 pub use routing::{Policy, PolicyError, Route, VendorPolicy, opaque, route};
 pub use runtime::{AdapterBus, AdapterError, AdapterOptions, Inlet, Outlet, group_of, run, run_on};
 pub use vendors::{ALL as VENDORS, Listing, find as find_vendor};
+
+/// Target prefix of the spans of requests and vendor calls.
+pub const SPAN_TARGET: &str = module_path!();

@@ -33,7 +33,7 @@ pub(crate) enum Reader {
 }
 
 /// Whose spans a collector gets.
-const TRACED: [&str; 2] = [TRACE_TARGET, "signalbox_adapters"];
+const TRACED: [&str; 2] = [TRACE_TARGET, signalbox_adapters::SPAN_TARGET];
 
 /// Starts logging, and tracing where there is a collector. Libraries stay at `warn` unless they are asked for by the environment variable `RUST_LOG`.
 pub(crate) fn init(reader: Reader, level: LogLevel, traces: Option<&Traces>) {
