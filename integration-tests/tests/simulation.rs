@@ -43,7 +43,9 @@ fn every_journey_is_simulated() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let file = entry.unwrap().file_name().into_string().unwrap();
         let registered = simulation::business::ALL.iter().any(|business| business.file == file);
-        assert!(registered || !file.ends_with(".yaml"), "register journeys/{file} in business.rs");
+        // The rules of the bank are no journey; each journey is checked against them.
+        let journey = file.ends_with(".yaml") && file != "invariants.yaml";
+        assert!(registered || !journey, "register journeys/{file} in business.rs");
     }
 }
 
