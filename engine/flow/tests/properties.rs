@@ -240,7 +240,9 @@ fn every_journey_is_judged_and_found_safe() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let file = entry.unwrap().file_name().into_string().unwrap();
         let registered = STORIES.iter().any(|story| story.file == file);
-        assert!(registered || !file.ends_with(".yaml"), "register journeys/{file} in the harness");
+        // The rules of the bank are no journey.
+        let journey = file.ends_with(".yaml") && file != "invariants.yaml";
+        assert!(registered || !journey, "register journeys/{file} in the harness");
     }
     for story in STORIES {
         let found = signalbox_flow::check(story.journey(), Contract::builtin().unwrap());
