@@ -1,7 +1,7 @@
 //! What of a flow matters to where it can still go: two flows with the same key have the same future.
 //! It keeps words as long as something can still look at them, and forgets times, counts and names.
 
-use signalbox_schemas::{Attempt, AttemptId, Effect, Micros, StepName, TenantKey};
+use signalbox_schemas::{Attempt, AttemptId, Effect, FlowId, Micros, StepName, TenantKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -21,8 +21,10 @@ pub(crate) struct Abstraction<'a> {
     classes: BTreeMap<StepName, BTreeMap<String, usize>>,
     /// For each state, the writes after which nothing that was checked before money can matter any more.
     past: BTreeMap<StepName, BTreeSet<StepName>>,
-    /// Words that a guard looks at.
-    looked_at: BTreeSet<String>,
+    /// Words of a step that a guard looks at.
+    looked_at: BTreeMap<StepName, BTreeSet<String>>,
+    /// Inquiries of which nothing tells late answers apart.
+    alike: Vec<Vec<StepName>>,
     /// Whether the flow may go on under another journey, so that what this one forgets between rounds is kept.
     goes_on: bool,
 }
@@ -30,16 +32,7 @@ pub(crate) struct Abstraction<'a> {
 impl<'a> Abstraction<'a> {
     /// `judged_by`: every journey that may look at what a flow has learnt; the flow's own is among them.
     pub(crate) fn new(journey: &'a Journey, judged_by: &[&Journey], key: TenantKey) -> Self {
-        let states = judged_by.iter().flat_map(|journey| journey.states.values());
-        let guards = states.flat_map(|state| match &state.kind {
-            Kind::Choose { branches, .. } => {
-                branches.iter().flat_map(|(guard, _)| guard.words()).collect()
-            }
-            Kind::Ask(_) | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => {
-                Vec::new()
-            }
-        });
-        let looked_at = guards.map(str::to_owned).collect();
+        let looked_at = looked_at(judged_by);
         let classes =
             journey.calls.keys().map(|step| (step.clone(), classes(judged_by, step))).collect();
         let of_all = |state: &StepName| {
@@ -48,12 +41,13 @@ impl<'a> Abstraction<'a> {
                 .unwrap_or_default()
         };
         let past = journey.states.keys().map(|state| (state.clone(), of_all(state))).collect();
-        Self { journey, key, classes, past, looked_at, goes_on: judged_by.len() > 1 }
+        let alike = alike(journey);
+        Self { journey, key, classes, past, looked_at, alike, goes_on: judged_by.len() > 1 }
     }
 
     /// The attempt of a group, as `reduce` numbers groups.
-    pub(crate) fn attempt(&self, flow: &Flow, step: &StepName, group: u32) -> AttemptId {
-        self.key.attempt_id(&Attempt { flow: flow.id, step: step.clone(), group })
+    pub(crate) fn attempt(&self, flow: FlowId, step: &StepName, group: u32) -> AttemptId {
+        self.key.attempt_id(&Attempt { flow, step: step.clone(), group })
     }
 
     /// The flow without what nothing depends on.
@@ -99,11 +93,47 @@ impl<'a> Abstraction<'a> {
             };
             if group != call.group {
                 call.group = group;
-                call.attempt = self.attempt(&flow, step, group);
+                call.attempt = self.attempt(flow.id, step, group);
             }
         }
         flow.data.calls = calls;
+        if !self.goes_on {
+            self.merge_inquiries(&mut flow);
+        }
         flow
+    }
+
+    /// Inquiries that are over and earlier rounds of the one at hand become one: all that a late answer of theirs can
+    /// still do is contradict what is known about the payment, and any of them can do that.
+    fn merge_inquiries(&self, flow: &mut Flow) {
+        for steps in &self.alike {
+            let (here, over): (Vec<_>, Vec<_>) = steps.iter().partition(|step| {
+                self.journey.calls.get(*step).is_some_and(|call| call.state == flow.state)
+            });
+            let Some(first) = over.first() else { continue };
+            let mut merged = false;
+            for step in here {
+                if let Some(call) = flow.data.calls.get_mut(step).filter(|call| call.group > 1) {
+                    call.group = 1;
+                    call.attempt = self.attempt(flow.id, step, 1);
+                    merged = true;
+                }
+            }
+            for step in &over {
+                if flow.data.calls.get(*step).is_some_and(|call| call.word().is_none()) {
+                    flow.data.calls.remove(*step);
+                    merged = true;
+                }
+            }
+            if merged && !over.iter().any(|step| flow.data.calls.contains_key(*step)) {
+                let attempt = self.attempt(flow.id, first, 1);
+                flow.data.calls.insert((*first).clone(), unanswered(attempt));
+            }
+        }
+    }
+
+    fn is_looked_at(&self, step: &StepName, word: &str) -> bool {
+        self.looked_at.get(step).is_some_and(|words| words.contains(word))
     }
 
     fn is_past(&self, state: &StepName, calls: &BTreeMap<StepName, CallState>) -> bool {
@@ -125,7 +155,7 @@ impl<'a> Abstraction<'a> {
                 call.ruling = None;
             }
             Effect::Read if definition.about.is_some() => {
-                if !call.word().is_some_and(|word| self.looked_at.contains(word)) {
+                if !call.word().is_some_and(|word| self.is_looked_at(step, word)) {
                     call.outcome = None;
                     call.ruling = None;
                 }
@@ -165,7 +195,7 @@ impl<'a> Abstraction<'a> {
             return;
         }
         let alike = |other: &&String| {
-            let looked_at = |word: &str| self.looked_at.contains(word);
+            let looked_at = |word: &str| self.is_looked_at(step, word);
             fits(other)
                 && (call.word().is_none() || class(Some(other)) == own)
                 && !(looked_at(other) || call.word().is_some_and(looked_at))
@@ -202,6 +232,70 @@ impl<'a> Abstraction<'a> {
         let votes = names(votes.into_iter().collect());
         let _ = write!(key, "|{remembered}|{timers}|{votes}");
         key
+    }
+}
+
+/// Words that guards look at, by step.
+fn looked_at(judged_by: &[&Journey]) -> BTreeMap<StepName, BTreeSet<String>> {
+    let mut looked_at: BTreeMap<StepName, BTreeSet<String>> = BTreeMap::new();
+    for journey in judged_by {
+        let guards = journey.states.values().flat_map(|state| match &state.kind {
+            Kind::Choose { branches, .. } => branches.as_slice(),
+            Kind::Ask(_) | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => {
+                &[]
+            }
+        });
+        for (guard, _) in guards {
+            let steps = guard.steps();
+            for step in &steps {
+                let words = looked_at.entry((*step).clone()).or_default();
+                words.extend(guard.words().into_iter().map(str::to_owned));
+                // Steps may be compared with each other.
+                if let Some(call) = journey.calls.get(*step).filter(|_| steps.len() > 1) {
+                    words.extend(call.outcomes.iter().cloned());
+                }
+            }
+        }
+    }
+    looked_at
+}
+
+/// Inquiries about the same write by the same capability that can, or cannot, tell that it happened.
+fn alike(journey: &Journey) -> Vec<Vec<StepName>> {
+    let mut groups: BTreeMap<_, Vec<StepName>> = BTreeMap::new();
+    for (step, call) in &journey.calls {
+        let Some(about) = call.about.as_ref().filter(|_| call.effect == Effect::Read) else {
+            continue;
+        };
+        let says_executed = journey.state(&call.state).is_some_and(|state| match &state.kind {
+            Kind::Ask(ask) => {
+                ask.arms.iter().any(|arm| arm.action.rules.as_deref() == Some("executed"))
+            }
+            Kind::Choose { .. }
+            | Kind::Review
+            | Kind::Wait(_)
+            | Kind::Emit { .. }
+            | Kind::End { .. } => false,
+        });
+        let same = (about, &call.subject, &call.capability, says_executed);
+        groups.entry(same).or_default().push(step.clone());
+    }
+    groups.into_values().collect()
+}
+
+/// A call that was made, of which nothing is known.
+fn unanswered(attempt: AttemptId) -> CallState {
+    CallState {
+        group: 1,
+        attempt,
+        outcome: None,
+        ruling: None,
+        reason: None,
+        problems: Vec::new(),
+        abandoned: false,
+        sending: false,
+        subject: None,
+        reported: Vec::new(),
     }
 }
 

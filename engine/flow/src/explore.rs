@@ -316,7 +316,7 @@ impl Explorer<'_> {
         for (step, call) in &flow.data.calls {
             let Some(definition) = self.journey.calls.get(step) else { continue };
             for group in (1..=call.group).rev() {
-                let attempt = self.abstraction.attempt(flow, step, group);
+                let attempt = self.abstraction.attempt(flow.id, step, group);
                 let late =
                     group < call.group || definition.state != flow.state && listened != Some(step);
                 moves.extend(definition.outcomes.iter().map(|word| Move::Outcome {

@@ -97,7 +97,7 @@ pub(crate) struct Scope {
     pub(crate) problem: Type,
 }
 
-/// Where the evaluator finds facts. Without a command, what depends on it is unknown.
+/// Where the evaluator finds facts. Without a command, what depends on it is unknown, and so is what comes with outcomes.
 #[derive(Clone, Copy)]
 pub(crate) struct Facts<'a> {
     /// The command, or nothing while a journey is checked.
@@ -168,6 +168,18 @@ impl Expression {
             }
         }
     }
+
+    /// Steps that it looks at, each as often as it does.
+    pub(crate) fn steps(&self) -> Vec<&StepName> {
+        match self {
+            Self::Fact(Fact::Call(step, _)) => vec![step],
+            Self::Fact(Fact::Command(_) | Fact::Remembered(_)) | Self::Literal(_) => Vec::new(),
+            Self::Apply(_, inner) | Self::Not(inner) | Self::In(inner, _) => inner.steps(),
+            Self::And(left, right) | Self::Or(left, right) | Self::Compare(_, left, right) => {
+                left.steps().into_iter().chain(right.steps()).collect()
+            }
+        }
+    }
 }
 
 impl Fact {
@@ -187,6 +199,10 @@ impl Fact {
                 let text = |text: Option<&String>| {
                     text.map_or(Value::Null, |text| Value::String(text.clone()))
                 };
+                // The checker follows outcomes only.
+                if facts.command.is_none() && *fact != CallFact::Outcome {
+                    return None;
+                }
                 Some(Cow::Owned(match fact {
                     CallFact::Outcome => text(call.ruling.as_ref().or(call.outcome.as_ref())),
                     CallFact::Reason => text(call.reason.as_ref()),

@@ -232,6 +232,18 @@ fn a_second_payment_after_the_first_is_refused() {
 }
 
 #[test]
+fn a_way_that_only_a_reason_opens_is_looked_at() {
+    refused(
+        "two in flight",
+        &[(
+            "      - when: await_settlement.outcome == 'settled'\n        go: await_return\n",
+            "      - when: recall_payment.reason == 'account_closed'\n        go: send\n",
+        )],
+        &["two would be paid twice", "payout.recall answers refused"],
+    );
+}
+
+#[test]
 fn an_outcome_that_is_not_handled_is_refused() {
     refused(
         "outcome not handled",
