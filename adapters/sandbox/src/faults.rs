@@ -1,30 +1,17 @@
-//! Faults at run time and the ways of a request: late, refused, hanging, answered into the void.
-//!
-//! Everything here is blind to the business answer; which persona asks for which way is decided in
-//! `personas`, and a connection is cut by the listener in `server`.
+//! Faults at run time: what chance decides for a request, and how often a request was seen. It answers nothing; the
+//! listener in `server` and `travel` do.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::options::Latency;
-use crate::personas::{Transport, Vendor};
-use crate::state::State;
-use crate::{increase, onfido, seon, yente};
+use crate::personas::Vendor;
 
 /// Request keys whose repeats are counted; beyond it the counts start again.
 const REPEATS_MAX: usize = 1_000_000;
-
-/// Answer header of a replayed creation, in the payout vendor's spelling.
-pub(crate) const REPLAYED: &str = "idempotent-replayed";
-
-/// Marks a response whose connection is closed instead of answering.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Cut;
 
 /// What `POST /_sandbox/faults` sets; what is left out goes back to nothing.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -128,74 +115,6 @@ impl Repeats {
     pub(crate) fn reset(&self) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
-}
-
-/// Answers one request the way its persona travels; `answer` performs the effect.
-pub(crate) async fn travel(
-    state: &State,
-    vendor: Vendor,
-    transport: Option<Transport>,
-    key: &str,
-    answer: impl FnOnce() -> Response,
-) -> Response {
-    match transport {
-        None => answer(),
-        Some(Transport::Slow) => {
-            let response = answer();
-            state.sleep(state.options.slow_for).await;
-            response
-        }
-        Some(Transport::Flaky) if state.repeats.count(vendor, key) % 3 < 2 => unavailable(vendor),
-        Some(Transport::Flaky) => answer(),
-        Some(Transport::Down) => unavailable(vendor),
-        Some(Transport::Lost) => lose_first(state, vendor, key, answer()),
-        Some(Transport::LostForever) => {
-            drop(answer());
-            cut()
-        }
-        Some(Transport::Vanish) if state.repeats.count(vendor, key) > 0 => answer(),
-        Some(Transport::Vanish | Transport::VanishForever) => {
-            state.sleep(state.options.hang_for).await;
-            cut()
-        }
-        Some(Transport::Garbage) => garble(&answer()),
-    }
-}
-
-/// The vendor's own answer when it cannot serve.
-pub(crate) fn unavailable(vendor: Vendor) -> Response {
-    match vendor {
-        Vendor::Onfido => onfido::unavailable(),
-        Vendor::Yente => yente::unavailable(),
-        Vendor::Seon => seon::unavailable(),
-        Vendor::Increase => increase::unavailable(),
-    }
-}
-
-/// A response that the listener turns into a closed connection.
-pub(crate) fn cut() -> Response {
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    response.extensions_mut().insert(Cut);
-    response
-}
-
-/// A write shows by its replay header that it was answered before; a read is counted.
-fn lose_first(state: &State, vendor: Vendor, key: &str, response: Response) -> Response {
-    let answered_before = match vendor {
-        Vendor::Increase => response.headers().contains_key(REPLAYED),
-        Vendor::Onfido | Vendor::Yente | Vendor::Seon => state.repeats.count(vendor, key) % 2 == 1,
-    };
-    if answered_before { response } else { cut() }
-}
-
-fn garble(response: &Response) -> Response {
-    if !response.status().is_success() {
-        return (response.status(), "upstream error").into_response();
-    }
-    let mut garbage = (StatusCode::OK, "{\"id\": \"\u{fffd}\u{fffd}\", \"stat").into_response();
-    let json = HeaderValue::from_static("application/json");
-    garbage.headers_mut().insert(axum::http::header::CONTENT_TYPE, json);
-    garbage
 }
 
 #[cfg(test)]

@@ -16,10 +16,10 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::faults::{REPLAYED, travel};
 use crate::ledger::{Effect, Order, Posted, TransferKind};
 use crate::personas::{Payout, Script, Vendor, script};
 use crate::state::State;
+use crate::travel::{REPLAYED, Trip, travel};
 
 mod body;
 mod course;
@@ -72,7 +72,8 @@ async fn create(
     let known = key.is_some_and(|key| state.ledger.by_key(key).is_some());
     let transport = persona.transport.filter(|way| !known || way.outlasts_effect());
     let repeat_key = key.unwrap_or(&order.account_number).to_owned();
-    travel(&state, Vendor::Increase, transport, &repeat_key, || post_order(&state, order)).await
+    let trip = Trip { vendor: Vendor::Increase, transport, key: &repeat_key, unavailable };
+    travel(&state, trip, || post_order(&state, order)).await
 }
 
 fn post_order(state: &State, order: Order) -> Response {

@@ -4,6 +4,7 @@
 //! personas. This package deliberately knows nothing else of the product: it is the independent
 //! witness that the product's tests ask how often money moved.
 
+mod checks;
 mod clock;
 mod control;
 mod faults;
@@ -15,6 +16,7 @@ mod personas;
 mod seon;
 mod server;
 mod state;
+mod travel;
 mod yente;
 
 pub use ledger::LedgerError;

@@ -3,8 +3,7 @@
 //! Not simulated: documents, SDK tokens, webhooks, OAuth tokens, lists. What a workflow puts into
 //! `output` is configured by its owner; the workflow here answers `decision` and `retry_allowed`.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State as Shared};
@@ -14,15 +13,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use uuid::{Builder, Uuid};
+use uuid::Uuid;
 
-use crate::clock::{Millis, iso, scramble};
-use crate::faults::travel;
+use crate::checks::Run;
+use crate::clock::iso;
 use crate::personas::{Identity, Vendor, script};
 use crate::state::State;
-
-/// Applicants and runs kept, each; the oldest are forgotten first and answer 404 from then on.
-const KEPT_MAX: usize = 200_000;
+use crate::travel::{Trip, travel};
 
 pub(crate) fn routes() -> Router<Arc<State>> {
     Router::new()
@@ -55,96 +52,6 @@ struct RunRequest {
     workflow_id: Option<Uuid>,
     customer_user_id: Option<String>,
     tags: Option<Vec<String>>,
-}
-
-/// Applicants and runs in memory.
-#[derive(Debug)]
-pub(crate) struct Checks {
-    inner: Mutex<Inner>,
-    seed: u64,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    ids_given: u64,
-    names: HashMap<Uuid, String>,
-    runs: HashMap<Uuid, Run>,
-    names_by_age: VecDeque<Uuid>,
-    runs_by_age: VecDeque<Uuid>,
-}
-
-#[derive(Debug, Clone)]
-struct Run {
-    id: Uuid,
-    applicant_id: Uuid,
-    workflow_id: Uuid,
-    customer_user_id: Option<String>,
-    tags: Option<Vec<String>>,
-    created_at_ms: Millis,
-    decided_at_ms: Option<Millis>,
-    polls: u32,
-    end: Identity,
-}
-
-impl Checks {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { inner: Mutex::default(), seed }
-    }
-
-    pub(crate) fn reset(&self) {
-        *self.inner.lock().unwrap_or_else(PoisonError::into_inner) = Inner::default();
-    }
-
-    fn keep_name(&self, name: String) -> Uuid {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = inner.next_id(self.seed);
-        inner.names.insert(id, name);
-        inner.names_by_age.push_back(id);
-        if inner.names_by_age.len() > KEPT_MAX
-            && let Some(oldest) = inner.names_by_age.pop_front()
-        {
-            inner.names.remove(&oldest);
-        }
-        id
-    }
-
-    fn name(&self, applicant_id: Uuid) -> Option<String> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.names.get(&applicant_id).cloned()
-    }
-
-    fn keep_run(&self, run: Run) -> Run {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let run = Run { id: inner.next_id(self.seed), ..run };
-        inner.runs.insert(run.id, run.clone());
-        inner.runs_by_age.push_back(run.id);
-        if inner.runs_by_age.len() > KEPT_MAX
-            && let Some(oldest) = inner.runs_by_age.pop_front()
-        {
-            inner.runs.remove(&oldest);
-        }
-        run
-    }
-
-    /// Counts the poll and shows the run as it is then.
-    fn poll(&self, id: Uuid, polls_needed: u32, now: Millis) -> Option<Run> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let run = inner.runs.get_mut(&id)?;
-        run.polls = run.polls.saturating_add(1);
-        if run.decided_at_ms.is_none() && run.polls >= polls_needed {
-            run.decided_at_ms = Some(now);
-        }
-        Some(run.clone())
-    }
-}
-
-impl Inner {
-    fn next_id(&mut self, seed: u64) -> Uuid {
-        self.ids_given += 1;
-        let high = u128::from(scramble(seed, self.ids_given));
-        let low = u128::from(scramble(!seed, self.ids_given));
-        Builder::from_random_bytes(((high << 64) | low).to_be_bytes()).into_uuid()
-    }
 }
 
 async fn create_applicant(
@@ -202,7 +109,9 @@ async fn create_run(
     };
     let persona = script(Vendor::Onfido, &name, None);
     let customer = request.customer_user_id.clone().unwrap_or(name);
-    travel(&state, Vendor::Onfido, persona.transport, &customer, || {
+    let trip =
+        Trip { vendor: Vendor::Onfido, transport: persona.transport, key: &customer, unavailable };
+    travel(&state, trip, || {
         let run = state.checks.keep_run(Run {
             id: Uuid::nil(),
             applicant_id,

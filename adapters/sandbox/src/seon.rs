@@ -15,9 +15,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::clock::scramble;
-use crate::faults::travel;
 use crate::personas::{Fraud, Vendor, script};
 use crate::state::State;
+use crate::travel::{Trip, travel};
 
 pub(crate) fn routes() -> Router<Arc<State>> {
     Router::new()
@@ -51,7 +51,8 @@ async fn score(Shared(state): Shared<Arc<State>>, headers: HeaderMap, body: Byte
     let name = request.name();
     let persona = script(Vendor::Seon, &name, None);
     let key = request.transaction_id.clone().unwrap_or(name);
-    travel(&state, Vendor::Seon, persona.transport, &key, || {
+    let trip = Trip { vendor: Vendor::Seon, transport: persona.transport, key: &key, unavailable };
+    travel(&state, trip, || {
         Json(verdict(persona.fraud, &key, request.transaction_id.as_deref())).into_response()
     })
     .await

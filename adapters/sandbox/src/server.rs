@@ -24,15 +24,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::faults::{Cut, cut, unavailable};
 use crate::ledger::LedgerError;
 use crate::options::SandboxOptions;
 use crate::personas::Vendor;
 use crate::state::State;
+use crate::travel::{Cut, cut};
 use crate::{control, increase, onfido, seon, yente};
 
 /// How long a stop waits for requests under way before it cuts them off.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// A vendor's own answer when it cannot serve.
+type Refusal = fn() -> Response;
 
 /// The sandbox could not start or did not end well.
 #[derive(Debug, Error)]
@@ -130,21 +133,21 @@ pub async fn serve(options: SandboxOptions) -> Result<Sandbox, SandboxError> {
 }
 
 fn routes(state: &Arc<State>) -> Router {
-    let faulty = |vendor, routes: Router<Arc<State>>| {
-        routes.route_layer(from_fn_with_state((Arc::clone(state), vendor), pass))
+    let faulty = |vendor, unavailable: Refusal, routes: Router<Arc<State>>| {
+        routes.route_layer(from_fn_with_state((Arc::clone(state), vendor, unavailable), pass))
     };
     Router::new()
-        .merge(faulty(Vendor::Onfido, onfido::routes()))
-        .merge(faulty(Vendor::Yente, yente::routes()))
-        .merge(faulty(Vendor::Seon, seon::routes()))
-        .merge(faulty(Vendor::Increase, increase::routes()))
+        .merge(faulty(Vendor::Onfido, onfido::unavailable, onfido::routes()))
+        .merge(faulty(Vendor::Yente, yente::unavailable, yente::routes()))
+        .merge(faulty(Vendor::Seon, seon::unavailable, seon::routes()))
+        .merge(faulty(Vendor::Increase, increase::unavailable, increase::routes()))
         .merge(control::routes())
         .with_state(Arc::clone(state))
 }
 
 /// Leads a vendor request through the faults of the moment to its handler and back.
 async fn pass(
-    Shared((state, vendor)): Shared<(Arc<State>, Vendor)>,
+    Shared((state, vendor, unavailable)): Shared<(Arc<State>, Vendor, Refusal)>,
     ConnectInfo(switch): ConnectInfo<Switch>,
     request: Request,
     next: Next,
@@ -159,7 +162,7 @@ async fn pass(
         state.sleep(if by_default { state.options.hang_for } else { hang_for }).await;
         cut()
     } else if draw.unavailable {
-        unavailable(vendor)
+        unavailable()
     } else {
         next.run(request).await
     };

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::faults::{Chance, Faults, Repeats};
 use crate::ledger::{Ledger, LedgerError};
-use crate::onfido::Checks;
 use crate::options::SandboxOptions;
 use crate::personas::Vendor;
 

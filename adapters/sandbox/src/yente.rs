@@ -15,9 +15,9 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::faults::travel;
 use crate::personas::{Screening, Vendor, script};
 use crate::state::State;
+use crate::travel::{Trip, travel};
 
 /// Scores at or above it are a match, unless the request names another threshold.
 const THRESHOLD: f64 = 0.7;
@@ -75,7 +75,8 @@ async fn matches(
     let names: Vec<String> = request.queries.values().map(Example::name).collect();
     let names = names.join(" ");
     let transport = script(Vendor::Yente, &names, None).transport;
-    travel(&state, Vendor::Yente, transport, &names, || answer(&request, &settings)).await
+    let trip = Trip { vendor: Vendor::Yente, transport, key: &names, unavailable };
+    travel(&state, trip, || answer(&request, &settings)).await
 }
 
 fn answer(request: &MatchRequest, settings: &Settings) -> Response {

@@ -6,43 +6,17 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::error::EdgeError;
 use crate::exposition::Metrics;
 use crate::probe::Probe;
 
 /// Content type of the Prometheus text format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// The admin server could not start or did not end well. Each is the operator's to correct.
-#[derive(Debug, thiserror::Error)]
-pub enum EdgeError {
-    /// The address is taken or not ours.
-    #[error(
-        "cannot listen on {address} for health and metrics: {source}; choose another admin_listen, port 0 takes any"
-    )]
-    Listen {
-        /// Address asked for.
-        address: SocketAddr,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The server failed while it ran.
-    #[error("the admin server failed: {0}")]
-    Server(#[source] io::Error),
-    /// Spans cannot be exported.
-    #[error(
-        "traces.otlp cannot be used: {0}; name the base URL of a collector, such as http://localhost:4318"
-    )]
-    Traces(String),
-    /// The recorder of metrics cannot be installed.
-    #[error("metrics cannot be recorded: {0}")]
-    Metrics(String),
-}
 
 /// An admin server that listens and does not answer yet.
 pub struct AdminServer {

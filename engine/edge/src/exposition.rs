@@ -3,7 +3,7 @@
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::time::Duration;
 
-use crate::admin::EdgeError;
+use crate::error::EdgeError;
 
 /// Bounds for everything in seconds: from a quick commit to a vendor at its deadline.
 const SECONDS: [f64; 16] = [

@@ -4,11 +4,13 @@
 //! authentication, so the admin address belongs on a private interface.
 
 mod admin;
+mod error;
 mod exposition;
 mod probe;
 mod traces;
 
-pub use admin::{AdminServer, EdgeError};
+pub use admin::AdminServer;
+pub use error::EdgeError;
 pub use exposition::Metrics;
 pub use probe::{Probe, Readiness};
 pub use traces::Traces;

@@ -16,7 +16,7 @@ use signalbox_store::{
 
 use super::load::Steady;
 use super::meter::Batches;
-use super::report::{cores, count};
+use super::numbers::{cores, count};
 use crate::scene::{Cpu, Scene, SceneError, contract, cpu_of_tree, kafka, now, own_cpu};
 
 const TOPIC: &str = "bench.bound";

@@ -7,6 +7,7 @@
 mod bound;
 mod load;
 mod meter;
+mod numbers;
 mod report;
 
 use std::path::Path;

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::error::StackError;
 use super::process::{Ending, Recipe, Running};
 use super::programs::{find_postgres, find_program};
-use super::stack::Progress;
+use super::progress::Progress;
 
 const POM: &str = include_str!("../../../../deploy/local/pom.xml");
 const PREREQUISITES: &str = include_str!("../../../../deploy/local/prerequisites.sh");
@@ -221,7 +221,7 @@ mod tests {
     use std::fs;
 
     use super::{KAFKA, KAFKA_VERSION, PARTS, POM, RECEIPT, REGISTRY_VERSION, lock};
-    use crate::local::stack::Progress;
+    use crate::local::progress::Progress;
 
     #[test]
     fn the_pom_pins_the_versions_that_name_the_directories() {

@@ -12,10 +12,10 @@ use rustix::process::Signal;
 
 use super::error::StackError;
 use super::install::JavaParts;
-use super::ports::free_port;
+use super::ports::{PORT_TRIES_MAX, free_port};
 use super::process::{Answer, Ending, Recipe, Running};
+use super::progress::Progress;
 use super::scratch::Scratch;
-use super::stack::{PORT_TRIES_MAX, Progress};
 
 const READY_LINE: &str = "Kafka Server started";
 const STOP_GRACE: Duration = Duration::from_secs(30);

@@ -15,9 +15,11 @@ mod ports;
 mod postgres;
 mod process;
 mod programs;
+mod progress;
 mod registry;
 mod scratch;
 mod stack;
 
 pub use error::StackError;
-pub use stack::{LocalStack, Progress, StackOptions};
+pub use progress::Progress;
+pub use stack::{LocalStack, StackOptions};

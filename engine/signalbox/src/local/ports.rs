@@ -20,6 +20,8 @@ const LAST_PORT: u16 = 31_999;
 const POOL_SIZE_MIN: u16 = 1_000;
 /// Random ports tried before giving up.
 const TRIES_MAX: u32 = 1_000;
+/// How often a part that lost its port to somebody else tries another.
+pub(crate) const PORT_TRIES_MAX: u32 = 5;
 
 /// A port on 127.0.0.1 that nobody listens on at this moment, other than `taken`.
 ///

@@ -14,10 +14,10 @@ use std::time::Duration;
 use rustix::process::{Signal, geteuid};
 
 use super::error::StackError;
-use super::ports::free_port;
+use super::ports::{PORT_TRIES_MAX, free_port};
 use super::process::{Account, Answer, Ending, Recipe, Running};
+use super::progress::Progress;
 use super::scratch::Scratch;
-use super::stack::{PORT_TRIES_MAX, Progress};
 
 /// The role that owns everything; there is no password on loopback.
 const ROLE: &str = "signalbox";

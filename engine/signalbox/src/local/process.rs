@@ -23,7 +23,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::time::{Instant, sleep};
 
 use super::error::{StackError, tail, tells_of_taken_port};
-use super::stack::Progress;
+use super::progress::Progress;
 
 /// How often a child is looked at while it is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
@@ -338,7 +338,7 @@ mod tests {
 
     use super::{Account, Ending, Recipe, Running, Stat, command, is_alive, parse_stat};
     use crate::local::error::StackError;
-    use crate::local::stack::Progress;
+    use crate::local::progress::Progress;
 
     fn shell(directory: &Path, script: &str) -> Recipe {
         Recipe {

@@ -9,10 +9,9 @@ use rustix::process::Signal;
 
 use super::error::StackError;
 use super::install::JavaParts;
-use super::ports::free_port;
+use super::ports::{PORT_TRIES_MAX, free_port};
 use super::process::{Answer, Ending, Recipe, Running};
 use super::scratch::Scratch;
-use super::stack::PORT_TRIES_MAX;
 
 const STOP_GRACE: Duration = Duration::from_secs(10);
 

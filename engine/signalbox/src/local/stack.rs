@@ -1,18 +1,14 @@
 //! The three parts as one thing: started together, broken one by one, stopped together.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::error::StackError;
 use super::install::{default_cache, install};
 use super::kafka::Kafka;
 use super::postgres::{Postgres, account, base_directory};
+use super::progress::Progress;
 use super::registry::Registry;
 use super::scratch::Scratch;
-
-/// How often a part that lost its port to somebody else tries another.
-pub(crate) const PORT_TRIES_MAX: u32 = 5;
 
 /// How to start a [`LocalStack`].
 #[derive(Debug, Clone, Default)]
@@ -24,33 +20,6 @@ pub struct StackOptions {
     pub cache: Option<PathBuf>,
     /// Who is told what is happening.
     pub progress: Progress,
-}
-
-/// Where lines about a start's progress go; by default to the log at level INFO.
-#[derive(Clone)]
-pub struct Progress(Arc<dyn Fn(&str) + Send + Sync>);
-
-impl Progress {
-    /// Calls `listener` with each line, without its end.
-    pub fn new(listener: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(listener))
-    }
-
-    pub(crate) fn say(&self, line: &str) {
-        (self.0)(line);
-    }
-}
-
-impl Default for Progress {
-    fn default() -> Self {
-        Self::new(|line| tracing::info!(line, "local stack"))
-    }
-}
-
-impl fmt::Debug for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Progress")
-    }
 }
 
 /// A running Kafka, registry and Postgres, on loopback, with data of their own.
@@ -206,22 +175,5 @@ impl LocalStack {
         if self.scratch.is_kept() {
             let _ = tokio::join!(self.kafka.stop(), self.registry.stop(), self.postgres.stop());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::sync::{Arc, Mutex};
-
-    use super::Progress;
-
-    #[test]
-    fn progress_goes_to_whoever_asked_for_it() {
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let listener = Arc::clone(&heard);
-        let progress = Progress::new(move |line| listener.lock().unwrap().push(line.to_owned()));
-        progress.say("starting");
-        assert_eq!(*heard.lock().unwrap(), ["starting"]);
     }
 }
