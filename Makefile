@@ -22,11 +22,11 @@ prerequisites:
 	@sh deploy/local/prerequisites.sh build
 
 demo: prerequisites ## Real payouts on real parts, one engine killed on the way; prints a summary
-	$(CARGO) build --bins
+	$(CARGO) build --workspace --bins
 	$(TARGET)/debug/signalbox demo
 
 dev: prerequisites ## Start the whole system locally and keep it running to play with
-	$(CARGO) build --bins
+	$(CARGO) build --workspace --bins
 	$(TARGET)/debug/signalbox dev
 
 # The tests with real parts start the binary, which lies beside them. It is built together with the tests, so that
@@ -46,12 +46,13 @@ check: prerequisites ## Formatting, lints, licences and advisories, then all tes
 	@$(MAKE) --no-print-directory test
 
 catalog: prerequisites ## Write docs/catalog.md again, after a change to topics.yaml or schemas
-	$(CARGO) run --quiet --bin signalbox -- topics export catalog > $(TARGET)/catalog.md
+	$(CARGO) build --quiet --workspace --bins
+	$(TARGET)/debug/signalbox topics export catalog > $(TARGET)/catalog.md
 	cp $(TARGET)/catalog.md docs/catalog.md
 
 torture: prerequisites ## 2,000 payouts while engines are killed ten times and frozen three times
-	$(CARGO) build --package signalbox
-	$(CARGO) run --package integration-tests --bin torture
+	$(CARGO) build --workspace --bins
+	$(TARGET)/debug/torture
 
 bench: prerequisites ## Measure throughput and latency; FLOWS=100000 sets the number of flows
 	$(CARGO) build --release --bins
