@@ -1,5 +1,11 @@
-//! The journal's chain: each row's hash covers the row as stored and the hash before it. Pure; used by whoever writes,
-//! verifies online, or verifies an export.
+//! The journal's chain: each row's hash covers the hash before it and the digest of the row's content. Pure; used by
+//! whoever writes, verifies online, or verifies an export. It neither reads nor signs: see `export` and `anchor`.
+//!
+//! The two steps are why an export may leave rows out: the digest of a row that is left out still links what stands
+//! before it to what stands after it, and tells nothing of what the row says.
+
+pub(crate) mod anchor;
+pub(crate) mod export;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -44,10 +50,13 @@ pub struct JournalRow {
     /// The lane's last sequence after the records of this row.
     pub out_last: i64,
     /// The records it publishes, encoded (MessagePack), in sequence order.
+    #[serde(with = "hex::serde")]
     pub records: Vec<u8>,
     /// Hash of the row before.
+    #[serde(with = "hex::serde")]
     pub prev_hash: Vec<u8>,
     /// Hash of this row.
+    #[serde(with = "hex::serde")]
     pub hash: Vec<u8>,
 }
 
@@ -79,8 +88,16 @@ pub enum ChainBreak {
 /// Links a row to the one before it.
 pub fn seal(mut row: JournalRow, prev_hash: &[u8]) -> JournalRow {
     row.prev_hash = prev_hash.to_vec();
-    row.hash = digest(&row).to_vec();
+    row.hash = link(prev_hash, &content_digest(&row)).to_vec();
     row
+}
+
+/// Hash of a row, from the hash of the row before it and the digest of its content.
+pub(crate) fn link(prev_hash: &[u8], content: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    field(&mut hash, Some(prev_hash));
+    field(&mut hash, Some(content));
+    hash.finalize().into()
 }
 
 /// Checks rows of one lane in order, after a row with the given position and hash (0 and `GENESIS` at the start).
@@ -96,7 +113,7 @@ pub fn verify(
         if row.seq != seq + 1 || row.prev_hash != hash {
             return Err(ChainBreak::Unlinked { lane: row.lane, seq: row.seq });
         }
-        if digest(row).as_slice() != row.hash {
+        if link(&hash, &content_digest(row)).as_slice() != row.hash {
             return Err(ChainBreak::Altered { lane: row.lane, seq: row.seq });
         }
         seq = row.seq;
@@ -105,33 +122,34 @@ pub fn verify(
     Ok((seq, hash))
 }
 
-fn digest(row: &JournalRow) -> [u8; 32] {
+/// Digest of what a row says, without its place in the chain.
+pub(crate) fn content_digest(row: &JournalRow) -> [u8; 32] {
     let mut hash = Sha256::new();
-    let mut field = |bytes: Option<&[u8]>| {
-        // A length before each field keeps neighbours apart; absence differs from emptiness.
-        hash.update(
-            bytes.map_or(-1, |bytes| i64::try_from(bytes.len()).unwrap_or(i64::MAX)).to_be_bytes(),
-        );
-        hash.update(bytes.unwrap_or_default());
-    };
-    field(Some(&row.prev_hash));
-    field(Some(&row.lane.0.to_be_bytes()));
+    let mut add = |bytes: Option<&[u8]>| field(&mut hash, bytes);
+    add(Some(&row.lane.0.to_be_bytes()));
     for number in [row.seq, row.at.0, row.flow_rev, row.out_last] {
-        field(Some(&number.to_be_bytes()));
+        add(Some(&number.to_be_bytes()));
     }
-    field(row.flow.map(|flow| *flow.0.as_bytes()).as_ref().map(<[u8; 16]>::as_slice));
-    field(row.input_topic.as_ref().map(|topic| topic.as_str().as_bytes()));
-    field(row.input_partition.map(i32::to_be_bytes).as_ref().map(<[u8; 4]>::as_slice));
-    field(row.input_offset.map(i64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
+    add(row.flow.map(|flow| *flow.0.as_bytes()).as_ref().map(<[u8; 16]>::as_slice));
+    add(row.input_topic.as_ref().map(|topic| topic.as_str().as_bytes()));
+    add(row.input_partition.map(i32::to_be_bytes).as_ref().map(<[u8; 4]>::as_slice));
+    add(row.input_offset.map(i64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
     for text in [&row.kind, &row.actor, &row.reason] {
-        field(Some(text.as_bytes()));
+        add(Some(text.as_bytes()));
     }
-    field(row.journey.as_ref().map(|journey| journey.as_str().as_bytes()));
-    field(row.version.map(u32::to_be_bytes).as_ref().map(<[u8; 4]>::as_slice));
-    field(row.before.as_ref().map(|state| state.as_str().as_bytes()));
-    field(row.after.as_ref().map(|state| state.as_str().as_bytes()));
-    field(Some(&row.records));
+    add(row.journey.as_ref().map(|journey| journey.as_str().as_bytes()));
+    add(row.version.map(u32::to_be_bytes).as_ref().map(<[u8; 4]>::as_slice));
+    add(row.before.as_ref().map(|state| state.as_str().as_bytes()));
+    add(row.after.as_ref().map(|state| state.as_str().as_bytes()));
+    add(Some(&row.records));
     hash.finalize().into()
+}
+
+/// A length before each field keeps neighbours apart; absence differs from emptiness.
+fn field(hash: &mut Sha256, bytes: Option<&[u8]>) {
+    let length = bytes.map_or(-1, |bytes| i64::try_from(bytes.len()).unwrap_or(i64::MAX));
+    hash.update(length.to_be_bytes());
+    hash.update(bytes.unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -14,6 +14,11 @@ mod tables;
 
 pub use attempts::{AttemptStore, Permit, PermitRequest, PgAttempts, StoredResult};
 pub use error::StoreError;
+pub use journal::anchor::{Anchor, AnchorKey, AnchorKeyError, AnchorPublicKey};
+pub use journal::export::{
+    ExportCheck, ExportHeader, ExportLine, ExportReport, Finding, LeftOut, Stretch, StretchReport,
+    left_out,
+};
 pub use journal::{ChainBreak, GENESIS, JournalRow, seal, verify};
 pub use lane_store::{
     ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, TickWrite, WorkerShare,
