@@ -73,9 +73,14 @@ pub(crate) enum Command {
     /// Show what happened to flows
     #[command(subcommand)]
     Flow(commands::flow::FlowCommand),
-    /// Prove that the journal is as it was written
+    /// Prove that the journal is as it was written, here or from an export
     #[command(subcommand)]
     Audit(commands::audit::AuditCommand),
+    /// Look at every connection, permission, clock and version, and say what to do
+    Doctor(commands::doctor::DoctorArgs),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(commands::config::ConfigCommand),
 }
 
 impl Command {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use signalbox_bus::{KafkaConfig, RegistryConfig};
 use signalbox_schemas::TenantKey;
+use signalbox_store::{AnchorKey, AnchorKeyError};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) journeys: JourneysConfig,
     #[serde(default)]
     pub(crate) traces: TracesConfig,
+    #[serde(default)]
+    pub(crate) audit: AuditConfig,
 }
 
 /// Where spans go.
@@ -47,6 +50,16 @@ pub(crate) struct Config {
 pub(crate) struct TracesConfig {
     /// Base URL of an OpenTelemetry collector that takes OTLP over HTTP; nothing is recorded without one.
     pub(crate) otlp: Option<String>,
+}
+
+/// Anchoring of lane heads.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AuditConfig {
+    /// Ed25519 key that signs anchors, from `signalbox audit keygen`; without one nothing is anchored.
+    signing_key: Option<SecretString>,
+    /// How often lane heads are anchored, in milliseconds.
+    pub(crate) anchor_every_ms: u64,
 }
 
 /// Connection to Postgres.
@@ -126,6 +139,12 @@ impl Default for AdapterConfig {
 impl Default for JourneysConfig {
     fn default() -> Self {
         Self { path: "journeys".into(), parameters: BTreeMap::new() }
+    }
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self { signing_key: None, anchor_every_ms: 60_000 }
     }
 }
 
@@ -224,6 +243,16 @@ impl Config {
         Ok(TenantKey::new(key.expose_secret().as_bytes()))
     }
 
+    /// Key that signs anchors, where one is set.
+    pub(crate) fn anchor_key(&self) -> Result<Option<AnchorKey>, ConfigError> {
+        let Some(key) = &self.audit.signing_key else { return Ok(None) };
+        let wrong = |error: AnchorKeyError| ConfigError::Wrong {
+            from: "audit.signing_key".to_owned(),
+            reason: error.to_string(),
+        };
+        AnchorKey::parse(key.expose_secret()).map(Some).map_err(wrong)
+    }
+
     /// Everything as it is in effect, secrets masked, for the log at start.
     pub(crate) fn redacted(&self) -> Value {
         let kafka = self.kafka.as_ref().map(|kafka| {
@@ -245,13 +274,17 @@ impl Config {
                 "id": self.adapter.id, "policy": self.adapter.policy, "admin_listen": self.adapter.admin_listen,
                 "vendor_base": self.adapter.vendor_base, "vendors": vendors,
             },
+            "audit": {
+                "signing_key": self.audit.signing_key.as_ref().map(|_| MASK), "anchor_every_ms": self.audit.anchor_every_ms,
+            },
             "journeys": {"path": self.journeys.path, "parameters": self.journeys.parameters},
             "traces": {"otlp": self.traces.otlp.as_deref().map(without_password)},
         })
     }
 }
 
-fn missing(key: &'static str) -> ConfigError {
+/// A key that a command needs and nobody has set.
+pub(crate) fn missing(key: &'static str) -> ConfigError {
     ConfigError::Missing {
         key,
         variable: format!("{PREFIX}{}", key.to_ascii_uppercase().replace('.', "__")),
@@ -330,6 +363,8 @@ mod tests {
         [adapter.vendors.bank]
         base_url = "https://bank.example"
         api_key = "hush"
+        [audit]
+        signing_key = "hush"
         [journeys.parameters.payout]
         review_sla = "4h"
     "#;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::error::StoreError;
+use crate::pool;
 use crate::rows::{AttemptRow, Disposition};
 use crate::tables;
 
@@ -108,7 +109,7 @@ impl PgAttempts {
 
 impl AttemptStore for PgAttempts {
     async fn take_permits(&self, requests: &[PermitRequest]) -> Result<Vec<Permit>, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = pool::acquire(&self.pool).await?;
         // A single statement is its own transaction: durable when it returns.
         let granted = tables::attempt::take_permits(&mut connection, requests).await?;
         let granted: BTreeMap<AttemptId, Micros> = granted.into_iter().collect();
@@ -142,23 +143,24 @@ impl AttemptStore for PgAttempts {
     }
 
     async fn raise_sends(&self, attempt: AttemptId, expected: u32) -> Result<bool, StoreError> {
-        tables::attempt::raise_sends(&mut *self.pool.acquire().await?, attempt, expected).await
+        tables::attempt::raise_sends(&mut *pool::acquire(&self.pool).await?, attempt, expected)
+            .await
     }
 
     async fn store_results(&self, results: &[StoredResult]) -> Result<(), StoreError> {
-        tables::attempt::store_results(&mut *self.pool.acquire().await?, results).await
+        tables::attempt::store_results(&mut *pool::acquire(&self.pool).await?, results).await
     }
 
     async fn find(&self, attempts: &[AttemptId]) -> Result<Vec<AttemptRow>, StoreError> {
-        tables::attempt::find(&mut *self.pool.acquire().await?, attempts).await
+        tables::attempt::find(&mut *pool::acquire(&self.pool).await?, attempts).await
     }
 
     async fn ensure_gates(&self, vendors: &[String]) -> Result<(), StoreError> {
-        tables::attempt::ensure_gates(&mut *self.pool.acquire().await?, vendors).await
+        tables::attempt::ensure_gates(&mut *pool::acquire(&self.pool).await?, vendors).await
     }
 
     async fn now(&self) -> Result<Micros, StoreError> {
-        tables::now(&mut *self.pool.acquire().await?).await
+        tables::now(&mut *pool::acquire(&self.pool).await?).await
     }
 }
 

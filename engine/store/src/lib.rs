@@ -6,6 +6,7 @@ mod error;
 mod journal;
 mod lane_store;
 mod memory;
+mod pool;
 mod postgres;
 mod reader;
 mod rows;
@@ -25,7 +26,7 @@ pub use lane_store::{
 };
 pub use memory::MemoryStore;
 pub use postgres::PgLaneStore;
-pub use reader::{LaneStatus, Reader};
+pub use reader::{JournalSpan, LaneStatus, Reader, ServerFacts};
 pub use rows::{
     AttemptRow, CommandRow, Disposition, FlowRow, FlowWrite, InputRow, LaneFence, LaneMove,
     LoadedFlow, NewAttempt, OutputRow, PeerRow, TimerRow,

@@ -1,12 +1,15 @@
 //! Questions of people and of start-up: flows, journals, journeys, schemas, counts. Nothing on a hot path.
 
 use signalbox_schemas::{FlowId, LaneId, Micros};
-use sqlx::Row;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::{Postgres, Row};
 use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::journal::JournalRow;
+use crate::lane_store::Installation;
+use crate::pool;
 use crate::rows::{AttemptRow, LoadedFlow};
 use crate::schema;
 use crate::tables;
@@ -30,6 +33,46 @@ pub struct LaneStatus {
     pub journal_head: Vec<u8>,
 }
 
+/// What a diagnosis asks of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Version as a number: 150004 is 15.4.
+    pub version: i32,
+    /// Version in words.
+    pub version_text: String,
+    /// Whether commits are flushed to disk.
+    pub fsync: bool,
+    /// `synchronous_commit` of this session.
+    pub synchronous_commit: String,
+    /// Whether it is a standby, where nothing can be written.
+    pub standby: bool,
+    /// User of this session.
+    pub user: String,
+    /// `table: PRIVILEGE` for each that this user lacks.
+    pub missing_privileges: Vec<String>,
+    /// Whether the trigger that keeps the journal from being changed is there and on.
+    pub journal_guarded: bool,
+    /// Days from today on for which journal partitions exist without a gap, at most ten.
+    pub journal_days_ahead: i64,
+    /// Whether write effects are held back for every vendor.
+    pub write_held: bool,
+    /// Vendors whose gate is closed.
+    pub gates_closed: Vec<String>,
+    /// Identity of cluster and database as remembered, and as they are.
+    pub installation: Installation,
+}
+
+/// Rows of one lane's journal, from the first to the last of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalSpan {
+    /// Lane.
+    pub lane: LaneId,
+    /// First row.
+    pub first: i64,
+    /// Last row.
+    pub last: i64,
+}
+
 /// A small pool for questions. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Reader {
@@ -46,34 +89,38 @@ impl Reader {
         Ok(Self { pool })
     }
 
+    async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        pool::acquire(&self.pool).await
+    }
+
     /// Brings the database to this program's schema.
     pub async fn migrate(&self, lanes: u16) -> Result<(), StoreError> {
-        schema::migrate(&mut *self.pool.acquire().await?, lanes).await
+        schema::migrate(&mut *self.connection().await?, lanes).await
     }
 
     /// Refuses a database that is older or newer than this program.
     pub async fn require_current_schema(&self) -> Result<(), StoreError> {
-        schema::require_current_schema(&mut *self.pool.acquire().await?).await
+        schema::require_current_schema(&mut *self.connection().await?).await
     }
 
     /// Database time; also tells whether the database answers.
     pub async fn now(&self) -> Result<Micros, StoreError> {
-        tables::now(&mut *self.pool.acquire().await?).await
+        tables::now(&mut *self.connection().await?).await
     }
 
     /// Flows of a business id or flow id.
     pub async fn find_flows(&self, text: &str) -> Result<Vec<LoadedFlow>, StoreError> {
-        tables::flow::find(&mut *self.pool.acquire().await?, text).await
+        tables::flow::find(&mut *self.connection().await?, text).await
     }
 
     /// Journal rows about a flow.
     pub async fn journal_of(&self, flow: FlowId) -> Result<Vec<JournalRow>, StoreError> {
-        tables::journal::of_flow(&mut *self.pool.acquire().await?, flow).await
+        tables::journal::of_flow(&mut *self.connection().await?, flow).await
     }
 
     /// Attempts of a flow at write effects.
     pub async fn attempts_of(&self, flow: FlowId) -> Result<Vec<AttemptRow>, StoreError> {
-        tables::attempt::of_flow(&mut *self.pool.acquire().await?, flow).await
+        tables::attempt::of_flow(&mut *self.connection().await?, flow).await
     }
 
     /// Journal rows of a lane after a position.
@@ -83,17 +130,48 @@ impl Reader {
         seq: i64,
         at_most: usize,
     ) -> Result<Vec<JournalRow>, StoreError> {
-        tables::journal::after(&mut *self.pool.acquire().await?, lane, seq, at_most).await
+        tables::journal::after(&mut *self.connection().await?, lane, seq, at_most).await
+    }
+
+    /// Where the journal tells of flows.
+    pub async fn journal_span_of_flows(
+        &self,
+        flows: &[FlowId],
+    ) -> Result<Vec<JournalSpan>, StoreError> {
+        tables::journal::span_of_flows(&mut *self.connection().await?, flows).await
+    }
+
+    /// Where the journal tells of a time, from an instant until before another.
+    pub async fn journal_span_of_time(
+        &self,
+        from: Micros,
+        until: Micros,
+    ) -> Result<Vec<JournalSpan>, StoreError> {
+        tables::journal::span_of_time(&mut *self.connection().await?, from, until).await
+    }
+
+    /// Flows of a subject: by business id, by flow id, or by `field` of the command that started them.
+    pub async fn flows_of_subject(
+        &self,
+        subject: &str,
+        field: &str,
+    ) -> Result<Vec<FlowId>, StoreError> {
+        tables::flow::of_subject(&mut *self.connection().await?, subject, field).await
+    }
+
+    /// What the server is and what this user may do there, for a diagnosis.
+    pub async fn server(&self) -> Result<ServerFacts, StoreError> {
+        tables::server::facts(&mut *self.connection().await?).await
     }
 
     /// Journey, status, state, and how many flows are there.
     pub async fn flows_by_state(&self) -> Result<Vec<(String, String, String, i64)>, StoreError> {
-        tables::flow::count_by_state(&mut *self.pool.acquire().await?).await
+        tables::flow::count_by_state(&mut *self.connection().await?).await
     }
 
     /// Every lane.
     pub async fn lanes(&self) -> Result<Vec<LaneStatus>, StoreError> {
-        tables::lane::status(&mut *self.pool.acquire().await?).await
+        tables::lane::status(&mut *self.connection().await?).await
     }
 
     /// Pins a version of a journey.
@@ -103,36 +181,36 @@ impl Reader {
         version: u32,
         source: &str,
     ) -> Result<(), StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.connection().await?;
         let now = tables::now(&mut connection).await?;
         tables::journey::deploy(&mut connection, name, version, source, now).await
     }
 
     /// Name, version and text of every version of every journey.
     pub async fn journeys(&self) -> Result<Vec<(String, u32, String)>, StoreError> {
-        tables::journey::all(&mut *self.pool.acquire().await?).await
+        tables::journey::all(&mut *self.connection().await?).await
     }
 
     /// Schemas whose ids are known.
     pub async fn known_schemas(&self) -> Result<Vec<(u32, String)>, StoreError> {
-        tables::known_schema::all(&mut *self.pool.acquire().await?).await
+        tables::known_schema::all(&mut *self.connection().await?).await
     }
 
     /// Remembers schemas by id.
     pub async fn remember_schemas(&self, schemas: &[(u32, String)]) -> Result<(), StoreError> {
-        tables::known_schema::remember(&mut *self.pool.acquire().await?, schemas).await
+        tables::known_schema::remember(&mut *self.connection().await?, schemas).await
     }
 
     /// Forgets every schema id, as when a registry was rebuilt and gives other ids.
     pub async fn forget_schemas(&self) -> Result<(), StoreError> {
-        tables::known_schema::forget_all(&mut *self.pool.acquire().await?).await
+        tables::known_schema::forget_all(&mut *self.connection().await?).await
     }
 
     /// Current write-ahead log position in bytes: the difference of two is what was written between them.
     pub async fn wal_bytes(&self) -> Result<i64, StoreError> {
         let row =
             sqlx::query("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint AS bytes")
-                .fetch_one(&self.pool)
+                .fetch_one(&mut *self.connection().await?)
                 .await?;
         Ok(row.try_get("bytes")?)
     }

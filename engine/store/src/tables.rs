@@ -12,6 +12,7 @@ pub(crate) mod lane;
 pub(crate) mod lane_input;
 pub(crate) mod lane_output;
 pub(crate) mod lane_peer;
+pub(crate) mod server;
 pub(crate) mod timer;
 pub(crate) mod worker;
 

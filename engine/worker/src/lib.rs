@@ -1,6 +1,7 @@
 //! Does: leases lanes, reads their inputs, lets `flow` decide, commits a tick in one transaction, publishes in sequence.
 //! It knows no vendor and no HTTP. Read `Worker` first, then `decide`, which is the tick without I/O.
 
+mod anchors;
 mod claim;
 mod decide;
 mod health;
@@ -13,6 +14,7 @@ mod outbox;
 mod traces;
 mod worker;
 
+pub use anchors::{ANCHORS, Anchoring, LaneHeads};
 pub use health::WorkerHealth;
 pub use library::{JourneyLibrary, LibraryError};
 pub use metrics::{LAG as LAG_METRIC, describe as describe_metrics};

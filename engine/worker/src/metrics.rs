@@ -22,6 +22,8 @@ const RESUMED: &str = "signalbox_resumes_total";
 const REPUBLISHED: &str = "signalbox_republished_records_total";
 const STALLS: &str = "signalbox_lane_stalls_total";
 const STOPPED: &str = "signalbox_lanes_stopped_total";
+const ANCHORED: &str = "signalbox_anchors_total";
+const ANCHOR_FAILURES: &str = "signalbox_anchor_failures_total";
 
 /// Registers descriptions with the installed recorder.
 pub fn describe() {
@@ -55,6 +57,8 @@ pub fn describe() {
     describe_counter!(REPUBLISHED, "Records published again from the journal");
     describe_counter!(STALLS, "Times that a lane stood still while there was something to read");
     describe_counter!(STOPPED, "Lanes stopped because a cross-check failed: a person must act");
+    describe_counter!(ANCHORED, "Lane heads signed and published, by lane");
+    describe_counter!(ANCHOR_FAILURES, "Rounds in which lane heads could not be anchored");
 }
 
 pub(crate) fn tick(records: usize, commit: Duration) {
@@ -122,4 +126,12 @@ pub(crate) fn stalled(lane: LaneId) {
 
 pub(crate) fn stopped(lane: LaneId) {
     counter!(STOPPED, "lane" => lane.to_string()).increment(1);
+}
+
+pub(crate) fn anchored(lane: LaneId) {
+    counter!(ANCHORED, "lane" => lane.to_string()).increment(1);
+}
+
+pub(crate) fn anchor_failed() {
+    counter!(ANCHOR_FAILURES).increment(1);
 }

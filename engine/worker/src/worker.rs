@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::anchors::LaneHeads;
 use crate::health::WorkerHealth;
 use crate::intake::Work;
 use crate::lane::Lane;
@@ -49,6 +50,7 @@ pub struct Worker<B: LaneBus, S: LaneStore> {
     codec: Arc<Codec>,
     library: JourneyLibrary,
     health: Arc<WorkerHealth>,
+    heads: Arc<LaneHeads>,
     inputs: Vec<TopicName>,
     forwards: TopicName,
     lane_count: u16,
@@ -126,6 +128,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             codec,
             library: journeys,
             health: Arc::new(WorkerHealth::default()),
+            heads: Arc::new(LaneHeads::default()),
             inputs,
             forwards,
             lane_count,
@@ -149,12 +152,16 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         Arc::clone(&self.health)
     }
 
+    /// Heads of its lanes, to be anchored.
+    pub fn heads(&self) -> Arc<LaneHeads> {
+        Arc::clone(&self.heads)
+    }
+
     /// Works until `shutdown` says true, then finishes what it has begun, publishes, and gives its lanes back.
     ///
     /// # Errors
     /// Only what a restart of the process may mend; trouble with Kafka or Postgres is waited out.
     pub async fn run(mut self, shutdown: watch::Receiver<bool>) -> Result<(), WorkerError> {
-        self.health.started();
         while !*shutdown.borrow() {
             self.turn().await?;
         }
@@ -213,6 +220,9 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         }
         if now >= self.due.heartbeat {
             let more = self.share_lanes().await?;
+            if !more {
+                self.health.shared_out();
+            }
             self.due.heartbeat = if more { now } else { now + self.options.lease / 5 };
         }
         if now >= self.due.journal {

@@ -116,6 +116,26 @@ async fn work(
 }
 
 fn options(args: &AdapterArgs, config: &AdapterConfig) -> Result<AdapterOptions, CliError> {
+    let (policy, settings) = policy(config)?;
+    Ok(AdapterOptions {
+        policy,
+        settings,
+        capabilities: if args.all {
+            wiring::contract()?.capabilities().map(|capability| capability.name.clone()).collect()
+        } else {
+            args.capability.clone()
+        },
+        member: args.id.clone().or_else(|| config.id.clone()).unwrap_or_else(wiring::process_name),
+        under_way_max: UNDER_WAY_MAX,
+        permit_age_ms_max: PERMIT_AGE_MS_MAX,
+        drain_ms_max: DRAIN_MS_MAX,
+    })
+}
+
+/// The policy with every vendor where this installation reaches it, and the vendors' own settings.
+pub(super) fn policy(
+    config: &AdapterConfig,
+) -> Result<(Policy, BTreeMap<String, Value>), CliError> {
     let file = config.policy.display();
     let wrong =
         |error: signalbox_adapters::PolicyError| CliError::Input(format!("{file}: {error}"));
@@ -135,13 +155,5 @@ fn options(args: &AdapterArgs, config: &AdapterConfig) -> Result<AdapterOptions,
             policy.override_base_url(vendor, &url).map_err(wrong)?;
         }
     }
-    Ok(AdapterOptions {
-        policy,
-        settings,
-        capabilities: if args.all { Vec::new() } else { args.capability.clone() },
-        member: args.id.clone().or_else(|| config.id.clone()).unwrap_or_else(wiring::process_name),
-        under_way_max: UNDER_WAY_MAX,
-        permit_age_ms_max: PERMIT_AGE_MS_MAX,
-        drain_ms_max: DRAIN_MS_MAX,
-    })
+    Ok((policy, settings))
 }

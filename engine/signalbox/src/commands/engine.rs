@@ -2,13 +2,14 @@
 //! lanes is the worker's own business.
 
 use clap::Args;
-use signalbox_bus::KafkaLaneBus;
+use signalbox_bus::{Codec, KafkaLaneBus, Publisher};
 use signalbox_edge::{Probe, Readiness};
 use signalbox_store::{PgLaneStore, Reader};
-use signalbox_worker::{JourneyLibrary, Worker, WorkerHealth, WorkerOptions};
+use signalbox_worker::{Anchoring, JourneyLibrary, LaneHeads, Worker, WorkerHealth, WorkerOptions};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::service::{Admin, ServiceArgs, patiently};
 use super::{journeys, wiring};
@@ -86,6 +87,7 @@ pub(crate) async fn run(args: &EngineArgs, config: &Config) -> Result<(), CliErr
     config.kafka()?;
     config.registry()?;
     config.tenant_key()?;
+    config.anchor_key()?;
     let probe = Arc::new(EngineProbe {
         reader: wiring::reader(config)?,
         stage: Mutex::new(Stage::Starting("database")),
@@ -125,13 +127,54 @@ async fn work(
         unpublished_max: config.engine.unpublished_max,
         ..WorkerOptions::new(worker_id.clone(), config.tenant_key()?)
     };
+    let codec = Arc::new(codec);
     let bus = KafkaLaneBus::connect(config.kafka()?, &worker_id)?;
     let store = PgLaneStore::new(config.postgres()?, &worker_id, options.lease)?;
     signalbox_worker::describe_metrics();
-    let worker = Worker::new(options, bus, store, Arc::new(codec), library)?;
+    let worker = Worker::new(options, bus, store, Arc::clone(&codec), library)?;
     probe.enter(Stage::Running(worker.health()));
     tracing::info!(worker_id, "an engine runs");
-    worker.run(stopping.clone()).await?;
+    let anchors = Anchors::start(config, &worker_id, codec, worker.heads())?;
+    let outcome = worker.run(stopping.clone()).await;
+    anchors.end().await;
+    outcome?;
     tracing::info!(worker_id, "an engine has stopped in order");
     Ok(())
+}
+
+/// The task that anchors the heads of the engine's lanes; none where no key is configured.
+struct Anchors {
+    task: Option<JoinHandle<()>>,
+    end: watch::Sender<bool>,
+}
+
+impl Anchors {
+    fn start(
+        config: &Config,
+        worker_id: &str,
+        codec: Arc<Codec>,
+        heads: Arc<LaneHeads>,
+    ) -> Result<Self, CliError> {
+        let (end, ending) = watch::channel(false);
+        let Some(key) = config.anchor_key()? else {
+            tracing::warn!("audit.signing_key is not set: lane heads are not anchored");
+            return Ok(Self { task: None, end });
+        };
+        tracing::info!(public_key = key.public().text(), "lane heads are anchored");
+        // A producer of its own: the lanes' one counts only what lanes publish.
+        let publisher = Publisher::connect(config.kafka()?, &format!("{worker_id}-anchors"))?;
+        let every = Duration::from_millis(config.audit.anchor_every_ms.max(1));
+        let anchoring = Anchoring::new(key, codec, heads);
+        Ok(Self { task: Some(tokio::spawn(anchoring.run(publisher, every, ending))), end })
+    }
+
+    /// Anchors once more and ends.
+    async fn end(self) {
+        self.end.send_replace(true);
+        if let Some(task) = self.task
+            && let Err(error) = task.await
+        {
+            tracing::warn!(%error, "anchoring did not end well");
+        }
+    }
 }

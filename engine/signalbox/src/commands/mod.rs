@@ -3,6 +3,8 @@
 
 pub(crate) mod adapter;
 pub(crate) mod audit;
+pub(crate) mod config;
+pub(crate) mod doctor;
 pub(crate) mod engine;
 pub(crate) mod flow;
 pub(crate) mod journeys;

@@ -78,8 +78,7 @@ impl AnchorKey {
 
     /// Signs the head of a lane.
     pub fn sign(&self, lane: LaneId, epoch: i64, seq: i64, hash: &[u8], at: Micros) -> Anchor {
-        let anchor =
-            Anchor { lane, epoch, seq, hash: hash.to_vec(), at, signature: Vec::new() };
+        let anchor = Anchor { lane, epoch, seq, hash: hash.to_vec(), at, signature: Vec::new() };
         let signature = self.0.sign(&message(&anchor)).as_ref().to_vec();
         Anchor { signature, ..anchor }
     }

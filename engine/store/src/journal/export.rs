@@ -166,7 +166,7 @@ pub struct ExportReport {
 
 /// Verifies an export while it is read. Memory grows with anchors and findings, not with rows.
 pub struct ExportCheck {
-    key: Option<AnchorPublicKey>,
+    keys: Vec<AnchorPublicKey>,
     anchors: BTreeMap<LaneId, BTreeMap<i64, Vec<u8>>>,
     number: u64,
     course: Option<Course>,
@@ -184,17 +184,20 @@ struct Course {
 }
 
 impl ExportCheck {
-    /// Begins. Without a key anchors are not looked at, and nothing is proven but that the chain holds in itself.
-    pub fn new(key: Option<AnchorPublicKey>) -> Self {
+    /// Begins. Several keys are those before and after a change of keys. Without any, anchors are not looked at and
+    /// nothing is proven but that the chain holds in itself.
+    pub fn new(keys: Vec<AnchorPublicKey>) -> Self {
         let report = ExportReport { findings: Vec::new(), lanes: Vec::new() };
-        Self { key, anchors: BTreeMap::new(), number: 0, course: None, report }
+        Self { keys, anchors: BTreeMap::new(), number: 0, course: None, report }
     }
 
     /// Takes an anchor that was kept elsewhere, before the first line.
     pub fn anchor(&mut self, anchor: Anchor) {
-        let Some(key) = &self.key else { return };
+        if self.keys.is_empty() {
+            return;
+        }
         let (lane, seq) = (anchor.lane, anchor.seq);
-        if !key.has_signed(&anchor) {
+        if !self.keys.iter().any(|key| key.has_signed(&anchor)) {
             self.report.findings.push(Finding::Forged { lane, seq });
             return;
         }
@@ -214,7 +217,10 @@ impl ExportCheck {
         match (line, self.number) {
             (ExportLine::Header(header), 1) if header.format == FORMAT => {}
             (ExportLine::Header(header), 1) => {
-                self.unreadable(format!("is of format {}, this program knows {FORMAT}", header.format));
+                self.unreadable(format!(
+                    "is of format {}, this program knows {FORMAT}",
+                    header.format
+                ));
             }
             (_, 1) => self.unreadable("is not the header of an export".to_owned()),
             (ExportLine::Header(_), _) => self.unreadable("is a second header".to_owned()),
@@ -247,8 +253,7 @@ impl ExportCheck {
             self.unreadable(format!("begins lane {} a second time", stretch.lane));
         }
         let (lane, seq, hash) = (stretch.lane, stretch.after_seq, stretch.after_hash.clone());
-        let report =
-            StretchReport { lane, rows: 0, left_out: 0, anchored_to: None, unproven: 0 };
+        let report = StretchReport { lane, rows: 0, left_out: 0, anchored_to: None, unproven: 0 };
         self.course = Some(Course { stretch, seq, hash, broken: false, report });
     }
 

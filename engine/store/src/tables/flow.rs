@@ -40,6 +40,23 @@ pub(crate) async fn find(
         .collect()
 }
 
+/// Flows of a subject: by business id, by flow id, or by a field of the command that started them.
+pub(crate) async fn of_subject(
+    connection: &mut PgConnection,
+    subject: &str,
+    field: &str,
+) -> Result<Vec<FlowId>, StoreError> {
+    let ids: Vec<uuid::Uuid> = sqlx::query_scalar(
+        "SELECT flow.id FROM flow JOIN command ON command.flow = flow.id \
+         WHERE flow.aggregate = $1 OR flow.id::text = $1 OR command.content ->> $2 = $1 ORDER BY flow.id",
+    )
+    .bind(subject)
+    .bind(field)
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(FlowId).collect())
+}
+
 /// How many flows are in each state of each journey.
 pub(crate) async fn count_by_state(
     connection: &mut PgConnection,

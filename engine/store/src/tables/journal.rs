@@ -6,6 +6,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 
 use crate::error::StoreError;
 use crate::journal::JournalRow;
+use crate::reader::JournalSpan;
 use crate::tables::{all_or_broken, lane_id, smallint};
 
 const COLUMNS: &str = "lane, seq, at, flow, flow_rev, kind, input_topic, input_partition, input_offset, actor, reason, journey, \
@@ -87,6 +88,45 @@ pub(crate) async fn of_flow(
     let sql = format!("SELECT {COLUMNS} FROM journal WHERE flow = $1 ORDER BY seq");
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(flow.0).fetch_all(connection).await?;
     rows.iter().map(journal_row).collect()
+}
+
+/// Lanes with rows about flows, and the first and last of these rows.
+pub(crate) async fn span_of_flows(
+    connection: &mut PgConnection,
+    flows: &[FlowId],
+) -> Result<Vec<JournalSpan>, StoreError> {
+    let flows: Vec<uuid::Uuid> = flows.iter().map(|flow| flow.0).collect();
+    let rows = sqlx::query(
+        "SELECT lane, min(seq) AS first, max(seq) AS last FROM journal WHERE flow = ANY($1) GROUP BY lane ORDER BY lane",
+    )
+    .bind(flows)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(span).collect()
+}
+
+/// Lanes with rows of a time, and the first and last of these rows.
+pub(crate) async fn span_of_time(
+    connection: &mut PgConnection,
+    from: Micros,
+    until: Micros,
+) -> Result<Vec<JournalSpan>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT lane, min(seq) AS first, max(seq) AS last FROM journal WHERE at >= $1 AND at < $2 GROUP BY lane ORDER BY lane",
+    )
+    .bind(from.0)
+    .bind(until.0)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(span).collect()
+}
+
+fn span(row: &PgRow) -> Result<JournalSpan, StoreError> {
+    Ok(JournalSpan {
+        lane: lane_id(row.try_get("lane")?),
+        first: row.try_get("first")?,
+        last: row.try_get("last")?,
+    })
 }
 
 /// Position of the last row whose records all have a sequence of `out_seq` or less.

@@ -68,6 +68,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         match ready {
             Ok(republished) => {
                 metrics::republished(republished);
+                self.heads.moved(&lane.position, self.clock.now());
                 self.lanes.insert(id, lane);
                 self.next_timer = None;
                 self.assign(id)?;
@@ -158,6 +159,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         for id in ids {
             self.lanes.remove(id);
             self.paused.remove(id);
+            self.heads.forget(*id);
             self.health.lane(*id, None);
             partitions.extend(self.inputs.iter().map(|topic| (topic.clone(), id.partition())));
         }

@@ -285,6 +285,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         }
         for (id, position) in decided.lanes {
             if let Some(lane) = self.lanes.get_mut(&id) {
+                self.heads.moved(&position, self.clock.now());
                 lane.take_over(position);
                 lane.progress_at = now;
             }

@@ -21,16 +21,7 @@ pub(crate) async fn deploy(
     reader: &Reader,
 ) -> Result<Vec<Journey>, CliError> {
     let contract = wiring::contract()?;
-    for file in files_of(&config.path)? {
-        let journey = load(&file, config, &[])?;
-        let findings = signalbox_flow::check(&journey, contract);
-        if !findings.is_empty() {
-            let told: Vec<String> = findings.iter().map(|finding| told(&file, finding)).collect();
-            return Err(CliError::Refused(format!(
-                "a journey is unsafe and nothing was started:\n{}",
-                told.join("\n")
-            )));
-        }
+    for journey in safe(config)? {
         reader.deploy_journey(journey.name().as_str(), journey.version(), journey.source()).await?;
         tracing::info!(journey = %journey.name(), version = journey.version(), "a journey is pinned");
     }
@@ -39,6 +30,25 @@ pub(crate) async fn deploy(
         let journey = Journey::parse(&source, contract, &BTreeMap::new()).map_err(|error| {
             CliError::Input(format!("pinned journey {name} version {version}: {error}"))
         })?;
+        journeys.push(journey);
+    }
+    Ok(journeys)
+}
+
+/// The files' journeys, all of them, or why one of them must not run.
+pub(crate) fn safe(config: &JourneysConfig) -> Result<Vec<Journey>, CliError> {
+    let contract = wiring::contract()?;
+    let mut journeys = Vec::new();
+    for file in files_of(&config.path)? {
+        let journey = load(&file, config, &[])?;
+        let findings = signalbox_flow::check(&journey, contract);
+        if !findings.is_empty() {
+            let told: Vec<String> = findings.iter().map(|finding| told(&file, finding)).collect();
+            return Err(CliError::Refused(format!(
+                "a journey is unsafe and must not run:\n{}",
+                told.join("\n")
+            )));
+        }
         journeys.push(journey);
     }
     Ok(journeys)

@@ -11,7 +11,7 @@ use clap::Subcommand;
 use crate::config::Config;
 use crate::error::CliError;
 
-pub(crate) use load::deploy;
+pub(crate) use load::{deploy, safe};
 
 /// What to do with journeys.
 #[derive(Debug, Subcommand)]

@@ -63,12 +63,7 @@ fn anchors(key: &AnchorKey, rows: &[JournalRow], at: &[i64]) -> Vec<Anchor> {
 /// An export of the rows of one customer, or of all.
 fn export(rows: &[JournalRow], anchors: &[Anchor], only: Option<FlowId>) -> Vec<String> {
     let header = ExportHeader::new("test".into(), Micros(0));
-    let stretch = Stretch {
-        lane: LANE,
-        after_seq: 0,
-        after_hash: GENESIS.to_vec(),
-        last_seq: 10,
-    };
+    let stretch = Stretch { lane: LANE, after_seq: 0, after_hash: GENESIS.to_vec(), last_seq: 10 };
     let shown = |row: &JournalRow| match only {
         Some(flow) if row.flow != Some(flow) => {
             ExportLine::LeftOut(left_out(std::slice::from_ref(row)).unwrap())
@@ -83,7 +78,7 @@ fn export(rows: &[JournalRow], anchors: &[Anchor], only: Option<FlowId>) -> Vec<
 }
 
 fn check(lines: &[String], key: &AnchorKey) -> ExportReport {
-    let mut check = ExportCheck::new(Some(key.public()));
+    let mut check = ExportCheck::new(vec![key.public()]);
     lines.iter().for_each(|line| check.line(line));
     check.finish()
 }
@@ -179,7 +174,7 @@ fn a_forged_anchor_is_located_and_proves_nothing() {
 #[test]
 fn anchors_that_were_kept_elsewhere_count_like_those_of_the_export() {
     let (key, rows) = (key(), chain());
-    let mut check = ExportCheck::new(Some(key.public()));
+    let mut check = ExportCheck::new(vec![key.public()]);
     anchors(&key, &rows, &[10]).into_iter().for_each(|anchor| check.anchor(anchor));
     let mut rewritten = rows.clone();
     rewritten[0].actor = "nobody".into();
@@ -202,7 +197,7 @@ fn a_row_anchored_twice_with_different_hashes_is_told() {
 #[test]
 fn without_a_key_the_chain_is_checked_and_nothing_is_proven() {
     let (key, rows) = (key(), chain());
-    let mut check = ExportCheck::new(None);
+    let mut check = ExportCheck::new(Vec::new());
     export(&rows, &anchors(&key, &rows, &[10]), None).iter().for_each(|line| check.line(line));
     let report = check.finish();
     assert_eq!((report.findings.len(), report.lanes[0].unproven), (0, 10));
@@ -210,11 +205,17 @@ fn without_a_key_the_chain_is_checked_and_nothing_is_proven() {
 
 #[test]
 fn what_is_no_export_is_refused_with_its_line() {
-    for (text, reason) in [("", "no line of an export"), ("{\"line\":\"row\"}", "line of an export")] {
-        let mut check = ExportCheck::new(None);
+    for (text, reason) in
+        [("", "no line of an export"), ("{\"line\":\"row\"}", "line of an export")]
+    {
+        let mut check = ExportCheck::new(Vec::new());
         check.line(text);
         let found = check.finish().findings[0].to_string();
         assert!(found.starts_with("line 1: ") && found.contains(reason), "{found}");
     }
-    assert_eq!(ExportCheck::new(None).finish().findings.len(), 1, "an empty file is no export");
+    assert_eq!(
+        ExportCheck::new(Vec::new()).finish().findings.len(),
+        1,
+        "an empty file is no export"
+    );
 }

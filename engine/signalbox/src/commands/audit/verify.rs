@@ -1,11 +1,13 @@
-//! `signalbox audit`: walks every lane's hash chain from its first row to the lane's own record of its last one.
-//! It trusts nothing that it reads but the chain; it repairs nothing.
+//! `signalbox audit verify` in the database: walks every lane's hash chain from its first row to the lane's own record of
+//! its last one. An export is verified by `offline`.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use signalbox_schemas::LaneId;
 use signalbox_store::{GENESIS, LaneStatus, Reader, verify};
+use std::path::PathBuf;
 
-use super::wiring;
+use super::offline::Offline;
+use crate::commands::wiring;
 use crate::config::Config;
 use crate::error::CliError;
 use crate::output;
@@ -13,27 +15,33 @@ use crate::output;
 /// Rows read at once.
 const PAGE: i64 = 5_000;
 
-/// What to do with the audit trail.
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuditCommand {
-    /// Recompute every hash of the journal and name the first row that is not as it was written
-    #[command(
-        after_help = "Needs postgres.url. Engines may run meanwhile. Exit status 1 where a chain is broken.\n\nExample:\n  signalbox audit verify\n  signalbox audit verify --lane 3"
-    )]
-    Verify(VerifyArgs),
-}
-
 /// What to verify.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// Only this lane
-    #[arg(long, value_name = "N")]
+    /// Only this lane of the database
+    #[arg(long, value_name = "N", conflicts_with = "export")]
     lane: Option<u16>,
+    /// Verify this export instead of the database
+    #[arg(long, value_name = "FILE")]
+    export: Option<PathBuf>,
+    /// Anchors that were kept elsewhere, besides those of the export
+    #[arg(long, value_name = "FILE", requires = "export", requires = "public_key")]
+    anchors: Option<PathBuf>,
+    /// File with the public key that checks anchors; give it again for a key of earlier days
+    #[arg(long, value_name = "FILE", requires = "export")]
+    public_key: Vec<PathBuf>,
 }
 
-/// Verifies.
-pub(crate) async fn run(command: &AuditCommand, config: &Config) -> Result<(), CliError> {
-    let AuditCommand::Verify(args) = command;
+impl VerifyArgs {
+    /// What to verify without a server, where that was asked for.
+    pub(super) fn offline(&self) -> Option<Offline<'_>> {
+        let export = self.export.as_deref()?;
+        Some(Offline { export, anchors: self.anchors.as_deref(), public_keys: &self.public_key })
+    }
+}
+
+/// Verifies the database.
+pub(super) async fn run(args: &VerifyArgs, config: &Config) -> Result<(), CliError> {
     let reader = wiring::reader(config)?;
     reader.require_current_schema().await?;
     let lanes = reader.lanes().await?;
