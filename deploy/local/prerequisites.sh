@@ -60,7 +60,29 @@ has_postgres() {
 # OpenSSL is built from source by a script that uses modules which a minimal perl lacks.
 has_perl() { has perl && perl -MFindBin -MIPC::Cmd -MFile::Compare -MFile::Copy -e 1 2>/dev/null; }
 
+# Of the package prometheus only this program is wanted, not the service that it starts.
+wants_promtool() {
+    if has apt-get && has dpkg-deb && [ "$(id -u)" -eq 0 ]; then
+        without_promtool=yes
+    else
+        by_hand="$by_hand  promtool: it is in Debian's package prometheus and in Prometheus' own archive
+"
+    fi
+}
+
+bring_promtool() {
+    folder=$(mktemp -d)
+    (
+        cd "$folder" &&
+            apt-get -q download prometheus >&2 &&
+            dpkg-deb -x prometheus_*.deb . &&
+            install -m 755 usr/bin/promtool /usr/local/bin/promtool
+    ) || say 'promtool could not be installed'
+    rm -rf "$folder"
+}
+
 look() {
+    without_promtool=no
     missing='' packages='' by_hand=''
     has setpriv || lacks 'setpriv (util-linux)' util-linux
     has_java || lacks 'java (version 17 or newer)' openjdk-17-jre-headless default-jre-headless
@@ -77,6 +99,7 @@ look() {
     has cc && has c++ && has make || lacks 'C and C++ compiler, make' build-essential
     has_perl || lacks 'perl with its standard modules' perl
     has python3 || lacks 'python3' python3
+    has promtool || wants_promtool
     has cargo || by_hand="$by_hand  cargo (Rust): install it with rustup, see https://rustup.rs
 "
 }
@@ -135,5 +158,11 @@ look
 if [ -n "$packages" ] && has apt-get && [ "$(id -u)" -eq 0 ]; then
     install_packages || say 'the installation failed'
     look
+fi
+if [ "$without_promtool" = yes ]; then
+    say 'installing promtool'
+    apt update && bring_promtool
+    has promtool || by_hand="$by_hand  promtool: it is in Debian's package prometheus and in Prometheus' own archive
+"
 fi
 [ -z "$missing$by_hand" ] || complain

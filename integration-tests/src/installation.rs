@@ -13,7 +13,7 @@ use signalbox::scene::{
     Commands, Console, EngineName, SandboxWish, Scene, Settings, Started, codec, now,
 };
 use signalbox_schemas::LaneId;
-use signalbox_store::Reader;
+use signalbox_store::{AnchorKey, AnchorPublicKey, Reader};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
@@ -66,6 +66,8 @@ pub struct Installation {
     pub reader: Reader,
     payouts: Payouts,
     applications: Applications,
+    /// Checks the anchors of this run's engines.
+    pub anchor_key: AnchorPublicKey,
     waits: Vec<Setting>,
     also: Vec<Setting>,
     program: PathBuf,
@@ -83,6 +85,13 @@ impl Installation {
         let arguments = vendors.arguments.iter().map(|word| (*word).to_owned()).collect();
         let sandbox = scene.sandbox(&SandboxWish { arguments }).await?;
         let codec = codec(scene.settings()).await?;
+        let anchoring = AnchorKey::generate()
+            .and_then(|secret| Ok((AnchorKey::parse(&secret)?.public(), secret)));
+        let (anchor_key, secret) =
+            anchoring.map_err(|error| Failure::Broken(format!("anchors: {error}")))?;
+        let mut waits = waits(vendors.waits);
+        waits.push(("SIGNALBOX__AUDIT__SIGNING_KEY".to_owned(), secret));
+        waits.push(("SIGNALBOX__AUDIT__ANCHOR_EVERY_MS".to_owned(), "1000".to_owned()));
         Ok(Self {
             engines: Vec::new(),
             adapters: Vec::new(),
@@ -92,7 +101,8 @@ impl Installation {
             reader: Reader::connect(&scene.settings().postgres)?,
             payouts: Payouts::new(run, fastrand::u64(..)),
             applications: Applications::new(run, fastrand::u64(..)),
-            waits: waits(vendors.waits),
+            anchor_key,
+            waits,
             also: Vec::new(),
             sandbox,
             program,
@@ -342,6 +352,19 @@ impl Installation {
             std::fs::copy(log.path(), kept.join(log.file_name())).map_err(copying())?;
         }
         Ok(kept)
+    }
+
+    /// Settings of a command that shall see the vendors as the adapters of this installation do.
+    #[must_use]
+    pub fn vendor_settings(&self) -> Vec<Setting> {
+        let policy = self.scene.checkout().join("deploy/demo/routing.yaml").display().to_string();
+        vec![
+            ("SIGNALBOX__ADAPTER__POLICY".to_owned(), policy),
+            (
+                "SIGNALBOX__ADAPTER__VENDOR_BASE".to_owned(),
+                format!("http://{}", self.sandbox.address),
+            ),
+        ]
     }
 
     /// Runs a command of the product to its end, with settings over those of the installation.

@@ -73,7 +73,7 @@ struct Story {
     tell: for<'a> fn(&'a mut Installation) -> Running<'a>,
 }
 
-const STORIES: [Story; 21] = [
+const STORIES: [Story; 23] = [
     Story {
         name: "topics_and_schemas_are_in_order_and_stay_so",
         tell: |on| Box::pin(upkeep::topics_and_schemas(on)),
@@ -139,6 +139,11 @@ const STORIES: [Story; 21] = [
         tell: |on| Box::pin(endings::nothing_twice(on)),
     },
     Story { name: "metrics_and_health_are_served", tell: |on| Box::pin(upkeep::admin(on)) },
+    Story { name: "the_doctor_looks_at_everything", tell: |on| Box::pin(upkeep::doctor(on)) },
+    Story {
+        name: "an_export_is_proven_without_a_server_and_tampering_located",
+        tell: |on| Box::pin(tampering::exported(on)),
+    },
     Story {
         name: "a_flipped_byte_in_the_journal_is_located",
         tell: |on| Box::pin(tampering::flipped_byte(on)),

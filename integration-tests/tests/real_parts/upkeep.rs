@@ -98,6 +98,34 @@ pub(crate) async fn admin(on: &mut Installation) -> Outcome {
     Ok(format!("engine and adapter are live and ready, {metrics} metrics are described"))
 }
 
+/// The doctor finds a whole installation healthy, and names a server that is away with what to do.
+pub(crate) async fn doctor(on: &mut Installation) -> Outcome {
+    let arguments = ["doctor", "--replicas", "1"];
+    let mut settings = on.vendor_settings();
+    let said = on.run(&arguments, &settings).await?;
+    let told = format!("{}{}", said.out, said.err);
+    assert_eq!(said.code, Some(0), "a healthy installation is said to be ill:\n{told}");
+    for word in
+        ["ok    postgres", "ok    kafka", "ok    registry", "ok    vendors", "nothing is wrong"]
+    {
+        assert!(told.contains(word), "{word:?} is not told:\n{told}");
+    }
+    settings.push(("SIGNALBOX__REGISTRY__URL".to_owned(), "http://127.0.0.1:1".to_owned()));
+    let said = on.run(&arguments, &settings).await?;
+    assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+    assert!(
+        said.out.contains("FAIL  registry") && said.out.contains("-> start the registry"),
+        "{}",
+        said.out
+    );
+    let shown = on.succeed(&["config", "show", "--redacted"]).await?;
+    assert!(!shown.contains(&on.settings().tenant_key), "the tenant key is shown:\n{shown}");
+    Ok(format!(
+        "{} things are looked at, all well; a registry that is away is named",
+        told.lines().filter(|line| line.starts_with("ok")).count()
+    ))
+}
+
 async fn database(on: &mut Installation, name: &str) -> Result<String, Failure> {
     Ok(on.stack().create_database(name).await.map_err(SceneError::from)?)
 }
