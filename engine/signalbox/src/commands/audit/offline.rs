@@ -81,7 +81,7 @@ fn tell(report: &ExportReport, has_key: bool) -> Result<(), CliError> {
     let unproven: u64 = report.lanes.iter().map(|lane| lane.unproven).sum();
     if unproven > 0 {
         return Err(CliError::Refused(format!(
-            "{unproven} of {rows} rows are newer than the last anchor and not proven; export again when the next one is published, or give --anchors"
+            "{unproven} of {rows} rows are newer than the last anchor and not proven; export again a minute later, with --until where engines are at work"
         )));
     }
     output::line(format_args!("{rows} rows are as they were written, which signed anchors prove"))
