@@ -143,7 +143,7 @@ fn of_schema(facts: &ServerFacts) -> Vec<Finding> {
         findings.push(Finding::fail(AREA, found.to_owned(), advice.to_owned()));
     }
     if facts.write_held {
-        let advice = "UPDATE installation SET write_held = false when money may move again";
+        let advice = "when money may move again, read \"Holding money back\" in docs/operations.md";
         findings.push(Finding::warn(
             AREA,
             "writes are held back for every vendor".to_owned(),
@@ -152,7 +152,7 @@ fn of_schema(facts: &ServerFacts) -> Vec<Finding> {
     }
     if !facts.gates_closed.is_empty() {
         let found = format!("the gate is closed for {}", facts.gates_closed.join(", "));
-        let advice = "UPDATE gate SET is_off = false for a vendor when money may move again";
+        let advice = "when money may move again, read \"Holding money back\" in docs/operations.md";
         findings.push(Finding::warn(AREA, found, advice.to_owned()));
     }
     findings
@@ -256,7 +256,7 @@ mod tests {
                 Level::Fail,
                 "promoted standby",
             ),
-            (|seen| seen.facts.write_held = true, Level::Warn, "write_held = false"),
+            (|seen| seen.facts.write_held = true, Level::Warn, "Holding money back"),
             (|seen| seen.skew_ms = -90_000, Level::Warn, "chrony"),
             (
                 |seen| seen.lanes.iter_mut().for_each(|lane| lane.owner = None),
