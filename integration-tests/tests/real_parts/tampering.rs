@@ -104,7 +104,9 @@ pub(crate) async fn exported(on: &mut Installation) -> Outcome {
     let seq = seq_of(&one, second)?;
 
     let mut flipped = one.clone();
-    flipped[second] = flipped[second].replacen("\"actor\":\"", "\"actor\":\"x", 1);
+    if let Some(line) = flipped.get_mut(second) {
+        *line = line.replacen("\"actor\":\"", "\"actor\":\"x", 1);
+    }
     let altered = format!("lane {lane}: journal row {seq} was altered");
     desk.refuse(&flipped, &altered).await?;
     let mut removed = one.clone();

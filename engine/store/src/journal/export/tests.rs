@@ -134,7 +134,7 @@ fn removed_and_reordered_rows_are_located() {
     removed.remove(5);
     let mut swapped = rows.clone();
     swapped.swap(2, 3);
-    let mut cut = rows.clone();
+    let mut cut = rows;
     cut.truncate(8);
     let cases = [
         (removed, ChainBreak::Unlinked { lane: LANE, seq: 7 }.into()),
