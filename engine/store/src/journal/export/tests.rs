@@ -142,7 +142,10 @@ fn removed_and_reordered_rows_are_located() {
         (cut, Finding::Cut { lane: LANE, seq: 8, last_seq: 10 }),
     ];
     for (tampered, expected) in cases {
-        assert_eq!(check(&export(&tampered, &signed, None), &key).findings, [expected.clone()]);
+        assert_eq!(
+            check(&export(&tampered, &signed, None), &key).findings,
+            std::slice::from_ref(&expected)
+        );
         assert_eq!(
             check(&export(&tampered, &signed, Some(HERS)), &key).findings,
             [expected],
@@ -176,7 +179,7 @@ fn anchors_that_were_kept_elsewhere_count_like_those_of_the_export() {
     let (key, rows) = (key(), chain());
     let mut check = ExportCheck::new(vec![key.public()]);
     anchors(&key, &rows, &[10]).into_iter().for_each(|anchor| check.anchor(anchor));
-    let mut rewritten = rows.clone();
+    let mut rewritten = rows;
     rewritten[0].actor = "nobody".into();
     let rewritten = relinked(rewritten);
     // The tamperer holds the key's twin of nothing: only the anchor kept elsewhere gives the rewriting away.
