@@ -16,6 +16,7 @@ pub const GENESIS: [u8; 32] = [0; 32];
 
 /// One transition of a lane: what came in, what was decided, what is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct JournalRow {
     /// Lane.
     pub lane: LaneId,

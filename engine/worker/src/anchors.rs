@@ -1,6 +1,7 @@
 //! Anchoring: every so often the heads of the lanes that this worker owns are signed and published, by a task of its own
-//! that no tick waits for. What is signed is what the worker has committed, from its own memory: a head that somebody
-//! wrote into the database is never signed. It keeps no state: an anchor that is lost is made up for by the next.
+//! that no tick waits for. What is signed is what the worker has committed, from its own memory; the database is believed
+//! once, when a lane is claimed, and what was anchored before bears witness against a head that was rewritten by then. It
+//! keeps no state: an anchor that is lost is made up for by the next.
 
 use signalbox_bus::{BusError, Codec, Headers, Outbound, Publisher};
 use signalbox_schemas::{EncodeError, LaneId, Micros, RecordName, TopicName};

@@ -31,7 +31,7 @@ pub(crate) async fn from_command_to_vendor(on: &mut Installation) -> Outcome {
     on.succeed(&["publish", &path, "--traceparent", &traceparent]).await?;
     verify(on, &[Expectation::completed(payout.clone())]).await?;
 
-    let spans = collector.until(TRACE, EXPORTED_WITHIN, |spans| told(spans)).await?;
+    let spans = collector.until(TRACE, EXPORTED_WITHIN, told).await?;
     for span in &spans {
         let known = span.parent == CALLER || spans.iter().any(|other| other.id == span.parent);
         assert!(known, "a span without a parent in its trace: {span:?}");

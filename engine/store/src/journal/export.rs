@@ -3,7 +3,8 @@
 //! An export holds one stretch per lane. Rows that it leaves out are represented by the digest of their content, so the
 //! chain is recomputed over them too. A chain that holds proves nothing by itself, since whoever rewrites it can link it
 //! anew; it is the signed anchors that prove it, back from each anchor to the beginning of its stretch. What this cannot
-//! show is that a selection is complete: a row that was left out could belong to it.
+//! show is that a selection is complete: a row that was left out could belong to it. A row with a field that is not
+//! known is refused: nothing would prove what the field says.
 
 use serde::{Deserialize, Serialize};
 use signalbox_schemas::{LaneId, Micros};
@@ -33,6 +34,7 @@ pub enum ExportLine {
 
 /// What an export is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ExportHeader {
     /// Version of the format.
     pub format: u32,
@@ -44,6 +46,7 @@ pub struct ExportHeader {
 
 /// Where a lane's rows begin and how far they go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Stretch {
     /// Lane.
     pub lane: LaneId,
@@ -58,6 +61,7 @@ pub struct Stretch {
 
 /// Rows without their content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LeftOut {
     /// Position of the first.
     pub from_seq: i64,
@@ -95,6 +99,9 @@ pub enum Finding {
         /// What is wrong with it.
         reason: String,
     },
+    /// There is no row to be proven; no export is made without one.
+    #[error("the export shows no row")]
+    Nothing,
     /// The chain does not hold.
     #[error(transparent)]
     Chain(#[from] ChainBreak),
@@ -239,6 +246,10 @@ impl ExportCheck {
         self.end_course();
         if self.number == 0 {
             self.unreadable("there is none: the export is empty".to_owned());
+        }
+        let shows_nothing = self.report.lanes.iter().all(|lane| lane.rows == 0);
+        if self.report.findings.is_empty() && shows_nothing {
+            self.report.findings.push(Finding::Nothing);
         }
         self.report
     }

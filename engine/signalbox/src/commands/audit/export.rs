@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use super::anchors::Shelf;
 use crate::commands::wiring;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::error::CliError;
 use crate::output;
 
@@ -80,7 +80,7 @@ pub(super) async fn run(args: &ExportArgs, config: &Config) -> Result<(), CliErr
     }
     let mut stretches = Vec::new();
     let mut anchors = Vec::new();
-    let mut shelf = open(config).await;
+    let mut shelf = open(config).await?;
     for span in &spans {
         let of_lane = match shelf.as_mut() {
             Some(shelf) => shelf.of(span.lane).await?,
@@ -135,14 +135,16 @@ async fn choose(args: &ExportArgs, reader: &Reader) -> Result<(Choice, String), 
     Ok((Choice::Time { from, until }, told))
 }
 
-/// Without Kafka an export is as good as its chain; that is told.
-async fn open(config: &Config) -> Option<Shelf> {
+/// Where Kafka or the registry is not configured an export is as good as its chain; that is told. One that is away is an
+/// error: whoever has anchors wants them.
+async fn open(config: &Config) -> Result<Option<Shelf>, CliError> {
     match Shelf::open(config).await {
-        Ok(shelf) => Some(shelf),
-        Err(error) => {
+        Ok(shelf) => Ok(Some(shelf)),
+        Err(CliError::Config(error @ ConfigError::Missing { .. })) => {
             output::note(format_args!("the export is without anchors, which prove it: {error}"));
-            None
+            Ok(None)
         }
+        Err(error) => Err(error),
     }
 }
 

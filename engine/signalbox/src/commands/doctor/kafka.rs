@@ -44,7 +44,10 @@ pub(super) async fn look(config: &Config, replicas: Option<i32>) -> Vec<Finding>
         Ok(None) => {
             Finding::ok(AREA, "its clock is not known: no anchor was published yet".to_owned())
         }
-        Err(error) => Finding::ok(AREA, format!("its clock is not known: {error}")),
+        Err(error) => {
+            let advice = "mend what is named and ask again".to_owned();
+            Finding::warn(AREA, format!("its clock is not known: {error}"), advice)
+        }
     });
     findings
 }

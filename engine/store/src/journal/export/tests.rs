@@ -222,3 +222,21 @@ fn what_is_no_export_is_refused_with_its_line() {
         "an empty file is no export"
     );
 }
+
+#[test]
+fn what_nothing_proves_is_not_read_over() {
+    let (key, rows) = (key(), chain());
+    let mut lines = export(&rows, &anchors(&key, &rows, &[10]), None);
+    let place = lines.iter().position(|line| line.contains("\"line\":\"row\"")).unwrap();
+    lines[place] = lines[place].replacen('{', "{\"decided_by\":\"somebody else\",", 1);
+    let found = check(&lines, &key).findings[0].to_string();
+    assert!(found.starts_with("line 4: ") && found.contains("decided_by"), "{found}");
+}
+
+#[test]
+fn an_export_that_shows_no_row_is_not_as_it_was_written() {
+    let (key, rows) = (key(), chain());
+    let lines = export(&rows, &anchors(&key, &rows, &[10]), Some(FlowId(uuid::Uuid::nil())));
+    assert_eq!(check(&lines[..1], &key).findings, [Finding::Nothing]);
+    assert_eq!(check(&lines, &key).findings, [Finding::Nothing]);
+}
