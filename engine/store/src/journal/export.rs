@@ -158,6 +158,9 @@ pub struct StretchReport {
     pub left_out: u64,
     /// Last row up to which anchors prove everything.
     pub anchored_to: Option<i64>,
+    /// Row behind the last one of the stretch that the lane is known to have written, by an anchor. A selection may end
+    /// before it; an export of everything may not.
+    pub went_on_to: Option<i64>,
     /// Rows shown that no anchor proves.
     pub unproven: u64,
 }
@@ -264,7 +267,14 @@ impl ExportCheck {
             self.unreadable(format!("begins lane {} a second time", stretch.lane));
         }
         let (lane, seq, hash) = (stretch.lane, stretch.after_seq, stretch.after_hash.clone());
-        let report = StretchReport { lane, rows: 0, left_out: 0, anchored_to: None, unproven: 0 };
+        let report = StretchReport {
+            lane,
+            rows: 0,
+            left_out: 0,
+            anchored_to: None,
+            went_on_to: None,
+            unproven: 0,
+        };
         self.course = Some(Course { stretch, seq, hash, broken: false, report });
     }
 
@@ -318,11 +328,13 @@ impl ExportCheck {
     }
 
     fn end_course(&mut self) {
-        let Some(course) = self.course.take() else { return };
+        let Some(mut course) = self.course.take() else { return };
         let (lane, seq, last_seq) = (course.stretch.lane, course.seq, course.stretch.last_seq);
         if !course.broken && seq != last_seq {
             self.report.findings.push(Finding::Cut { lane, seq, last_seq });
         }
+        let newest = self.anchors.get(&lane).and_then(|anchors| anchors.keys().next_back());
+        course.report.went_on_to = newest.copied().filter(|newest| *newest > seq);
         self.report.lanes.push(course.report);
     }
 }

@@ -61,8 +61,12 @@ fn tell(report: &ExportReport, has_key: bool) -> Result<(), CliError> {
             Some(seq) => format!("proven by an anchor up to row {seq}"),
             None => "not proven by any anchor".to_owned(),
         };
+        let further = match lane.went_on_to {
+            Some(seq) => format!("; the lane went on, at least to row {seq}"),
+            None => String::new(),
+        };
         output::line(format_args!(
-            "lane {}: {} rows, {} left out, {proven}",
+            "lane {}: {} rows, {} left out, {proven}{further}",
             lane.lane, lane.rows, lane.left_out
         ))?;
     }

@@ -224,6 +224,20 @@ fn what_is_no_export_is_refused_with_its_line() {
 }
 
 #[test]
+fn an_anchor_kept_elsewhere_tells_that_the_lane_went_on_behind_a_cut() {
+    let (key, rows) = (key(), chain());
+    let later = key.sign(LANE, 1, 12, &[7; 32], Micros(2_000));
+    for (kept, went_on_to) in [(None, None), (Some(later), Some(12))] {
+        let mut check = ExportCheck::new(vec![key.public()]);
+        kept.into_iter().for_each(|anchor| check.anchor(anchor));
+        export(&rows, &anchors(&key, &rows, &[10]), None).iter().for_each(|line| check.line(line));
+        let report = check.finish();
+        assert_eq!(report.findings, []);
+        assert_eq!(report.lanes[0].went_on_to, went_on_to);
+    }
+}
+
+#[test]
 fn what_nothing_proves_is_not_read_over() {
     let (key, rows) = (key(), chain());
     let mut lines = export(&rows, &anchors(&key, &rows, &[10]), None);
