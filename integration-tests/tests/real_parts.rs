@@ -12,6 +12,7 @@ mod real_parts {
     pub(crate) mod endings;
     pub(crate) mod foreign_client;
     pub(crate) mod onboarding;
+    pub(crate) mod operators;
     pub(crate) mod outages;
     pub(crate) mod repeats;
     pub(crate) mod sharing;
@@ -31,8 +32,8 @@ use serde_json::json;
 use signalbox::scene::{Console, EngineName};
 
 use real_parts::{
-    broken_records, crashes, endings, foreign_client, onboarding, outages, repeats, sharing,
-    tampering, tracing, upkeep,
+    broken_records, crashes, endings, foreign_client, onboarding, operators, outages, repeats,
+    sharing, tampering, tracing, upkeep,
 };
 
 /// The engine that every story finds running, alone, and leaves so.
@@ -117,6 +118,14 @@ const STORIES: [Story; 23] = [
     Story {
         name: "a_trace_goes_from_the_command_to_the_vendors_and_back",
         tell: |on| Box::pin(tracing::from_command_to_vendor(on)),
+    },
+    Story {
+        name: "operators_pause_a_payout_and_set_aside_what_parks_one",
+        tell: |on| Box::pin(operators::at_work(on)),
+    },
+    Story {
+        name: "a_stopped_lane_is_started_by_a_command",
+        tell: |on| Box::pin(operators::stopped_lane(on)),
     },
     Story { name: "an_engine_is_killed_in_mid_work", tell: |on| Box::pin(crashes::engine(on)) },
     Story { name: "an_adapter_is_killed_in_mid_work", tell: |on| Box::pin(crashes::adapter(on)) },

@@ -9,10 +9,12 @@ mod simulation {
     pub(crate) mod business;
     pub(crate) mod check;
     pub(crate) mod faults;
+    pub(crate) mod operators;
     pub(crate) mod people;
     pub(crate) mod world;
 }
 
+use simulation::check::Standstills;
 use simulation::world::{Plan, World};
 
 /// Seeds run in CI; a soak runs more.
@@ -22,8 +24,9 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Runs a plan under one seed, or under many, and names the seed that fails.
-fn under_seeds(plan: Plan) {
+/// Runs a plan under one seed, or under many, and names the seed that fails. How often flows stood still.
+fn under_seeds(plan: Plan) -> Standstills {
+    let mut standstills = Standstills::default();
     let first = setting("SIMULATION_SEED");
     let seeds = match first {
         Some(seed) => seed..seed + 1,
@@ -31,10 +34,12 @@ fn under_seeds(plan: Plan) {
     };
     for seed in seeds {
         let run = std::panic::catch_unwind(|| World::run(seed, plan));
-        if run.is_err() {
-            panic!("seed {seed} fails; replay it with SIMULATION_SEED={seed}");
+        match run {
+            Ok(seen) => standstills.add(seen),
+            Err(_) => panic!("seed {seed} fails; replay it with SIMULATION_SEED={seed}"),
         }
     }
+    standstills
 }
 
 #[test]
@@ -99,4 +104,30 @@ fn records_at_a_foreign_lane_are_forwarded_once() {
 #[test]
 fn a_lost_tail_of_a_topic_is_published_again() {
     under_seeds(Plan { lost_tails: true, crashes: true, ..Plan::calm() });
+}
+
+#[test]
+fn a_payout_that_operators_pause_and_resume_under_crashes_loses_nothing() {
+    let seen = under_seeds(Plan {
+        operators: true,
+        crashes: true,
+        duplicates: true,
+        lost_answers: true,
+        ambiguous_commits: true,
+        ..Plan::calm()
+    });
+    assert!(seen.paused > 0 && seen.held > 0, "nothing ever waited: {seen:?}");
+}
+
+#[test]
+fn a_flow_parked_by_bad_data_and_released_after_a_fix_loses_and_reorders_nothing() {
+    let seen = under_seeds(Plan {
+        bad_data: true,
+        operators: true,
+        crashes: true,
+        pauses: true,
+        duplicates: true,
+        ..Plan::calm()
+    });
+    assert!(seen.parked > 0 && seen.held > 0 && seen.set_aside > 0, "nothing waited: {seen:?}");
 }

@@ -8,6 +8,9 @@ use crate::journey::{Ask, Kind};
 use crate::run::{DEADLINE, ESCALATE, RETRY, ROUND, Run, UNTIL, WAIT, WITHIN};
 use crate::step::{Stop, known};
 
+/// Timers that only wait to ask again: an operator may have them fire early. No other timer may.
+pub(crate) const HURRIED: [&str; 2] = [RETRY, ROUND];
+
 impl Run<'_> {
     /// A timer is due. One that was cancelled or moved since is nothing new.
     pub(crate) fn timer(&mut self, name: &str) -> Result<(), Stop> {

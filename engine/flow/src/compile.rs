@@ -13,6 +13,7 @@ use crate::error::{JourneyError, did_you_mean, mistake};
 use crate::expression::{Expression, Scope};
 use crate::invariant::Invariant;
 use crate::journey::{Deadline, Journey, Kind, State, replace_on_line};
+use crate::operators::Act;
 use crate::types::Type;
 
 /// Everything that the compilation of one state may look up.
@@ -169,6 +170,7 @@ impl<'a> Compiler<'a> {
             parameters: self.parameters.clone(),
             invariants: self.invariants()?,
             bank: Vec::new(),
+            operators: self.operators()?,
             source,
         })
     }
@@ -188,6 +190,20 @@ impl<'a> Compiler<'a> {
             Ok((name.to_owned(), RecordName::from(record.as_str())))
         };
         self.doc.commands.iter().map(command).collect()
+    }
+
+    fn operators(&self) -> Result<BTreeMap<Act, u32>, JourneyError> {
+        let entry = |(word, people): (&str, &u32)| {
+            let place = format!("operators.{word}");
+            let Some(act) = Act::parse(word) else {
+                return mistake(place, format!("operators cannot {word}; see docs/operations.md"));
+            };
+            if !(1..=9).contains(people) {
+                return mistake(place, "an act takes 1 to 9 people");
+            }
+            Ok((act, *people))
+        };
+        self.doc.operators.iter().map(entry).collect()
     }
 
     fn compensation(&self) -> Result<BTreeMap<StepName, String>, JourneyError> {

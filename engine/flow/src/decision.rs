@@ -7,6 +7,7 @@ use signalbox_schemas::{
 use std::collections::BTreeSet;
 
 use crate::flow::Flow;
+use crate::operators::OperatorAct;
 
 /// Something that happened to a flow. It has passed the contract: values fit their records.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,6 +28,8 @@ pub enum Input<'a> {
         /// The whole `<capability>.Outcome` record.
         value: &'a Value,
     },
+    /// An operator wants something done.
+    Act(OperatorAct<'a>),
     /// A timer is due.
     Timer {
         /// Name of the timer, as in the flow's data.
@@ -86,6 +89,8 @@ pub enum Effect {
         /// The attempt.
         attempt: AttemptId,
     },
+    /// Put down that a person agrees to something that takes several people.
+    Assent(Assent),
     /// Publish a record, keyed by the flow's business id.
     Publish {
         /// Where to.
@@ -107,6 +112,21 @@ pub enum Effect {
         /// Name.
         name: String,
     },
+}
+
+/// One person's agreement to a matter of several people. The store refuses a second one by the same person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assent {
+    /// What is agreed to: a state and a decision, or an operator's act.
+    pub matter: String,
+    /// The flow's revision at the first vote.
+    pub occasion: i64,
+    /// Which of the people it is, from 1.
+    pub seat: u32,
+    /// How many it takes.
+    pub people: u32,
+    /// Who, in lower case and without spaces around.
+    pub actor: String,
 }
 
 /// Why a decodable input was not applied. Not an error of the flow: the caller is answered.

@@ -34,6 +34,9 @@ pub(crate) struct JourneyDoc {
     pub(crate) endings: Ordered<Ordered<Value>>,
     #[serde(default)]
     pub(crate) invariants: Vec<String>,
+    /// How many people an operator's act takes, by its word.
+    #[serde(default)]
+    pub(crate) operators: Ordered<u32>,
 }
 
 /// The deadline of the whole journey.

@@ -71,7 +71,7 @@ impl Seen {
                 self.did.push(format!("publishes {what}: {status}{reason}"));
                 self.events.push(status);
             }
-            Effect::SetTimer { .. } | Effect::CancelTimer { .. } => {}
+            Effect::Assent(_) | Effect::SetTimer { .. } | Effect::CancelTimer { .. } => {}
         }
     }
 }

@@ -224,6 +224,7 @@ impl Explorer<'_> {
                         Effect::Abandon { attempt } => Some(*attempt),
                         Effect::Ask { .. }
                         | Effect::Publish { .. }
+                        | Effect::Assent(_)
                         | Effect::SetTimer { .. }
                         | Effect::CancelTimer { .. } => None,
                     }));
@@ -479,6 +480,7 @@ fn is_final(effect: &Effect) -> bool {
         Effect::Publish { value, .. } => value.get("final") == Some(&Value::Bool(true)),
         Effect::Ask { .. }
         | Effect::Abandon { .. }
+        | Effect::Assent(_)
         | Effect::SetTimer { .. }
         | Effect::CancelTimer { .. } => false,
     }

@@ -72,6 +72,12 @@ pub struct FlowData {
     /// Why an input of this flow could not be processed and was dead-lettered; for people to look at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marked: Option<String>,
+    /// Why it takes no inputs for now, and how many wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standstill: Option<Standstill>,
+    /// Operators who want an act that takes several of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assents: Vec<Vote>,
     /// Timers that are set, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub timers: BTreeMap<String, Micros>,
@@ -119,4 +125,38 @@ pub struct Vote {
     pub decision: String,
     /// Why.
     pub reason: String,
+    /// The flow's revision at the first vote on this matter: two votes with the same belong to one occasion.
+    #[serde(default)]
+    pub occasion: i64,
+}
+
+/// A flow that takes no inputs: they wait in order, and its timers do not fire.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standstill {
+    /// An operator paused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Mark>,
+    /// An input could not be applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<Mark>,
+    /// Position of the first input that waits.
+    #[serde(default)]
+    pub first: i64,
+    /// Position that the next one gets; equal to `first` where none waits.
+    #[serde(default)]
+    pub next: i64,
+}
+
+/// Since when and why a flow stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Since when.
+    pub since: Micros,
+    /// Who paused it; `lane` for a parked one.
+    pub actor: String,
+    /// Why: a person's words, or the code of what went wrong.
+    pub reason: String,
+    /// The timer that could not be carried out, where it was no record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<String>,
 }

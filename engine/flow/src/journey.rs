@@ -12,6 +12,7 @@ use crate::error::JourneyError;
 use crate::expression::Expression;
 use crate::flow::{CallState, FlowData};
 use crate::invariant::Invariant;
+use crate::operators::Act;
 
 /// A journey: parsed, type-checked, compiled. Share it in an `Arc`.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Journey {
     pub(crate) invariants: Vec<Invariant>,
     /// Sentences of the bank, which hold in every journey.
     pub(crate) bank: Vec<Invariant>,
+    /// How many people an operator's act takes, where it is more than usual.
+    pub(crate) operators: BTreeMap<Act, u32>,
     pub(crate) source: String,
 }
 
@@ -215,6 +218,14 @@ pub(crate) enum WriteStatus {
 }
 
 impl Journey {
+    /// How many people an operator's act takes. Setting an input aside takes two whatever the journey says: it is the
+    /// one act that takes something away from a flow.
+    pub(crate) fn people_for(&self, act: Act) -> usize {
+        let usual = if act == Act::SetAside { 2 } else { 1 };
+        let asked = self.operators.get(&act).copied().unwrap_or(usual).max(usual);
+        usize::try_from(asked).unwrap_or(usize::MAX)
+    }
+
     /// Reads a journey. `overrides` replace values of `parameters`.
     pub fn parse(
         yaml: &str,

@@ -5,6 +5,7 @@ use serde_json::Value;
 use signalbox_schemas::RecordName;
 use std::collections::BTreeSet;
 
+use crate::decision::{Assent, Effect};
 use crate::flow::{Status, Vote};
 use crate::journey::{Interrupt, Next};
 use crate::run::Run;
@@ -23,6 +24,11 @@ impl Run<'_> {
         let Some((name, _)) = named else {
             return unresolvable(format!("journey {} does not take {record}", self.journey.name()));
         };
+        self.interrupt(name)
+    }
+
+    /// What the state at hand does where this command comes, whoever gives it.
+    pub(crate) fn interrupt(&mut self, name: &str) -> Result<(), Stop> {
         if self.flow.status == Status::Ended {
             return not_now(format!(
                 "the flow has ended as {}; nothing can be changed any more",
@@ -51,6 +57,26 @@ impl Run<'_> {
         match self.flow.data.remembered.insert(name.to_owned(), true) {
             Some(true) => known(),
             Some(false) | None => Ok(()),
+        }
+    }
+
+    /// Where something takes several people, each is put down for the store to judge again.
+    pub(crate) fn put_down(
+        &mut self,
+        matter: String,
+        occasion: i64,
+        (seat, people): (usize, usize),
+        actor: &str,
+    ) {
+        if people > 1 {
+            let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+            self.effects.push(Effect::Assent(Assent {
+                matter,
+                occasion,
+                seat: count(seat),
+                people: count(people),
+                actor: person(actor),
+            }));
         }
     }
 
@@ -87,12 +113,13 @@ impl Run<'_> {
             actor: actor.to_owned(),
             decision: decision.to_owned(),
             reason: text("reason").to_owned(),
+            occasion: self.flow.data.votes.first().map_or(self.flow.rev, |first| first.occasion),
         };
         self.flow.data.votes.push(vote);
-        let agreeing = self.flow.data.votes.iter().filter(|vote| vote.decision == decision);
-        let people: BTreeSet<String> =
-            agreeing.map(|vote| vote.actor.trim().to_lowercase()).collect();
-        if people.len() < needed {
+        let people = people_agreeing(&self.flow.data.votes, decision);
+        let occasion = self.flow.data.votes.first().map_or(self.flow.rev, |first| first.occasion);
+        self.put_down(format!("{state}/{decision}"), occasion, (people, needed), actor);
+        if people < needed {
             self.flow.data.task_open = true;
             return self.publish_task("confirmed");
         }
@@ -108,7 +135,18 @@ impl Run<'_> {
     }
 }
 
-/// Whether two actors are one person, however the name was typed.
-fn same_person(one: &str, other: &str) -> bool {
-    one.trim().to_lowercase() == other.trim().to_lowercase()
+/// How many different people want this.
+pub(crate) fn people_agreeing(votes: &[Vote], decision: &str) -> usize {
+    let agreeing = votes.iter().filter(|vote| vote.decision == decision);
+    agreeing.map(|vote| person(&vote.actor)).collect::<BTreeSet<_>>().len()
+}
+
+/// A person's name, however it was typed.
+pub(crate) fn person(actor: &str) -> String {
+    actor.trim().to_lowercase()
+}
+
+/// Whether two actors are one person.
+pub(crate) fn same_person(one: &str, other: &str) -> bool {
+    person(one) == person(other)
 }

@@ -359,6 +359,7 @@ impl<'a> Player<'a> {
                 Effect::Abandon { attempt } => self.sent.contains(attempt),
                 Effect::Ask { .. }
                 | Effect::Publish { .. }
+                | Effect::Assent(_)
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer { .. } => false,
             })

@@ -110,6 +110,10 @@ pub(crate) fn step_in(
             run.timer(name)?;
             ("timer".to_owned(), name.to_owned())
         }
+        Input::Act(act) => {
+            let reason = run.operate(act)?;
+            (act.actor.to_owned(), reason)
+        }
         Input::Command { record, value } => {
             run.command(record, value)?;
             let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();

@@ -91,7 +91,7 @@ impl Onlooker {
                 Effect::Publish { value, .. } => {
                     self.finals += usize::from(value.get("final") == Some(&Value::Bool(true)))
                 }
-                Effect::SetTimer { .. } | Effect::CancelTimer { .. } => {}
+                Effect::Assent(_) | Effect::SetTimer { .. } | Effect::CancelTimer { .. } => {}
             }
         }
         let ended = decision.flow.status == Status::Ended;

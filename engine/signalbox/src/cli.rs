@@ -70,9 +70,12 @@ pub(crate) enum Command {
     Review(commands::review::ReviewCommand),
     /// Watch topics, decoded
     Tail(commands::tail::TailArgs),
-    /// Show what happened to flows
+    /// Show what happened to flows, pause them, let them go on
     #[command(subcommand)]
     Flow(commands::flow::FlowCommand),
+    /// List lanes, start a stopped one again
+    #[command(subcommand)]
+    Lane(commands::lane::LaneCommand),
     /// Prove that the journal is as it was written, here or from an export
     #[command(subcommand)]
     Audit(commands::audit::AuditCommand),

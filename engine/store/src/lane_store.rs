@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::error::StoreError;
 use crate::journal::JournalRow;
 use crate::rows::{
-    CommandRow, FlowWrite, InputRow, LaneFence, LaneMove, LoadedFlow, NewAttempt, OutputRow,
-    PeerRow, TimerRow,
+    AssentRow, CommandRow, FlowWrite, InputRow, LaneFence, LaneMove, LoadedFlow, NewAttempt,
+    OutputRow, ParkedRow, PeerRow, TimerRow,
 };
 
 /// Which cluster and which database this installation is: a change of either must be noticed before anything is done.
@@ -95,6 +95,12 @@ pub struct TickWrite {
     pub timers_set: Vec<TimerRow>,
     /// Timers forgotten.
     pub timers_cleared: Vec<(FlowId, String)>,
+    /// Inputs that wait for their flows from now on.
+    pub parked: Vec<ParkedRow>,
+    /// Inputs that wait no longer: flow and position.
+    pub unparked: Vec<(FlowId, i64)>,
+    /// Agreements of people; the second of one person to one matter is refused as bad data.
+    pub assents: Vec<AssentRow>,
     /// Journal rows, sealed.
     pub journal: Vec<JournalRow>,
     /// Lane rows, last.
@@ -173,6 +179,12 @@ pub trait LaneStore: Send {
         &mut self,
         ids: &[FlowId],
     ) -> impl Future<Output = Result<Vec<LoadedFlow>, StoreError>> + Send;
+
+    /// Inputs that wait for these flows, in order.
+    fn parked(
+        &mut self,
+        flows: &[FlowId],
+    ) -> impl Future<Output = Result<Vec<ParkedRow>, StoreError>> + Send;
 
     /// Timers of lanes that are due, earliest first.
     fn due_timers(

@@ -28,7 +28,7 @@ pub use memory::MemoryStore;
 pub use postgres::PgLaneStore;
 pub use reader::{JournalSpan, LaneStatus, Reader, ServerFacts};
 pub use rows::{
-    AttemptRow, CommandRow, Disposition, FlowRow, FlowWrite, InputRow, LaneFence, LaneMove,
-    LoadedFlow, NewAttempt, OutputRow, PeerRow, TimerRow,
+    AssentRow, AttemptRow, CommandRow, Disposition, FlowRow, FlowWrite, InputRow, LaneFence,
+    LaneMove, LoadedFlow, NewAttempt, OutputRow, ParkedRow, PeerRow, Standing, TimerRow,
 };
 pub use schema::{migrate, require_current_schema};

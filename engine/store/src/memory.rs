@@ -13,8 +13,8 @@ use crate::lane_store::{
     ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, TickWrite, WorkerShare,
 };
 use crate::rows::{
-    AttemptRow, CommandRow, Disposition, FlowRow, InputRow, LaneFence, LoadedFlow, OutputRow,
-    PeerRow, TimerRow,
+    AssentRow, AttemptRow, CommandRow, Disposition, FlowRow, InputRow, LaneFence, LoadedFlow,
+    OutputRow, ParkedRow, PeerRow, TimerRow,
 };
 
 /// What one lane row holds.
@@ -45,6 +45,8 @@ struct Tables {
     commands: BTreeMap<(Tenant, String), CommandRow>,
     attempts: BTreeMap<AttemptId, AttemptRow>,
     timers: BTreeMap<(FlowId, String), TimerRow>,
+    parked: BTreeMap<(FlowId, i64), ParkedRow>,
+    assents: Vec<AssentRow>,
     journal: BTreeMap<LaneId, Vec<JournalRow>>,
 }
 
@@ -90,6 +92,16 @@ impl MemoryStore {
     /// Every attempt.
     pub fn attempts(&self) -> Vec<AttemptRow> {
         self.lock().attempts.values().cloned().collect()
+    }
+
+    /// Every input that waits for its flow.
+    pub fn all_parked(&self) -> Vec<ParkedRow> {
+        self.lock().parked.values().cloned().collect()
+    }
+
+    /// Every agreement of people.
+    pub fn assents(&self) -> Vec<AssentRow> {
+        self.lock().assents.clone()
     }
 
     /// Why a lane is stopped, if it is.
@@ -183,6 +195,7 @@ impl Tables {
         for timer in &write.timers_set {
             self.timers.insert((timer.flow, timer.name.clone()), timer.clone());
         }
+        self.write_parked(write)?;
         for row in &write.journal {
             let log = self.journal.entry(row.lane).or_default();
             if i64::try_from(log.len()).unwrap_or(i64::MAX) + 1 != row.seq {
@@ -198,6 +211,37 @@ impl Tables {
             (lane.out_seq, lane.pub_seq) = (moved.out_seq, moved.pub_seq);
             (lane.journal_seq, lane.pub_journal_seq) = (moved.journal_seq, moved.pub_journal_seq);
             lane.journal_head.clone_from(&moved.journal_head);
+        }
+        Ok(())
+    }
+}
+
+impl Tables {
+    /// Inputs that wait, and agreements: seat after seat, and nobody twice.
+    fn write_parked(&mut self, write: &TickWrite) -> Result<(), StoreError> {
+        for key in &write.unparked {
+            if self.parked.remove(key).is_none() {
+                return Err(StoreError::Invariant("parked: a row is gone".to_owned()));
+            }
+        }
+        for row in &write.parked {
+            if self.parked.insert((row.flow, row.seq), row.clone()).is_some() {
+                return Err(StoreError::BadData(sqlx::Error::RowNotFound));
+            }
+        }
+        for row in &write.assents {
+            let same = |held: &&AssentRow| {
+                (held.flow, held.occasion) == (row.flow, row.occasion) && held.matter == row.matter
+            };
+            let held: Vec<&AssentRow> = self.assents.iter().filter(same).collect();
+            let seats = u32::try_from(held.len()).unwrap_or(u32::MAX);
+            if held.iter().any(|held| held.actor == row.actor)
+                || row.seat != seats.saturating_add(1)
+                || row.seat > row.people
+            {
+                return Err(StoreError::BadData(sqlx::Error::RowNotFound));
+            }
+            self.assents.push(row.clone());
         }
         Ok(())
     }
@@ -334,6 +378,11 @@ impl LaneStore for MemoryStore {
             Some(LoadedFlow { row, command })
         };
         Ok(ids.iter().filter_map(load).collect())
+    }
+
+    async fn parked(&mut self, flows: &[FlowId]) -> Result<Vec<ParkedRow>, StoreError> {
+        let tables = self.lock();
+        Ok(tables.parked.values().filter(|row| flows.contains(&row.flow)).cloned().collect())
     }
 
     async fn due_timers(

@@ -13,7 +13,7 @@ use crate::journal::JournalRow;
 use crate::lane_store::{
     ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, TickWrite, WorkerShare,
 };
-use crate::rows::{InputRow, LaneFence, LoadedFlow, TimerRow};
+use crate::rows::{InputRow, LaneFence, LoadedFlow, ParkedRow, TimerRow};
 use crate::tables;
 
 /// The lane store in Postgres.
@@ -97,6 +97,9 @@ async fn write(
     tables::attempt::plan(connection, &write.attempts).await?;
     tables::timer::clear(connection, &write.timers_cleared).await?;
     tables::timer::set(connection, &write.timers_set).await?;
+    tables::parked::take(connection, &write.unparked).await?;
+    tables::parked::keep(connection, &write.parked).await?;
+    tables::assent::put_down(connection, &write.assents).await?;
     tables::journal::append(connection, &write.journal).await?;
     tables::lane::advance(connection, &write.lanes, lease).await
 }
@@ -183,6 +186,14 @@ impl LaneStore for PgLaneStore {
     async fn load_flows(&mut self, ids: &[FlowId]) -> Result<Vec<LoadedFlow>, StoreError> {
         let result = match self.connection().await {
             Ok(connection) => tables::flow::load(connection, ids).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn parked(&mut self, flows: &[FlowId]) -> Result<Vec<ParkedRow>, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::parked::of_flows(connection, flows).await,
             Err(error) => Err(error),
         };
         self.keep_or_drop(result).await

@@ -10,7 +10,7 @@ use crate::error::StoreError;
 use crate::journal::JournalRow;
 use crate::lane_store::Installation;
 use crate::pool;
-use crate::rows::{AttemptRow, LoadedFlow};
+use crate::rows::{AttemptRow, FlowRow, LoadedFlow};
 use crate::schema;
 use crate::tables;
 
@@ -167,6 +167,25 @@ impl Reader {
     /// Journey, status, state, and how many flows are there.
     pub async fn flows_by_state(&self) -> Result<Vec<(String, String, String, i64)>, StoreError> {
         tables::flow::count_by_state(&mut *self.connection().await?).await
+    }
+
+    /// Flows that are paused or parked, those that changed longest ago first; 1,000 at most.
+    pub async fn standing_flows(&self) -> Result<Vec<FlowRow>, StoreError> {
+        tables::flow::standing_flows(&mut *self.connection().await?).await
+    }
+
+    /// Lets a stopped lane be claimed again. Who did it and why becomes a row of the lane's journal, linked into its
+    /// chain. False where the lane is not stopped, or does not exist.
+    pub async fn start_lane(
+        &self,
+        lane: LaneId,
+        actor: &str,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let started = tables::lane::start(&mut transaction, lane, actor, reason).await?;
+        transaction.commit().await?;
+        Ok(started)
     }
 
     /// Every lane.

@@ -31,8 +31,63 @@ pub struct FlowRow {
     pub started_at: Micros,
     /// When it last changed.
     pub updated_at: Micros,
+    /// Why it takes no inputs, if it takes none.
+    pub standing: Option<Standing>,
     /// What it has learnt.
     pub data: Value,
+}
+
+/// Why a flow stands still. Where it is both, a person must look at the parking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// An operator paused it.
+    Paused,
+    /// An input could not be applied.
+    Parked,
+}
+
+impl Standing {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Parked => "parked",
+        }
+    }
+
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        [Self::Paused, Self::Parked].into_iter().find(|known| known.as_str() == word)
+    }
+}
+
+/// An input that waits for its flow to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedRow {
+    /// The flow.
+    pub flow: FlowId,
+    /// Position in the flow's order.
+    pub seq: i64,
+    /// Lane of the flow.
+    pub lane: LaneId,
+    /// The input as the worker encoded it.
+    pub record: Vec<u8>,
+}
+
+/// One person's agreement to a matter of several people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssentRow {
+    /// The flow.
+    pub flow: FlowId,
+    /// What is agreed to.
+    pub matter: String,
+    /// Which time it is asked.
+    pub occasion: i64,
+    /// Which of the people it is, from 1.
+    pub seat: u32,
+    /// How many it takes.
+    pub people: u32,
+    /// Who.
+    pub actor: String,
 }
 
 /// A flow to be written.

@@ -1,6 +1,7 @@
 //! One file per table; together they hold every SQL statement. Functions take slices and write by UNNEST.
 //! Transactions are the business of `postgres`.
 
+pub(crate) mod assent;
 pub(crate) mod attempt;
 pub(crate) mod command;
 pub(crate) mod flow;
@@ -12,6 +13,7 @@ pub(crate) mod lane;
 pub(crate) mod lane_input;
 pub(crate) mod lane_output;
 pub(crate) mod lane_peer;
+pub(crate) mod parked;
 pub(crate) mod server;
 pub(crate) mod timer;
 pub(crate) mod worker;

@@ -3,19 +3,22 @@
 
 mod draft;
 mod rows;
+mod standing;
+mod starting;
 
 use serde_json::{Value, json};
 use signalbox_bus::{Codec, Death, Inbound, Outbound, dead_letter};
-use signalbox_flow::{Context, Decision, Flow, Input, Refusal, Start, Status};
+use signalbox_flow::{Context, Decision, Flow, Input, Journey, Refusal, Status};
 use signalbox_schemas::{
-    AttemptId, Contract, ErrorClass, FlowId, LaneId, Micros, TenantKey, TopicName, headers,
+    AggregateId, AttemptId, ErrorClass, FlowId, LaneId, Micros, RecordName, Tenant, TenantKey,
+    TopicName, headers,
 };
-use signalbox_store::{CommandRow, Contest, InputRow, Losers, TickWrite};
+use signalbox_store::{Contest, InputRow, Losers, TickWrite};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::intake::{Body, StartWork, Work, WorkInput};
+use crate::intake::{Body, Work, WorkInput};
 use crate::lane::LanePosition;
 use crate::library::JourneyLibrary;
 use crate::outbox::Cause;
@@ -37,6 +40,8 @@ pub(crate) struct Tick<'a> {
     pub(crate) lanes: &'a BTreeMap<LaneId, LanePosition>,
     /// Flows as committed; a flow that is missing does not exist.
     pub(crate) flows: &'a HashMap<FlowId, Arc<Flow>>,
+    /// What waits, by position, for those flows that may go on in this tick.
+    pub(crate) waiting: &'a HashMap<FlowId, Vec<(i64, Work)>>,
     pub(crate) works: &'a [Work],
 }
 
@@ -65,6 +70,9 @@ pub(crate) enum Note {
     Started(String),
     Ended(String, String),
     Dead(Dead),
+    Parked(Dead),
+    Held,
+    Act(&'static str),
     Repeat(&'static str),
     Conflict,
     TimerLate(Duration),
@@ -78,6 +86,8 @@ impl Tick<'_> {
             losers,
             rows: NetRows::default(),
             last_records: BTreeMap::new(),
+            kept: HashMap::new(),
+            replaying: false,
             decided: Decided { lanes: self.lanes.clone(), ..Decided::default() },
         };
         for work in self.works {
@@ -107,7 +117,7 @@ impl Tick<'_> {
     }
 }
 
-/// A dead letter, for the log: no value of the record is in it.
+/// What was dead-lettered or parked a flow, for the log: no value of the record is in it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Dead {
     pub(crate) topic: TopicName,
@@ -119,6 +129,22 @@ pub(crate) struct Dead {
     pub(crate) trace: Option<String>,
 }
 
+impl Dead {
+    fn of(work: &Work, death: &Death) -> Self {
+        let topic = match &work.input {
+            WorkInput::Record(record) => record.topic.clone(),
+            WorkInput::Timer(_) => TopicName::from("timer"),
+        };
+        Self {
+            topic,
+            code: death.code,
+            message: death.message.clone(),
+            correlation: work.flow(),
+            trace: work.header(headers::TRACEPARENT).map(str::to_owned),
+        }
+    }
+}
+
 /// One pass over the works of a tick.
 struct Deciding<'t, 'd> {
     tick: &'d Tick<'t>,
@@ -126,6 +152,10 @@ struct Deciding<'t, 'd> {
     rows: NetRows,
     /// The last record of each input: only its hash is kept.
     last_records: BTreeMap<(LaneId, &'d TopicName), &'d Inbound>,
+    /// Inputs that wait since this tick, by flow.
+    kept: HashMap<FlowId, Vec<(i64, &'d Work)>>,
+    /// The input at hand is one that waited.
+    replaying: bool,
     decided: Decided,
 }
 
@@ -140,25 +170,34 @@ struct Transition<'a> {
 
 impl<'d> Deciding<'_, 'd> {
     fn apply(&mut self, work: &'d Work) {
-        if !self.moves_on(work) {
-            return;
+        if self.moves_on(work) {
+            self.carry_out(work);
+        }
+    }
+
+    fn carry_out(&mut self, work: &'d Work) {
+        if let Some(death) = &work.refused {
+            let running = match &work.body {
+                Body::Start(_) => None,
+                _ => work.flow().and_then(|id| self.flow(id)),
+            };
+            return match running {
+                Some(flow) => self.cannot(work, &flow, death.clone()),
+                None => self.die(work, None, death.clone()),
+            };
         }
         match &work.body {
             Body::Start(start) => self.start(work, start),
             Body::Command { journey, flow, aggregate, tenant, record, value } => {
                 match self.flow(*flow) {
                     Some(found) => self.step(work, &found, Input::Command { record, value }),
-                    None => {
-                        let rejection = rejection(
-                            aggregate,
-                            tenant,
-                            record,
-                            "no_such_flow",
-                            "there is no such payout or journey; check the id",
-                            self.tick.now,
-                        );
-                        self.reject(work, None, aggregate, journey.events_topic(), rejection);
-                    }
+                    None => self.no_such_flow(work, journey, (aggregate, tenant), record),
+                }
+            }
+            Body::Act { journey, flow, aggregate, tenant, act, record, value } => {
+                match self.flow(*flow) {
+                    Some(found) => self.operate(work, &found, (*act, value)),
+                    None => self.no_such_flow(work, journey, (aggregate, tenant), record),
                 }
             }
             Body::Outcome { flow, attempt, capability, value } => match self.flow(*flow) {
@@ -178,6 +217,24 @@ impl<'d> Deciding<'_, 'd> {
             Body::Forward { home } => self.forward(work, *home),
             Body::Dead(death) => self.die(work, None, death.clone()),
         }
+    }
+
+    fn no_such_flow(
+        &mut self,
+        work: &'d Work,
+        journey: &Journey,
+        (aggregate, tenant): (&AggregateId, &Tenant),
+        record: &RecordName,
+    ) {
+        let told = rejection(
+            aggregate,
+            tenant,
+            record,
+            "no_such_flow",
+            "there is no such payout or journey; check the id",
+            self.tick.now,
+        );
+        self.reject(work, None, aggregate, journey.events_topic(), told);
     }
 
     /// Moves the input on; false where the record was applied before.
@@ -217,102 +274,11 @@ impl<'d> Deciding<'_, 'd> {
         Context { now: self.tick.now, key: self.tick.key, sending: &self.losers.sending }
     }
 
-    fn start(&mut self, work: &'d Work, start: &'d StartWork) {
-        let now = self.tick.now;
-        let reject = |reason, detail| {
-            rejection(&start.aggregate, &start.tenant, &start.record, reason, detail, now)
-        };
-        let events = start.journey.events_topic();
-        if let Some(found) = self.flow(start.flow) {
-            if Contract::content_hash(&start.record, &found.command) == start.hash {
-                return self.repeated(work, start, &found);
-            }
-            self.decided.notes.push(Note::Conflict);
-            let told = reject(
-                "idempotency_conflict",
-                "the same id was used with another content; use a new id",
-            );
-            return self.reject(work, Some(start.flow), &start.aggregate, events, told);
-        }
-        if let Some(holder) = self
-            .losers
-            .commands
-            .iter()
-            .find(|held| held.tenant == start.tenant && held.key == start.key)
-        {
-            self.decided.notes.push(Note::Conflict);
-            let told = reject(
-                "idempotency_conflict",
-                "the idempotency key belongs to another request; use a new key",
-            );
-            return self.reject(work, Some(holder.flow), &start.aggregate, events, told);
-        }
-        if self.too_old(work) {
-            let told = reject(
-                "too_old",
-                "the command is older than keys are remembered; send it again as a new request",
-            );
-            return self.reject(work, None, &start.aggregate, events, told);
-        }
-        let begun = signalbox_flow::begin(
-            &start.journey,
-            Start { command: &start.value, lane: work.lane },
-            self.context(),
-        );
-        match begun {
-            Ok(decision) => {
-                let applied = self.transition(work, None, decision);
-                if applied {
-                    self.decided.contest.commands.push(CommandRow {
-                        tenant: start.tenant.clone(),
-                        key: start.key.clone(),
-                        hash: start.hash,
-                        flow: start.flow,
-                        record: start.record.clone(),
-                        content: (*start.value).clone(),
-                        accepted_at: now,
-                    });
-                }
-            }
-            Err(refusal) => {
-                let detail = refusal_text(&refusal);
-                self.reject(work, None, &start.aggregate, events, reject("invalid", &detail));
-            }
-        }
-    }
-
-    fn too_old(&self, work: &Work) -> bool {
-        let WorkInput::Record(record) = &work.input else { return false };
-        let made = Micros(record.timestamp_ms.saturating_mul(1_000));
-        record.timestamp_ms > 0 && self.tick.now.since(made) > self.tick.dedupe_horizon
-    }
-
-    fn repeated(&mut self, work: &'d Work, start: &StartWork, found: &Flow) {
-        self.decided.notes.push(Note::Repeat("command"));
-        let told = json!({
-            "aggregate_id": start.aggregate, "tenant": start.tenant, "command": start.record, "flow_id": found.id,
-            "state": found.state, "ended": found.status == Status::Ended, "occurred_at": self.tick.now});
-        let transition = Transition {
-            kind: "repeat",
-            flow: None,
-            before: None,
-            actor: "command".to_owned(),
-            reason: "request_repeated".to_owned(),
-        };
-        self.tell(
-            work,
-            transition,
-            start.journey.events_topic(),
-            (&start.aggregate, Some(start.flow)),
-            ("signalbox.RequestRepeated", told),
-        );
-    }
-
     fn reject(
         &mut self,
         work: &'d Work,
         flow: Option<FlowId>,
-        aggregate: &signalbox_schemas::AggregateId,
+        aggregate: &AggregateId,
         topic: &TopicName,
         mut told: Value,
     ) {
@@ -324,7 +290,7 @@ impl<'d> Deciding<'_, 'd> {
             kind: "reject",
             flow: None,
             before: None,
-            actor: "command".to_owned(),
+            actor: work.operator().unwrap_or("command").to_owned(),
             reason,
         };
         self.tell(work, transition, topic, (aggregate, flow), ("signalbox.RequestRejected", told));
@@ -335,6 +301,10 @@ impl<'d> Deciding<'_, 'd> {
         let Some(found) = self.flow(timer.flow) else {
             return self.rows.clear_timer(timer.flow, timer.name.clone());
         };
+        if found.stands() {
+            // It is in the flow's data and set again when the flow goes on.
+            return self.rows.clear_timer(timer.flow, timer.name.clone());
+        }
         // The flow may have cancelled or moved the timer after it was read.
         match found.data.timers.get(&timer.name) {
             Some(due) if *due <= self.tick.now => {
@@ -346,13 +316,18 @@ impl<'d> Deciding<'_, 'd> {
         }
     }
 
+    /// Applies an input, or has it wait where the flow stands still.
     fn step(&mut self, work: &'d Work, flow: &Arc<Flow>, input: Input<'_>) {
+        if flow.stands() { self.hold(work, flow) } else { self.step_now(work, flow, input) }
+    }
+
+    fn step_now(&mut self, work: &'d Work, flow: &Arc<Flow>, input: Input<'_>) {
         let Some(journey) = self.tick.library.version(&flow.journey, flow.version) else {
             let text = format!(
                 "journey {} version {} is not known to this worker",
                 flow.journey, flow.version
             );
-            return self.die(work, Some(flow), Death::unprocessable("no_journey", text));
+            return self.cannot(work, flow, Death::unprocessable("no_journey", text));
         };
         match signalbox_flow::step(journey, flow, input, self.context()) {
             Ok(decision) => {
@@ -365,7 +340,7 @@ impl<'d> Deciding<'_, 'd> {
                 self.decided.notes.push(Note::Repeat("input"));
             }
             Err(Refusal::NotPossibleNow { detail }) => {
-                if let Input::Command { record, .. } = input {
+                if let Body::Command { record, .. } | Body::Act { record, .. } = &work.body {
                     let told = rejection(
                         &flow.aggregate,
                         &flow.tenant,
@@ -378,13 +353,13 @@ impl<'d> Deciding<'_, 'd> {
                 }
             }
             Err(Refusal::Unresolvable { detail }) => {
-                self.die(work, Some(flow), Death::unprocessable("unresolvable", detail))
+                self.cannot(work, flow, Death::unprocessable("unresolvable", detail))
             }
         }
     }
 
     /// Takes a decision over: records, rows, journal. A decision whose records cannot be encoded or delivered is not
-    /// taken: its input is dead and the flow stays. True where it was taken.
+    /// taken: the flow is parked, or the command that would have started one is dead. True where it was taken.
     fn transition(
         &mut self,
         work: &'d Work,
@@ -400,12 +375,19 @@ impl<'d> Deciding<'_, 'd> {
         let drafts = match drafter.drafts(&flow, &effects) {
             Ok(drafts) => drafts,
             Err(death) => {
-                self.die(work, before, death);
+                match before {
+                    Some(before) => self.cannot(work, before, death),
+                    None => self.die(work, None, death),
+                }
                 return false;
             }
         };
         self.rows.effects(&flow, effects, self.tick.now, &mut self.decided.contest);
-        let kind = if before.is_none() { "start" } else { "step" };
+        let kind = match (before, &work.body) {
+            (None, _) => "start",
+            (Some(_), Body::Act { .. }) => "act",
+            (Some(_), _) => "step",
+        };
         if before.is_none() {
             self.decided.notes.push(Note::Started(flow.journey.to_string()));
         }
@@ -445,15 +427,7 @@ impl<'d> Deciding<'_, 'd> {
                 Vec::new()
             }
         };
-        let topic =
-            drafts.first().map_or_else(|| TopicName::from("timer"), |draft| draft.topic.clone());
-        self.decided.notes.push(Note::Dead(Dead {
-            topic,
-            code: death.code,
-            message: death.message.clone(),
-            correlation: work.flow(),
-            trace: work.header(headers::TRACEPARENT).map(str::to_owned),
-        }));
+        self.decided.notes.push(Note::Dead(Dead::of(work, &death)));
         let marked = flow.map(|flow| {
             let mut marked = Flow::clone(flow);
             marked.data.marked = Some(death.code.to_owned());
@@ -480,7 +454,7 @@ impl<'d> Deciding<'_, 'd> {
         work: &'d Work,
         transition: Transition<'_>,
         topic: &TopicName,
-        about: (&signalbox_schemas::AggregateId, Option<FlowId>),
+        about: (&AggregateId, Option<FlowId>),
         (record, value): (&str, Value),
     ) {
         let drafter = Drafter {
@@ -543,9 +517,9 @@ impl<'d> Deciding<'_, 'd> {
 
 /// A `signalbox.RequestRejected` value.
 fn rejection(
-    aggregate: &signalbox_schemas::AggregateId,
-    tenant: &signalbox_schemas::Tenant,
-    command: &signalbox_schemas::RecordName,
+    aggregate: &AggregateId,
+    tenant: &Tenant,
+    command: &RecordName,
     reason: &str,
     detail: &str,
     now: Micros,

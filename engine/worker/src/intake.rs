@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use signalbox_bus::{Codec, Death, Inbound, Undecoded};
-use signalbox_flow::Journey;
+use signalbox_flow::{Act, Journey};
 use signalbox_schemas::{
     AggregateId, AttemptId, Contract, FlowId, JourneyName, LaneId, RecordName, Tenant, TenantKey,
     TopicName, headers, home_lane, topics::Role,
@@ -17,6 +17,8 @@ use crate::traces;
 
 /// The record by which people decide reviews; it names its journey itself.
 const REVIEW_DECISION: &str = "signalbox.review.ReviewDecision";
+/// The record by which operators act; it names its journey, too.
+const OPERATOR_ACT: &str = "signalbox.operator.OperatorAct";
 
 /// One thing for a lane to apply.
 #[derive(Clone)]
@@ -28,6 +30,8 @@ pub(crate) struct Work {
     pub(crate) body: Body,
     /// Ends when the last copy of the work is dropped: after its commit.
     pub(crate) span: Span,
+    /// Why the store refused what would follow from it: then nothing does.
+    pub(crate) refused: Option<Death>,
 }
 
 /// Where it came from.
@@ -46,6 +50,15 @@ pub(crate) enum Body {
         flow: FlowId,
         aggregate: AggregateId,
         tenant: Tenant,
+        record: RecordName,
+        value: Arc<Value>,
+    },
+    Act {
+        journey: Arc<Journey>,
+        flow: FlowId,
+        aggregate: AggregateId,
+        tenant: Tenant,
+        act: Act,
         record: RecordName,
         value: Arc<Value>,
     },
@@ -95,7 +108,9 @@ impl Work {
     pub(crate) fn flow(&self) -> Option<FlowId> {
         match &self.body {
             Body::Start(start) => Some(start.flow),
-            Body::Command { flow, .. } | Body::Outcome { flow, .. } => Some(*flow),
+            Body::Command { flow, .. } | Body::Act { flow, .. } | Body::Outcome { flow, .. } => {
+                Some(*flow)
+            }
             Body::Timer => match &self.input {
                 WorkInput::Timer(timer) => Some(timer.flow),
                 WorkInput::Record(_) => None,
@@ -115,12 +130,39 @@ impl Work {
     /// A timer as work.
     pub(crate) fn timer(timer: TimerRow) -> Self {
         let (lane, input) = (timer.lane, WorkInput::Timer(timer));
-        Self { lane, input, peer: None, body: Body::Timer, span: Span::none() }
+        Self { lane, input, peer: None, body: Body::Timer, span: Span::none(), refused: None }
     }
 
-    /// The same work given up.
-    pub(crate) fn dead(&self, death: Death) -> Self {
-        Self { body: Body::Dead(death), ..self.clone() }
+    /// The same work, of which nothing may follow.
+    pub(crate) fn refused(&self, death: Death) -> Self {
+        Self { refused: Some(death), ..self.clone() }
+    }
+
+    /// Who acts, where an operator does.
+    pub(crate) fn operator(&self) -> Option<&str> {
+        match &self.body {
+            Body::Act { value, .. } => value.get("actor").and_then(Value::as_str),
+            Body::Start(_)
+            | Body::Command { .. }
+            | Body::Outcome { .. }
+            | Body::Timer
+            | Body::Forward { .. }
+            | Body::Dead(_) => None,
+        }
+    }
+
+    /// The flow to whose standing still it puts an end, if it does: what waits for that flow is needed, too.
+    pub(crate) fn lets_go_on(&self) -> Option<FlowId> {
+        match &self.body {
+            Body::Act { flow, act: Act::Resume | Act::Release | Act::SetAside, .. } => Some(*flow),
+            Body::Act { .. }
+            | Body::Start(_)
+            | Body::Command { .. }
+            | Body::Outcome { .. }
+            | Body::Timer
+            | Body::Forward { .. }
+            | Body::Dead(_) => None,
+        }
     }
 }
 
@@ -146,7 +188,7 @@ impl Desk<'_> {
             Some(topic) => self.body(&topic, lane, record)?,
         };
         let (input, span) = (WorkInput::Record(Arc::clone(record)), traces::begin(record));
-        Ok(Work { lane, input, peer, body, span })
+        Ok(Work { lane, input, peer, body, span, refused: None })
     }
 
     fn body(
@@ -197,14 +239,14 @@ impl Desk<'_> {
             (Arc::clone(journey), journey.aggregate_field().to_owned())
         } else if let Some(journey) = self.library.reacting(&name) {
             (Arc::clone(journey), journey.aggregate_field().to_owned())
-        } else if name.as_str() == REVIEW_DECISION {
+        } else if matches!(name.as_str(), REVIEW_DECISION | OPERATOR_ACT) {
             let wanted = JourneyName::from(text("journey").unwrap_or_default());
             match self.library.newest(&wanted) {
                 Some(journey) => (Arc::clone(journey), "aggregate_id".to_owned()),
                 None => {
                     return dead(
                         "no_journey",
-                        "the decision names a journey that does not exist here".to_owned(),
+                        "the record names a journey that does not exist here".to_owned(),
                     );
                 }
             }
@@ -221,6 +263,12 @@ impl Desk<'_> {
         let aggregate = AggregateId::from(aggregate);
         let flow = self.key.flow_id(&tenant, journey.name(), &aggregate);
         let value = Arc::new(value);
+        if name.as_str() == OPERATOR_ACT {
+            let Some(act) = value.get("act").and_then(Value::as_str).and_then(Act::parse) else {
+                return dead("unknown_act", "there is no such act of operators".to_owned());
+            };
+            return Body::Act { journey, flow, aggregate, tenant, act, record: name, value };
+        }
         if *journey.starts_with() != name {
             return Body::Command { journey, flow, aggregate, tenant, record: name, value };
         }

@@ -13,6 +13,9 @@ pub const LAG: &str = "signalbox_lane_lag_records";
 const TIMER_LAG: &str = "signalbox_timer_lag_seconds";
 const REPEATS: &str = "signalbox_dedupe_hits_total";
 const DEAD: &str = "signalbox_dead_letters_total";
+const PARKED: &str = "signalbox_flows_parked_total";
+const HELD: &str = "signalbox_inputs_held_total";
+const ACTS: &str = "signalbox_operator_acts_total";
 const CONFLICTS: &str = "signalbox_idempotency_conflicts_total";
 const STARTED: &str = "signalbox_flows_started_total";
 const ENDED: &str = "signalbox_flows_ended_total";
@@ -42,6 +45,9 @@ pub fn describe() {
     describe_histogram!(TIMER_LAG, metrics::Unit::Seconds, "How late timers fire");
     describe_counter!(REPEATS, "Inputs that had been applied before, by kind");
     describe_counter!(DEAD, "Records sent to a dead-letter topic, by topic and code");
+    describe_counter!(PARKED, "Flows parked because an input could not be applied, by code");
+    describe_counter!(HELD, "Inputs that wait because their flow is paused or parked");
+    describe_counter!(ACTS, "Acts of operators that arrived, by act");
     describe_counter!(
         CONFLICTS,
         "Commands refused because their key was used with another content"
@@ -90,6 +96,18 @@ pub(crate) fn repeat(kind: &'static str) {
 
 pub(crate) fn dead_letter(topic: &str, code: &'static str) {
     counter!(DEAD, "topic" => topic.to_owned(), "code" => code).increment(1);
+}
+
+pub(crate) fn parked(code: &'static str) {
+    counter!(PARKED, "code" => code).increment(1);
+}
+
+pub(crate) fn held() {
+    counter!(HELD).increment(1);
+}
+
+pub(crate) fn act(act: &'static str) {
+    counter!(ACTS, "act" => act).increment(1);
 }
 
 pub(crate) fn idempotency_conflict() {

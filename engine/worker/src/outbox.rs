@@ -1,6 +1,7 @@
 //! Records that lanes publish: CloudEvents headers, the lane's sequence, dead letters and forwards; and how the journal
 //! keeps them. It gives out no sequence by itself: the tick does.
 
+use serde::{Deserialize, Serialize};
 use signalbox_bus::{Headers, Inbound, Outbound};
 use signalbox_schemas::{AggregateId, FlowId, LaneId, Micros, RecordName, TopicName, headers};
 
@@ -84,6 +85,43 @@ pub(crate) fn place(
         .with(headers::PREV_SEQ, prev.to_string())
         .with(headers::FLOW_REV, flow_rev.to_string());
     Outbound { headers, ..draft }
+}
+
+/// A record that waits for its flow, as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    record: Outbound,
+    offset: i64,
+    timestamp_ms: i64,
+}
+
+/// A record for the time that its flow stands still.
+pub(crate) fn encode_kept(record: &Inbound) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+    rmp_serde::to_vec(&Kept {
+        record: Outbound {
+            topic: record.topic.clone(),
+            partition: record.partition,
+            key: record.key.clone().unwrap_or_default(),
+            payload: record.payload.clone(),
+            headers: record.headers.clone(),
+        },
+        offset: record.offset,
+        timestamp_ms: record.timestamp_ms,
+    })
+}
+
+/// The record as it was read.
+pub(crate) fn decode_kept(bytes: &[u8]) -> Result<Inbound, rmp_serde::decode::Error> {
+    let Kept { record, offset, timestamp_ms } = rmp_serde::from_slice(bytes)?;
+    Ok(Inbound {
+        topic: record.topic,
+        partition: record.partition,
+        offset,
+        timestamp_ms,
+        key: Some(record.key),
+        payload: record.payload,
+        headers: record.headers,
+    })
 }
 
 /// Records as the journal keeps them: MessagePack, in sequence order. None for no records.

@@ -233,8 +233,17 @@ impl Adapters {
             key: call["aggregate_id"].as_str().unwrap().as_bytes().to_vec(),
             headers: Headers::new(),
         };
+        if plan.bad_data && rng.u8(0..20) == 0 {
+            self.answer_what_nobody_asked(&outbound, &of_nobody(&value, rng), &record);
+        }
         let copies = if plan.duplicates { rng.usize(1..3) } else { 1 };
         self.delayed.extend(std::iter::repeat_n(outbound, copies));
+    }
+
+    /// An answer to a call that the flow never made: no flow can process it.
+    fn answer_what_nobody_asked(&mut self, like: &Outbound, value: &Value, record: &RecordName) {
+        let payload = self.codec.encode(&like.topic, record, value).unwrap();
+        self.delayed.push(Outbound { payload: Some(payload), ..like.clone() });
     }
 
     fn arrive(&mut self, rng: &mut fastrand::Rng) {
@@ -243,6 +252,14 @@ impl Adapters {
             self.broker.append(&self.delayed.swap_remove(any));
         }
     }
+}
+
+/// The answer under an attempt that does not exist.
+fn of_nobody(value: &Value, rng: &mut fastrand::Rng) -> Value {
+    let mut other = value.clone();
+    let asked = value["ref"]["attempt_id"].as_str().unwrap();
+    other["ref"]["attempt_id"] = json!(format!("{:08x}{}", rng.u32(..), &asked[8..]));
+    other
 }
 
 fn attempt(value: &Value) -> AttemptId {

@@ -7,7 +7,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::business::{ALL, Business};
 use super::world::World;
 
-pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) {
+/// How often flows stood still in a run: a plan under which none does shows nothing.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Standstills {
+    pub(crate) paused: usize,
+    pub(crate) parked: usize,
+    pub(crate) held: usize,
+    pub(crate) set_aside: usize,
+}
+
+impl Standstills {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.paused += other.paused;
+        self.parked += other.parked;
+        self.held += other.held;
+        self.set_aside += other.set_aside;
+    }
+}
+
+pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> Standstills {
     let events = topics_follow_the_consumers_rule(world);
     each_flow_ends_once(&events, commanded);
     no_effect_without_permit_and_none_twice(world, &events);
@@ -15,6 +33,53 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) {
     for lane in 0..world.codec.contract().topics().lanes {
         assert_eq!(world.store.stopped(LaneId(lane)), None, "lane {lane} was stopped");
     }
+    what_waited_was_applied_in_order(world)
+}
+
+/// Nothing waits at the end, and each flow's inputs were applied in the order in which they came, however often and for
+/// whatever reason the flow stood still.
+fn what_waited_was_applied_in_order(world: &World) -> Standstills {
+    let left = world.store.all_parked();
+    assert!(left.is_empty(), "inputs wait for ever: {left:?}");
+    let mut seen = Standstills::default();
+    for flow in world.store.flows() {
+        assert_eq!(flow.standing, None, "{} stands still for ever", flow.aggregate);
+        let journal = world.store.journal(flow.lane);
+        let (mut came, mut held, mut last) = (Vec::new(), BTreeSet::new(), None);
+        for row in journal.iter().filter(|row| row.flow == Some(flow.id)) {
+            seen.paused += usize::from(row.kind == "act" && row.reason.starts_with("pause"));
+            seen.set_aside += usize::from(row.reason == "set_aside");
+            let (Some(topic), Some(offset)) = (&row.input_topic, row.input_offset) else {
+                continue;
+            };
+            let place = (topic.clone(), offset);
+            let of_operators = topic.as_str() == "signalbox.operator.acts.v1";
+            if matches!(row.kind.as_str(), "hold" | "park") {
+                seen.held += usize::from(row.kind == "hold");
+                seen.parked += usize::from(row.kind == "park");
+                held.insert(place.clone());
+                if !came.contains(&place) {
+                    came.push(place);
+                }
+                continue;
+            }
+            // Acts about the standing itself do not wait, and neither does the answer to a repeated command.
+            if (of_operators && !held.contains(&place)) || row.kind == "repeat" {
+                continue;
+            }
+            if !came.contains(&place) {
+                came.push(place.clone());
+            }
+            let position = came.iter().position(|each| *each == place);
+            assert!(
+                position > last,
+                "{}: {place:?} was applied after what came later; it came as {position:?}, after {last:?}",
+                flow.aggregate
+            );
+            last = position;
+        }
+    }
+    seen
 }
 
 /// Per partition and source lane: no gap, and a repeat is the same record. Returns events of flows, repeats left out.

@@ -5,7 +5,7 @@ use signalbox_bus::{Ack, BusError, Inbound, LaneBus, LogRange, MemoryLaneBus, Ou
 use signalbox_schemas::{FlowId, LaneId, Micros, TopicName};
 use signalbox_store::{
     ClaimedLane, Commit, Contest, InputRow, Installation, JournalRow, LaneFence, LaneStore,
-    LoadedFlow, Losers, MemoryStore, StoreError, TickWrite, TimerRow, WorkerShare,
+    LoadedFlow, Losers, MemoryStore, ParkedRow, StoreError, TickWrite, TimerRow, WorkerShare,
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -210,6 +210,10 @@ impl LaneStore for FaultyStore {
 
     async fn load_flows(&mut self, ids: &[FlowId]) -> Result<Vec<LoadedFlow>, StoreError> {
         self.store()?.load_flows(ids).await
+    }
+
+    async fn parked(&mut self, flows: &[FlowId]) -> Result<Vec<ParkedRow>, StoreError> {
+        self.store()?.parked(flows).await
     }
 
     async fn due_timers(

@@ -6,7 +6,8 @@ pub(crate) mod stories;
 
 use serde_json::{Value, json};
 use signalbox_flow::{
-    Context, Decision, Effect, Flow, Input, Journey, Refusal, Start, begin, step,
+    Act, Context, Decision, Effect, Flow, Input, Journey, OperatorAct, Refusal, Start, begin, park,
+    step,
 };
 use signalbox_schemas::{
     Attempt, AttemptId, Contract, LaneId, Micros, RecordName, StepName, TenantKey,
@@ -116,6 +117,7 @@ impl World {
     pub(crate) fn say(&mut self, words: &str) -> Result<Decision, Refusal> {
         match words.split(' ').collect::<Vec<_>>().as_slice() {
             ["timer", name] => self.timer(name),
+            ["operator", actor, act] => self.operate(actor, act),
             ["permit"] => {
                 let calls = self.flow.data.calls.iter();
                 let writes = calls.filter(|(step, _)| is_write(self.capability(step)));
@@ -159,6 +161,20 @@ impl World {
             record: &RecordName::from("signalbox.review.ReviewDecision"),
             value: &value,
         })
+    }
+
+    /// An operator's act, one of the record's words.
+    pub(crate) fn operate(&mut self, actor: &str, act: &str) -> Result<Decision, Refusal> {
+        let act = Act::parse(act).unwrap();
+        self.apply(Input::Act(OperatorAct { act, actor, reason: "INC-7" }))
+    }
+
+    /// What the worker does with an input that cannot be applied.
+    pub(crate) fn park(&mut self, code: &str, timer: Option<&str>) {
+        self.flow = park(&self.flow, code, timer, self.now).flow;
+        if timer.is_none() {
+            self.flow = self.flow.holding().1;
+        }
     }
 
     pub(crate) fn answer(
@@ -242,7 +258,7 @@ pub(crate) fn told(result: &Result<Decision, Refusal>) -> String {
             let last = if value.get("final") == Some(&Value::Bool(true)) { "final " } else { "" };
             Some(format!("{last}{}", text(value, "status")))
         }
-        Effect::SetTimer { .. } | Effect::CancelTimer { .. } => None,
+        Effect::Assent(_) | Effect::SetTimer { .. } | Effect::CancelTimer { .. } => None,
     };
     let effects: Vec<String> = decision.effects.iter().filter_map(effect).collect();
     format!("{}: {}", decision.flow.state, effects.join(", "))

@@ -1,15 +1,17 @@
 //! `signalbox flow`: what happened to a flow, from the journal, the attempts and the vendors' calls; and how many flows
-//! are where. It changes nothing, and it shows no personal data because none of these hold any.
+//! are where. Acts on flows are in `operate`. It changes nothing, and it shows no personal data because none of these hold any.
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
 use signalbox_bus::{KafkaLaneBus, LaneBus};
+use signalbox_flow::{Act, Mark, Standstill};
 use signalbox_schemas::{Micros, TopicName, headers};
-use signalbox_store::{AttemptRow, FlowRow, JournalRow, Reader};
+use signalbox_store::{AttemptRow, FlowRow, JournalRow, Reader, Standing};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::operate::{self, ActArgs};
 use super::tail::Lens;
 use super::wiring;
 use crate::config::Config;
@@ -33,8 +35,31 @@ Examples:
   signalbox flow show p-42 --json | jq .timeline")]
     Show(ShowArgs),
     /// Count flows by journey and state
-    #[command(after_help = "Needs postgres.url.\n\nExample:\n  signalbox flow list")]
+    #[command(after_help = "\
+Needs postgres.url.
+
+Examples:
+  signalbox flow list
+  signalbox flow list --standing")]
     List(ListArgs),
+    /// Take no more inputs of a flow: they wait in order, and its timers do not fire
+    #[command(after_help = operate::HELP)]
+    Pause(ActArgs),
+    /// End a pause: what waited is applied in order
+    #[command(after_help = operate::HELP)]
+    Resume(ActArgs),
+    /// Let a parked flow go on, from the input that parked it; what still cannot be applied parks it again
+    #[command(after_help = operate::HELP)]
+    Release(ActArgs),
+    /// Let a parked flow go on without the input that parked it, which becomes a dead letter; takes two people
+    #[command(after_help = operate::HELP)]
+    SetAside(ActArgs),
+    /// Ask again now what would be asked again later
+    #[command(after_help = operate::HELP)]
+    Retry(ActArgs),
+    /// Ask the journey to cancel the flow, where and as it allows
+    #[command(after_help = operate::HELP)]
+    Cancel(ActArgs),
 }
 
 /// Which flow.
@@ -50,6 +75,9 @@ pub(crate) struct ShowArgs {
 /// How to count.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
+    /// List the flows that are paused or parked, and why, instead of counting
+    #[arg(long)]
+    standing: bool,
     /// One JSON object per line
     #[arg(long)]
     json: bool,
@@ -72,8 +100,59 @@ pub(crate) async fn run(command: &FlowCommand, config: &Config) -> Result<(), Cl
     reader.require_current_schema().await?;
     match command {
         FlowCommand::Show(args) => show(args, config, &reader).await,
+        FlowCommand::List(args) if args.standing => list_standing(args, &reader).await,
         FlowCommand::List(args) => list(args, &reader).await,
+        FlowCommand::Pause(args) => operate::run(Act::Pause, args, config, &reader).await,
+        FlowCommand::Resume(args) => operate::run(Act::Resume, args, config, &reader).await,
+        FlowCommand::Release(args) => operate::run(Act::Release, args, config, &reader).await,
+        FlowCommand::SetAside(args) => operate::run(Act::SetAside, args, config, &reader).await,
+        FlowCommand::Retry(args) => operate::run(Act::Retry, args, config, &reader).await,
+        FlowCommand::Cancel(args) => operate::run(Act::Cancel, args, config, &reader).await,
     }
+}
+
+async fn list_standing(args: &ListArgs, reader: &Reader) -> Result<(), CliError> {
+    for flow in reader.standing_flows().await? {
+        if args.json {
+            output::json(&json!({
+                "flow_id": flow.id, "tenant": flow.tenant, "aggregate_id": flow.aggregate, "journey": flow.journey,
+                "state": flow.state, "standing": flow.standing.map(Standing::as_str),
+                "standstill": flow.data.get("standstill"), "assents": flow.data.get("assents"),
+            }))?;
+        } else {
+            output::line(format_args!(
+                "{} {} in {}: {}",
+                flow.tenant,
+                flow.aggregate,
+                flow.state,
+                standstill(&flow)
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// Why a flow stands still, since when, and how much waits for it.
+fn standstill(flow: &FlowRow) -> String {
+    let still: Standstill = flow
+        .data
+        .get("standstill")
+        .cloned()
+        .and_then(|still| serde_json::from_value(still).ok())
+        .unwrap_or_default();
+    let mark = |word: &str, mark: &Option<Mark>| {
+        mark.as_ref().map(|mark| {
+            format!(
+                "{word} since {} by {}: {}",
+                output::instant(mark.since),
+                mark.actor,
+                mark.reason
+            )
+        })
+    };
+    let marks = [mark("parked", &still.parked), mark("paused", &still.paused)];
+    let marks: Vec<String> = marks.into_iter().flatten().collect();
+    format!("{}; {} inputs wait", marks.join("; "), still.next.saturating_sub(still.first))
 }
 
 async fn list(args: &ListArgs, reader: &Reader) -> Result<(), CliError> {
@@ -234,6 +313,8 @@ fn as_json(flow: &FlowRow, attempts: &[AttemptRow], timeline: &[Moment]) -> Valu
         "journey": flow.journey, "version": flow.version, "state": flow.state, "ended": flow.ended, "revision": flow.rev,
         "started_at": flow.started_at, "updated_at": flow.updated_at, "calls": flow.data.get("calls"),
         "timers": flow.data.get("timers"), "votes": flow.data.get("votes"),
+        "standing": flow.standing.map(Standing::as_str), "standstill": flow.data.get("standstill"),
+        "assents": flow.data.get("assents"),
         "attempts": attempts.iter().map(attempt_json).collect::<Vec<_>>(), "timeline": timeline,
     })
 }
@@ -251,6 +332,9 @@ fn as_text(flow: &FlowRow, timeline: &[Moment]) -> String {
         flow.lane,
         flow.rev,
     );
+    if flow.standing.is_some() {
+        let _ = writeln!(text, "  {}", standstill(flow));
+    }
     let begun = flow.started_at;
     for moment in timeline {
         let after = moment.at.since(begun).as_secs_f64();

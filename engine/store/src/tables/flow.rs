@@ -5,11 +5,11 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use crate::error::StoreError;
-use crate::rows::{FlowRow, FlowWrite, LoadedFlow};
+use crate::rows::{FlowRow, FlowWrite, LoadedFlow, Standing};
 use crate::tables::{all_or_broken, lane_id, smallint};
 
 const COLUMNS: &str = "flow.id, flow.tenant, flow.aggregate, flow.lane, flow.journey, flow.version, flow.state, flow.status, \
-     flow.rev, flow.started_at, flow.updated_at, flow.data";
+     flow.rev, flow.started_at, flow.updated_at, flow.standing, flow.data";
 
 pub(crate) async fn load(
     connection: &mut PgConnection,
@@ -76,6 +76,17 @@ pub(crate) async fn count_by_state(
         .collect()
 }
 
+/// Flows that stand still, longest first.
+pub(crate) async fn standing_flows(
+    connection: &mut PgConnection,
+) -> Result<Vec<FlowRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM flow WHERE standing IS NOT NULL ORDER BY updated_at LIMIT 1000"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?;
+    rows.iter().map(flow).collect()
+}
+
 pub(crate) async fn write(
     connection: &mut PgConnection,
     writes: &[FlowWrite],
@@ -92,9 +103,9 @@ async fn insert(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     }
     let rows: Vec<&FlowRow> = writes.iter().map(|write| &write.row).collect();
     let done = sqlx::query(
-        "INSERT INTO flow (id, tenant, aggregate, lane, journey, version, state, status, rev, started_at, updated_at, data) \
+        "INSERT INTO flow (id, tenant, aggregate, lane, journey, version, state, status, rev, started_at, updated_at, standing, data) \
          SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::integer[], $7::text[], \
-             $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::jsonb[])",
+             $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::jsonb[])",
     )
     .bind(rows.iter().map(|row| row.id.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.tenant.as_str()).collect::<Vec<_>>())
@@ -107,6 +118,7 @@ async fn insert(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     .bind(rows.iter().map(|row| row.rev).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.started_at.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.updated_at.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| standing(row)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| sqlx::types::Json(&row.data)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
@@ -119,9 +131,10 @@ async fn update(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     }
     let rows: Vec<&FlowRow> = writes.iter().map(|write| &write.row).collect();
     let done = sqlx::query(
-        "UPDATE flow SET state = moved.state, status = moved.status, rev = moved.rev, updated_at = moved.updated_at, data = moved.data \
-         FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::jsonb[]) \
-              AS moved(id, expected, state, status, rev, updated_at, data) \
+        "UPDATE flow SET state = moved.state, status = moved.status, rev = moved.rev, updated_at = moved.updated_at, \
+             standing = moved.standing, data = moved.data \
+         FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::jsonb[]) \
+              AS moved(id, expected, state, status, rev, updated_at, standing, data) \
          WHERE flow.id = moved.id AND flow.rev = moved.expected",
     )
     .bind(rows.iter().map(|row| row.id.0).collect::<Vec<_>>())
@@ -130,10 +143,15 @@ async fn update(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     .bind(rows.iter().map(|row| status(row)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.rev).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.updated_at.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| standing(row)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| sqlx::types::Json(&row.data)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     all_or_broken("flow", writes.len(), done.rows_affected())
+}
+
+fn standing(row: &FlowRow) -> Option<&'static str> {
+    row.standing.map(Standing::as_str)
 }
 
 fn status(row: &FlowRow) -> &'static str {
@@ -157,6 +175,7 @@ fn flow(row: &PgRow) -> Result<FlowRow, StoreError> {
         rev: row.try_get("rev")?,
         started_at: Micros(row.try_get("started_at")?),
         updated_at: Micros(row.try_get("updated_at")?),
+        standing: row.try_get::<Option<&str>, _>("standing")?.and_then(Standing::parse),
         data: row.try_get("data")?,
     })
 }

@@ -6,10 +6,11 @@ use sqlx::postgres::{PgConnection, PgRow};
 use std::time::Duration;
 
 use crate::error::StoreError;
+use crate::journal::{GENESIS, JournalRow, seal};
 use crate::lane_store::ClaimedLane;
 use crate::reader::LaneStatus;
 use crate::rows::{LaneFence, LaneMove};
-use crate::tables::{NOW_MICROS, all_or_broken, lane_id, smallint};
+use crate::tables::{NOW_MICROS, all_or_broken, journal, lane_id, smallint};
 
 pub(crate) async fn create(connection: &mut PgConnection, lanes: u16) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO lane (id) SELECT generate_series(0, $1 - 1) ON CONFLICT DO NOTHING")
@@ -197,6 +198,58 @@ pub(crate) async fn stop(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// Clears a stop and journals who did it. The row is locked and its revision and epoch move, so that whoever still takes
+/// the lane for its own is fenced.
+pub(crate) async fn start(
+    connection: &mut PgConnection,
+    lane: LaneId,
+    actor: &str,
+    reason: &str,
+) -> Result<bool, StoreError> {
+    let found = sqlx::query(
+        "SELECT stopped, out_seq, journal_seq, journal_head FROM lane WHERE id = $1 AND stopped IS NOT NULL FOR UPDATE",
+    )
+    .bind(smallint(lane))
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(found) = found else { return Ok(false) };
+    let stopped: String = found.try_get("stopped")?;
+    let head: Vec<u8> = found.try_get("journal_head")?;
+    let row = JournalRow {
+        lane,
+        seq: found.try_get::<i64, _>("journal_seq")? + 1,
+        at: crate::tables::now(&mut *connection).await?,
+        flow: None,
+        flow_rev: 0,
+        kind: "lane_start".to_owned(),
+        input_topic: None,
+        input_partition: None,
+        input_offset: None,
+        actor: actor.to_owned(),
+        reason: format!("{reason} (was stopped: {stopped})"),
+        journey: None,
+        version: None,
+        before: None,
+        after: None,
+        out_last: found.try_get("out_seq")?,
+        records: Vec::new(),
+        prev_hash: Vec::new(),
+        hash: Vec::new(),
+    };
+    let row = seal(row, if head.is_empty() { &GENESIS } else { &head });
+    journal::append(connection, std::slice::from_ref(&row)).await?;
+    sqlx::query(
+        "UPDATE lane SET stopped = NULL, owner = NULL, lease_until = NULL, epoch = epoch + 1, rev = rev + 1, \
+             journal_seq = $2, journal_head = $3 WHERE id = $1",
+    )
+    .bind(smallint(lane))
+    .bind(row.seq)
+    .bind(&row.hash)
+    .execute(connection)
+    .await?;
+    Ok(true)
 }
 
 fn claimed(row: &PgRow) -> Result<ClaimedLane, StoreError> {

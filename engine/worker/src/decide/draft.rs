@@ -35,7 +35,10 @@ impl Drafter<'_> {
                     value,
                     format!("{}:{}:{}", flow.id, flow.rev, drafts.len()),
                 ),
-                Effect::Abandon { .. } | Effect::SetTimer { .. } | Effect::CancelTimer { .. } => {
+                Effect::Abandon { .. }
+                | Effect::Assent(_)
+                | Effect::SetTimer { .. }
+                | Effect::CancelTimer { .. } => {
                     continue;
                 }
             };

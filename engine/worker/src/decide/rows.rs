@@ -4,8 +4,8 @@ use signalbox_bus::Outbound;
 use signalbox_flow::{Effect, Flow, Status};
 use signalbox_schemas::{Effect as CallEffect, FlowId, LaneId, Micros, TopicName};
 use signalbox_store::{
-    Contest, FlowRow, FlowWrite, InputRow, JournalRow, NewAttempt, OutputRow, PeerRow, TickWrite,
-    TimerRow, seal,
+    AssentRow, Contest, FlowRow, FlowWrite, InputRow, JournalRow, NewAttempt, OutputRow, ParkedRow,
+    PeerRow, Standing, TickWrite, TimerRow, seal,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -21,11 +21,26 @@ pub(super) struct NetRows {
     attempts: Vec<NewAttempt>,
     timers: BTreeMap<(FlowId, String), Option<TimerRow>>,
     peers: BTreeMap<(LaneId, LaneId), i64>,
+    /// Inputs kept in this tick; none where one that was kept before is taken.
+    parked: BTreeMap<(FlowId, i64), Option<ParkedRow>>,
+    assents: Vec<AssentRow>,
 }
 
 impl NetRows {
     pub(super) fn peer(&mut self, lane: LaneId, source: LaneId, last_seq: i64) {
         self.peers.insert((lane, source), last_seq);
+    }
+
+    /// An input waits for its flow from now on.
+    pub(super) fn keep(&mut self, row: ParkedRow) {
+        self.parked.insert((row.flow, row.seq), Some(row));
+    }
+
+    /// It waits no longer. What was kept in the same tick was never stored.
+    pub(super) fn take(&mut self, flow: FlowId, seq: i64) {
+        if !matches!(self.parked.remove(&(flow, seq)), Some(Some(_))) {
+            self.parked.insert((flow, seq), None);
+        }
     }
 
     pub(super) fn clear_timer(&mut self, flow: FlowId, name: String) {
@@ -66,6 +81,14 @@ impl NetRows {
                     };
                     self.timers.insert((flow.id, name), Some(timer));
                 }
+                Effect::Assent(assent) => self.assents.push(AssentRow {
+                    flow: flow.id,
+                    matter: assent.matter,
+                    occasion: assent.occasion,
+                    seat: assent.seat,
+                    people: assent.people,
+                    actor: assent.actor,
+                }),
                 Effect::CancelTimer { name } => self.clear_timer(flow.id, name),
                 Effect::Ask { effect: CallEffect::Read, .. } | Effect::Publish { .. } => {}
             }
@@ -74,6 +97,13 @@ impl NetRows {
 
     pub(super) fn into_write(self, write: &mut TickWrite) {
         write.attempts = self.attempts;
+        write.assents = self.assents;
+        for (key, kept) in self.parked {
+            match kept {
+                Some(row) => write.parked.push(row),
+                None => write.unparked.push(key),
+            }
+        }
         write.peers = self
             .peers
             .into_iter()
@@ -191,6 +221,17 @@ fn flow_row(flow: &Flow, now: Micros) -> FlowRow {
         rev: flow.rev,
         started_at: flow.started_at,
         updated_at: now,
+        standing: standing(flow),
         data: serde_json::to_value(&flow.data).unwrap_or_default(),
+    }
+}
+
+/// What of a standstill operators look for: a parked flow needs a person more than a paused one.
+fn standing(flow: &Flow) -> Option<Standing> {
+    let still = flow.data.standstill.as_ref()?;
+    match (&still.parked, &still.paused) {
+        (Some(_), _) => Some(Standing::Parked),
+        (None, Some(_)) => Some(Standing::Paused),
+        (None, None) => None,
     }
 }

@@ -6,7 +6,7 @@ use signalbox_schemas::{FlowId, LaneId};
 use signalbox_store::{
     Commit, Contest, LaneStore, LoadedFlow, Losers, OutputRow, StoreError, TickWrite,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use crate::decide::{self, Decided, Note, Tick};
 use crate::intake::{Desk, UnknownSchema, Work, WorkInput};
 use crate::lane::LanePosition;
 use crate::metrics;
+use crate::outbox::decode_kept;
 use crate::traces;
 
 /// Timers taken into one tick at most.
@@ -81,15 +82,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             if !self.lanes.contains_key(&lane) || self.paused.contains_key(&lane) {
                 continue;
             }
-            let desk = Desk {
-                codec: &self.codec,
-                library: &self.library,
-                key: &self.options.tenant_key,
-                lanes: self.lane_count,
-                forwards: &self.forwards,
-                missing_schemas: &self.missing_schemas,
-            };
-            match desk.classify(&record) {
+            match self.desk().classify(&record) {
                 Ok(work) => self.works.push_back(work),
                 Err(UnknownSchema(id)) => {
                     if self.learn(id).await {
@@ -163,7 +156,11 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 continue;
             }
             // Tried again, but for lanes that were lost meanwhile: they are another worker's now.
-            for work in batch.into_iter().rev().filter(|work| self.lanes.contains_key(&work.lane)) {
+            // Lanes that are paused read them again.
+            let held = |work: &Work| {
+                self.lanes.contains_key(&work.lane) && !self.paused.contains_key(&work.lane)
+            };
+            for work in batch.into_iter().rev().filter(held).collect::<Vec<_>>() {
                 self.works.push_front(work);
             }
             match applied {
@@ -183,18 +180,19 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         Ok(())
     }
 
-    /// The one record whose values the store refuses becomes a dead letter.
+    /// Nothing follows from the one record whose values the store refuses.
     fn give_up_first(&mut self) {
         let Some(work) = self.works.pop_front() else { return };
         if let WorkInput::Timer(timer) = &work.input {
             tracing::error!(flow = %timer.flow, timer = timer.name, "the store refuses what a timer would write");
         }
-        self.works.push_front(work.dead(decide::refused_by_store()));
+        self.works.push_front(work.refused(decide::refused_by_store()));
     }
 
     /// One transaction. True where it was committed.
     async fn apply(&mut self, works: &[Work]) -> Result<bool, WorkerError> {
         let flows = self.load(works).await?;
+        let Some(waiting) = self.load_waiting(works).await? else { return Ok(false) };
         let positions: BTreeMap<LaneId, LanePosition> = self.positions(works);
         let started = Instant::now();
         let (commit, decided) = {
@@ -208,6 +206,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 dedupe_horizon: self.options.dedupe_horizon,
                 lanes: &positions,
                 flows: &flows,
+                waiting: &waiting,
                 works,
             };
             let first = tick.decide(&Losers::default());
@@ -275,6 +274,48 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             }
         }
         Ok(flows)
+    }
+
+    /// What waits for the flows that may go on in this tick, classified as if it were read now. None where the registry
+    /// would have to be asked for a schema and is away: the lane waits for it.
+    async fn load_waiting(
+        &mut self,
+        works: &[Work],
+    ) -> Result<Option<HashMap<FlowId, Vec<(i64, Work)>>>, WorkerError> {
+        let mut waiting: HashMap<FlowId, Vec<(i64, Work)>> = HashMap::new();
+        let flows: BTreeSet<FlowId> = works.iter().filter_map(Work::lets_go_on).collect();
+        if flows.is_empty() {
+            return Ok(Some(waiting));
+        }
+        for row in self.store.parked(&flows.into_iter().collect::<Vec<_>>()).await? {
+            let record = decode_kept(&row.record).map_err(|error| {
+                StoreError::Invariant(format!("flow {}: input {}: {error}", row.flow, row.seq))
+            })?;
+            let record = Arc::new(record);
+            let work = loop {
+                match self.desk().classify(&record) {
+                    Ok(work) => break work,
+                    Err(UnknownSchema(id)) if self.learn(id).await => {}
+                    Err(UnknownSchema(_)) => {
+                        self.pause(row.lane)?;
+                        return Ok(None);
+                    }
+                }
+            };
+            waiting.entry(row.flow).or_default().push((row.seq, work));
+        }
+        Ok(Some(waiting))
+    }
+
+    fn desk(&self) -> Desk<'_> {
+        Desk {
+            codec: &self.codec,
+            library: &self.library,
+            key: &self.options.tenant_key,
+            lanes: self.lane_count,
+            forwards: &self.forwards,
+            missing_schemas: &self.missing_schemas,
+        }
     }
 
     /// After the commit: memory follows, and records are published in sequence order.
@@ -420,6 +461,19 @@ fn tell(note: &Note) {
             );
             metrics::dead_letter(dead.topic.as_str(), dead.code);
         }
+        Note::Parked(cause) => {
+            tracing::warn!(
+                topic = %cause.topic,
+                code = cause.code,
+                message = cause.message,
+                correlation_id = cause.correlation.map(tracing::field::display),
+                traceparent = cause.trace,
+                "a flow is parked: its inputs wait until a person has looked"
+            );
+            metrics::parked(cause.code);
+        }
+        Note::Held => metrics::held(),
+        Note::Act(act) => metrics::act(act),
         Note::Repeat(kind) => metrics::repeat(kind),
         Note::Conflict => metrics::idempotency_conflict(),
         Note::TimerLate(late) => metrics::timer_lag(*late),

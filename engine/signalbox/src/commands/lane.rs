@@ -1,0 +1,108 @@
+//! `signalbox lane`: which lanes there are, who has them, and how a stopped one is started again.
+//! It reads no topic and moves no position: a lane that is started again is checked anew by whoever claims it.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use signalbox_schemas::LaneId;
+use signalbox_store::{LaneStatus, Reader};
+
+use super::wiring;
+use crate::config::Config;
+use crate::error::CliError;
+use crate::output;
+
+/// What to do with lanes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LaneCommand {
+    /// List lanes: owner, what is not published yet, and why a stopped one is stopped
+    #[command(
+        after_help = "Needs postgres.url. Exit status 1 where a lane is stopped.\n\nExample:\n  signalbox lane list"
+    )]
+    List(ListArgs),
+    /// Let a stopped lane be claimed again
+    #[command(after_help = "\
+Needs postgres.url. Mend the cause first: whoever claims the lane checks it again and stops it again where the check
+fails. Who started it and why is journaled in the lane's hash chain.
+
+Example:
+  signalbox lane start 3 --actor ann --reason 'the topic was restored, see INC-7'")]
+    Start(StartArgs),
+}
+
+/// How to list.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// One JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which lane, who and why.
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// Number of the lane
+    lane: u16,
+    /// Who starts it
+    #[arg(long, value_name = "NAME")]
+    actor: String,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+/// Lists or starts.
+pub(crate) async fn run(command: &LaneCommand, config: &Config) -> Result<(), CliError> {
+    let reader = wiring::reader(config)?;
+    reader.require_current_schema().await?;
+    match command {
+        LaneCommand::List(args) => list(args, &reader).await,
+        LaneCommand::Start(args) => start(args, &reader).await,
+    }
+}
+
+async fn list(args: &ListArgs, reader: &Reader) -> Result<(), CliError> {
+    let lanes = reader.lanes().await?;
+    for lane in &lanes {
+        if args.json {
+            output::json(&json!({
+                "lane": lane.lane, "owner": lane.owner, "stopped": lane.stopped, "epoch": lane.epoch,
+                "unpublished": lane.unpublished, "journal": lane.journal_seq,
+            }))?;
+        } else {
+            output::line(as_text(lane))?;
+        }
+    }
+    let stopped = lanes.iter().filter(|lane| lane.stopped.is_some()).count();
+    if stopped == 0 {
+        return Ok(());
+    }
+    Err(CliError::Refused(format!(
+        "{stopped} of {} lanes are stopped; docs/operations.md says what each reason means",
+        lanes.len()
+    )))
+}
+
+fn as_text(lane: &LaneStatus) -> String {
+    let what = match (&lane.stopped, &lane.owner) {
+        (Some(reason), _) => format!("stopped: {reason}"),
+        (None, Some(owner)) => format!("owned by {owner}"),
+        (None, None) => "free".to_owned(),
+    };
+    format!(
+        "{:>4}  epoch {:>6}  journal {:>9}  unpublished {:>6}  {what}",
+        lane.lane, lane.epoch, lane.journal_seq, lane.unpublished
+    )
+}
+
+async fn start(args: &StartArgs, reader: &Reader) -> Result<(), CliError> {
+    let (actor, reason) = (args.actor.trim(), args.reason.trim());
+    if actor.is_empty() || reason.is_empty() {
+        return Err(CliError::Input(
+            "an act needs --actor and --reason, with a word each".to_owned(),
+        ));
+    }
+    if reader.start_lane(LaneId(args.lane), actor, reason).await? {
+        return output::line(format_args!("lane {} may be claimed again", args.lane));
+    }
+    Err(CliError::Refused(format!("there is no stopped lane {}", args.lane)))
+}
