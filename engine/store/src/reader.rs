@@ -3,7 +3,7 @@
 use signalbox_schemas::{FlowId, LaneId, Micros};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::{Postgres, Row};
+use sqlx::{Executor, Postgres, Row};
 use std::time::Duration;
 
 use crate::error::StoreError;
@@ -182,9 +182,11 @@ impl Reader {
         actor: &str,
         reason: &str,
     ) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        let started = tables::lane::start(&mut transaction, lane, actor, reason).await?;
-        transaction.commit().await?;
+        // A connection of its own: where this is given up half way, it ends with its transaction.
+        let mut connection = self.connection().await?.detach();
+        connection.execute("BEGIN").await?;
+        let started = tables::lane::start(&mut connection, lane, actor, reason).await?;
+        connection.execute("COMMIT").await?;
         Ok(started)
     }
 
