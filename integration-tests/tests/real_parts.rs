@@ -74,7 +74,7 @@ struct Story {
     tell: for<'a> fn(&'a mut Installation) -> Running<'a>,
 }
 
-const STORIES: [Story; 23] = [
+const STORIES: [Story; 25] = [
     Story {
         name: "topics_and_schemas_are_in_order_and_stay_so",
         tell: |on| Box::pin(upkeep::topics_and_schemas(on)),
