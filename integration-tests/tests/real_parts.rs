@@ -74,7 +74,7 @@ struct Story {
     tell: for<'a> fn(&'a mut Installation) -> Running<'a>,
 }
 
-const STORIES: [Story; 25] = [
+const STORIES: &[Story] = &[
     Story {
         name: "topics_and_schemas_are_in_order_and_stay_so",
         tell: |on| Box::pin(upkeep::topics_and_schemas(on)),
@@ -146,6 +146,10 @@ const STORIES: [Story; 25] = [
     Story {
         name: "nothing_that_was_published_ended_twice",
         tell: |on| Box::pin(endings::nothing_twice(on)),
+    },
+    Story {
+        name: "services_run_with_the_least_privileges",
+        tell: |on| Box::pin(upkeep::least_privileges(on)),
     },
     Story { name: "metrics_and_health_are_served", tell: |on| Box::pin(upkeep::admin(on)) },
     Story { name: "the_doctor_looks_at_everything", tell: |on| Box::pin(upkeep::doctor(on)) },

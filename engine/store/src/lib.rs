@@ -9,6 +9,7 @@ mod memory;
 mod pool;
 mod postgres;
 mod reader;
+mod roles;
 mod rows;
 mod schema;
 mod tables;
@@ -27,6 +28,7 @@ pub use lane_store::{
 pub use memory::MemoryStore;
 pub use postgres::PgLaneStore;
 pub use reader::{JournalSpan, LaneStatus, Reader, ServerFacts};
+pub use roles::role_script;
 pub use rows::{
     AssentRow, AttemptRow, CommandRow, Disposition, FlowRow, FlowWrite, InputRow, LaneFence,
     LaneMove, LoadedFlow, NewAttempt, OutputRow, ParkedRow, PeerRow, Standing, TimerRow,

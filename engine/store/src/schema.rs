@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnection;
 use crate::error::StoreError;
 use crate::tables::journal;
 
-static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+pub(crate) static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
 /// Days for which journal partitions exist ahead of today.
 const DAYS_AHEAD: i64 = 8;

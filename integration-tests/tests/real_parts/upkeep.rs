@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use integration_tests::{Failure, Installation};
+use integration_tests::{Expectation, Failure, Installation, verify};
+use signalbox::payouts::Wish;
 use signalbox::scene::SceneError;
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, PgConnection, Row};
 
-use crate::Outcome;
+use crate::{ADAPTER, ENGINE, Outcome};
 
 /// Plans and checks find nothing to do after an installation was prepared, and doing it again changes nothing.
 pub(crate) async fn topics_and_schemas(on: &mut Installation) -> Outcome {
@@ -81,6 +82,62 @@ pub(crate) async fn unknown_schema(on: &mut Installation) -> Outcome {
     }
     Ok("engine and adapter refuse an empty database and one of a newer program, and say what to do"
         .to_owned())
+}
+
+/// An engine and an adapter that may do no more than their roles allow lead payouts to their ends.
+pub(crate) async fn least_privileges(on: &mut Installation) -> Outcome {
+    let script = on.succeed(&["migrate", "--print-roles"]).await?;
+    let url = on.settings().postgres.clone();
+    let mut owner = PgConnection::connect(&url).await?;
+    for _ in 0..2 {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(script.clone())).execute(&mut owner).await?;
+    }
+    for role in ["engine", "adapter", "reader"] {
+        let login = format!("CREATE ROLE only_{role} LOGIN IN ROLE signalbox_{role}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(login)).execute(&mut owner).await?;
+    }
+    on.stop_engine(ENGINE).await?;
+    on.kill_adapter(ADAPTER)?;
+    on.also(vec![as_login(&url, "only_engine")]);
+    on.start_engine(ENGINE).await?;
+    on.also(vec![as_login(&url, "only_adapter")]);
+    on.start_adapter(ADAPTER).await?;
+    on.also(Vec::new());
+    let payouts = on.request(&Wish::default(), 5).await?;
+    let shown = payouts.first().map(|payout| payout.id.clone()).unwrap_or_default();
+    let expected: Vec<Expectation> = payouts.into_iter().map(Expectation::completed).collect();
+    let told = verify(on, &expected).await?;
+
+    let forbidden = [
+        ("only_engine", "UPDATE journal SET reason = 'another' WHERE false"),
+        ("only_engine", "CREATE TABLE mine (id int)"),
+        ("only_adapter", "SELECT content FROM command"),
+        ("only_adapter", "UPDATE flow SET state = 'completed' WHERE false"),
+        ("only_reader", "UPDATE gate SET is_off = false WHERE false"),
+    ];
+    for (login, statement) in forbidden {
+        let (_, address) = as_login(&url, login);
+        let mut connection = PgConnection::connect(&address).await?;
+        let refused = sqlx::raw_sql(statement).execute(&mut connection).await;
+        let code =
+            refused.err().and_then(|error| Some(error.as_database_error()?.code()?.into_owned()));
+        assert_eq!(code.as_deref(), Some("42501"), "{login} may: {statement}");
+    }
+    let (name, address) = as_login(&url, "only_reader");
+    let seen = on.run(&["flow", "show", &shown], &[(name, address)]).await?;
+    assert_eq!(seen.code, Some(0), "{}{}", seen.out, seen.err);
+    on.stop_engine(ENGINE).await?;
+    on.kill_adapter(ADAPTER)?;
+    on.start_adapter(ADAPTER).await?;
+    on.start_engine(ENGINE).await?;
+    Ok(format!("under their own roles: {told}; {} statements refused", forbidden.len()))
+}
+
+/// The setting by which a service connects as somebody else.
+fn as_login(url: &str, login: &str) -> (String, String) {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let host = rest.split_once('@').map_or(rest, |(_, host)| host);
+    ("SIGNALBOX__POSTGRES__URL".to_owned(), format!("{scheme}://{login}@{host}"))
 }
 
 /// An engine and an adapter answer for themselves.

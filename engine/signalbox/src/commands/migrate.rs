@@ -1,4 +1,4 @@
-//! `signalbox migrate`: tables, lanes and journal partitions. Forward only; it starts no service.
+//! `signalbox migrate`: tables, lanes and journal partitions. Forward only; it starts no service and makes no login.
 
 use clap::Args;
 
@@ -10,12 +10,20 @@ use crate::output;
 /// Arguments.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Needs postgres.url. Running it again changes nothing.\n\nExample:\n  signalbox migrate"
+    after_help = "Needs postgres.url. Running it again changes nothing.\n\nExamples:\n  signalbox migrate\n  \
+                  signalbox migrate --print-roles | psql service=owner"
 )]
-pub(crate) struct MigrateArgs {}
+pub(crate) struct MigrateArgs {
+    /// Change nothing; print a script that gives each kind of process its least privileges
+    #[arg(long)]
+    print_roles: bool,
+}
 
 /// Brings the database to this program's schema.
-pub(crate) async fn run(_args: &MigrateArgs, config: &Config) -> Result<(), CliError> {
+pub(crate) async fn run(args: &MigrateArgs, config: &Config) -> Result<(), CliError> {
+    if args.print_roles {
+        return output::line(signalbox_store::role_script().trim_end());
+    }
     let lanes = wiring::contract()?.topics().lanes;
     wiring::reader(config)?.migrate(lanes).await?;
     output::line(format_args!("the database has this program's schema and {lanes} lanes"))

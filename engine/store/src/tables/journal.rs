@@ -144,31 +144,16 @@ pub(crate) async fn seq_of(
     Ok(seq.unwrap_or(0))
 }
 
-/// Creates the partition of a day, apart and then attached: creating it in place would lock the whole journal.
+/// Creates the partition of a day counted from today; one that exists stays.
 pub(crate) async fn ensure_partition(
     connection: &mut PgConnection,
     now: Micros,
     day: i64,
 ) -> Result<(), StoreError> {
-    let number = now.0.div_euclid(MICROS_PER_DAY) + day;
-    let name = format!("journal_d{number}");
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-        .bind(&name)
-        .fetch_one(&mut *connection)
+    sqlx::query("SELECT ensure_journal_partition($1)")
+        .bind(now.0.div_euclid(MICROS_PER_DAY) + day)
+        .execute(connection)
         .await?;
-    if exists {
-        return Ok(());
-    }
-    let (from, to) = (number * MICROS_PER_DAY, (number + 1) * MICROS_PER_DAY);
-    let statements = [
-        format!(
-            "CREATE TABLE IF NOT EXISTS {name} (LIKE journal INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
-        ),
-        format!("ALTER TABLE journal ATTACH PARTITION {name} FOR VALUES FROM ({from}) TO ({to})"),
-    ];
-    for statement in statements {
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut *connection).await?;
-    }
     Ok(())
 }
 

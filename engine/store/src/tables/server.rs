@@ -5,25 +5,9 @@ use sqlx::postgres::PgConnection;
 
 use crate::error::StoreError;
 use crate::reader::ServerFacts;
+use crate::roles;
 use crate::tables::{NOW_MICROS, installation};
 
-/// What an engine and an adapter do with each table.
-const NEEDED: [(&str, &[&str]); 14] = [
-    ("installation", &["SELECT", "UPDATE"]),
-    ("worker", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("lane", &["SELECT", "UPDATE"]),
-    ("lane_input", &["SELECT", "INSERT", "UPDATE"]),
-    ("lane_output", &["SELECT", "INSERT", "UPDATE"]),
-    ("lane_peer", &["SELECT", "INSERT", "UPDATE"]),
-    ("journey", &["SELECT", "INSERT"]),
-    ("flow", &["SELECT", "INSERT", "UPDATE"]),
-    ("command", &["SELECT", "INSERT"]),
-    ("attempt", &["SELECT", "INSERT", "UPDATE"]),
-    ("gate", &["SELECT", "INSERT"]),
-    ("timer", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("known_schema", &["SELECT", "INSERT"]),
-    ("journal", &["SELECT", "INSERT"]),
-];
 /// Days looked at.
 const DAYS: i64 = 10;
 const MICROS_PER_DAY: i64 = 86_400_000_000;
@@ -60,9 +44,7 @@ pub(crate) async fn facts(connection: &mut PgConnection) -> Result<ServerFacts, 
 }
 
 async fn missing_privileges(connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
-    let pairs =
-        NEEDED.iter().flat_map(|(table, rights)| rights.iter().map(move |right| (*table, *right)));
-    let (tables, rights): (Vec<&str>, Vec<&str>) = pairs.unzip();
+    let (tables, rights): (Vec<&str>, Vec<&str>) = roles::of_services().into_iter().unzip();
     Ok(sqlx::query_scalar(
         "SELECT wanted.name || ': ' || wanted.privilege FROM unnest($1::text[], $2::text[]) AS wanted(name, privilege) \
          WHERE NOT coalesce(has_table_privilege(to_regclass(wanted.name), wanted.privilege), false)",
