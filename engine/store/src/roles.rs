@@ -85,7 +85,7 @@ static TABLES: [Table; 17] = [
     table("installation", [CHANGE, READ, CHANGE, READ]),
     table("journal", [ADD, NONE, ADD, READ]),
     table("journey", [ADD, NONE, ADD, READ]),
-    table("known_schema", [ANY, ANY, ANY, READ]),
+    table("known_schema", [ADD, ADD, "SELECT, INSERT, DELETE", READ]),
     table("lane", [CHANGE, NONE, CHANGE, READ]),
     table("lane_input", [KEEP, NONE, READ, READ]),
     table("lane_output", [KEEP, NONE, READ, READ]),
