@@ -30,13 +30,22 @@ pub(crate) struct Abstraction<'a> {
 }
 
 impl<'a> Abstraction<'a> {
-    /// `judged_by`: every journey that may look at what a flow has learnt; the flow's own is among them.
-    pub(crate) fn new(journey: &'a Journey, judged_by: &[&Journey], key: TenantKey) -> Self {
+    /// `judged_by`: every journey that may look at what a flow has learnt; the flow's own is among them. `goes`: where in
+    /// the others a flow goes on that waits in a state of its own, where that is not the state of the same name.
+    pub(crate) fn new(
+        journey: &'a Journey,
+        judged_by: &[&Journey],
+        goes: &BTreeMap<StepName, StepName>,
+        key: TenantKey,
+    ) -> Self {
         let looked_at = looked_at(judged_by);
         let classes =
             journey.calls.keys().map(|step| (step.clone(), classes(judged_by, step))).collect();
         let of_all = |state: &StepName| {
-            let each = judged_by.iter().map(|journey| past(journey, state));
+            let each = judged_by.iter().map(|judge| {
+                let own = std::ptr::eq(*judge, journey);
+                past(judge, if own { state } else { goes.get(state).unwrap_or(state) })
+            });
             each.reduce(|one, other| one.intersection(&other).cloned().collect())
                 .unwrap_or_default()
         };

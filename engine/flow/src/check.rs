@@ -4,7 +4,9 @@
 use signalbox_schemas::{Contract, Effect, StepName};
 
 use crate::explore::{explore, explore_from};
+use crate::explore_moves::{PlanFindings, explore_migration};
 use crate::journey::{Ask, Interrupt, Journey, Kind, Next, Panel, State};
+use crate::migration::Migration;
 use crate::place::{self, Position};
 
 /// One thing that makes a journey unsafe to run.
@@ -48,6 +50,14 @@ impl Finding {
 /// comes of it that the check of `new` would refuse. Otherwise each finding tells the situation that stands against it.
 pub fn check_continuation(old: &Journey, new: &Journey) -> Vec<Finding> {
     explore_from(old, new).into_iter().map(|finding| finding.located(new)).collect()
+}
+
+/// Whether a plan is legal: every situation in which a flow of the old version can wait is moved, and everything that
+/// can come of it is explored. Each finding stands in the new version.
+pub fn check_migration(migration: &Migration) -> PlanFindings {
+    let PlanFindings { findings, stays } = explore_migration(migration);
+    let located = findings.into_iter().map(|finding| finding.located(&migration.new));
+    PlanFindings { findings: located.collect(), stays }
 }
 
 /// Checks a journey completely. Empty: no order of answers, timers, commands and decisions can break a rule.

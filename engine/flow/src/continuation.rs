@@ -3,23 +3,41 @@
 
 use signalbox_schemas::{Effect, StepName};
 
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowData};
 use crate::journey::{Journey, Kind, State};
 
 /// What stands against a flow of `old` going on in the same state of `new`.
 pub(crate) fn obstacle(old: &Journey, new: &Journey, flow: &Flow) -> Option<String> {
-    let (name, version) = (&flow.state, new.version());
-    let (Some(here), Some(there)) = (old.state(name), new.state(name)) else {
-        return Some(format!(
-            "{name}: version {version} has no such state; keep it, or let these flows end under version {}",
-            old.version()
-        ));
-    };
+    gone(old, new, &flow.state)
+        .or_else(|| changed(old, new, &flow.state))
+        .or_else(|| forgotten(old, new, &flow.data))
+}
+
+/// Why there is no such place any more.
+pub(crate) fn gone(old: &Journey, new: &Journey, name: &StepName) -> Option<String> {
+    if new.state(name).is_some() {
+        return None;
+    }
+    Some(format!(
+        "{name}: version {} has no such state; keep it, or let these flows end under version {}",
+        new.version(),
+        old.version()
+    ))
+}
+
+/// Why flows that wait in a state would wait for the wrong thing in the state of the same name.
+pub(crate) fn changed(old: &Journey, new: &Journey, name: &StepName) -> Option<String> {
+    let (here, there) = (old.state(name)?, new.state(name)?);
     if kind(here) != kind(there) {
         let (one, other) = (kind(here), kind(there));
         return Some(format!(
             "{name}: it is {one} and becomes {other}; flows that wait there would wait for the wrong thing. Give the \
              new state another name"
+        ));
+    }
+    if here.is_hold() && !there.is_hold() {
+        return Some(format!(
+            "{name}: it is a compliance hold and would be none any more; a hold is left by a release of two people only"
         ));
     }
     if let (Kind::Ask(asked), Kind::Ask(asks)) = (&here.kind, &there.kind) {
@@ -34,16 +52,27 @@ pub(crate) fn obstacle(old: &Journey, new: &Journey, flow: &Flow) -> Option<Stri
             ));
         }
     }
-    flow.data.calls.keys().find_map(|step| call(old, new, step))
+    None
 }
 
-/// What stands against what the flow remembers of a call. A check that is not made any more may be forgotten.
+/// Why something that a flow knows would be lost or mean something else.
+pub(crate) fn forgotten(old: &Journey, new: &Journey, data: &FlowData) -> Option<String> {
+    data.calls.keys().find_map(|step| call(old, new, step))
+}
+
+/// What stands against what the flow remembers of a call. A check that is not made any more may be forgotten, unless an
+/// answer to it could still stop the journey.
 fn call(old: &Journey, new: &Journey, step: &StepName) -> Option<String> {
     let before = old.calls.get(step)?;
     let Some(after) = new.calls.get(step) else {
-        return (before.effect == Effect::Write).then(|| {
-            format!("{step}: money may have moved by it, and version {} knows nothing of it; keep the state", new.version())
-        });
+        let (why, version) = match before.effect {
+            Effect::Write => ("money may have moved by it", new.version()),
+            Effect::Read if !before.later.is_empty() => {
+                ("a late answer to it stops the journey", new.version())
+            }
+            Effect::Read => return None,
+        };
+        return Some(format!("{step}: {why}, and version {version} knows nothing of it; keep the state"));
     };
     if before.capability != after.capability {
         let (one, other) = (&before.capability, &after.capability);

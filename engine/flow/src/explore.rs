@@ -14,7 +14,7 @@ use crate::check::Finding;
 use crate::continuation;
 use crate::decision::{Context, Decision, Effect, Input, Refusal, Start};
 use crate::flow::{Flow, Status};
-use crate::journey::{Journey, Kind};
+use crate::journey::{Journey, Kind, State};
 use crate::step::{Stop, World, begin_in, fresh, step_in};
 
 /// Situations looked at before the journey is called too large to prove.
@@ -23,23 +23,24 @@ const NODES_MAX: usize = 100_000;
 const FINDINGS_MAX: usize = 40;
 
 /// One situation a flow can be in, and how it is reached on the shortest way.
-struct Node {
-    flow: Flow,
+pub(crate) struct Node {
+    pub(crate) flow: Flow,
     parent: Option<usize>,
     /// The input and the states it led through.
     label: String,
 }
 
-struct Explorer<'a> {
+/// An exploration under way.
+pub(crate) struct Explorer<'a> {
     journey: &'a Journey,
-    key: TenantKey,
+    pub(crate) key: TenantKey,
     abstraction: Abstraction<'a>,
-    nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     known: HashMap<String, usize>,
     /// For each node, the nodes from which it is reached.
     reached_from: Vec<Vec<usize>>,
     visited: BTreeSet<StepName>,
-    findings: Vec<Finding>,
+    pub(crate) findings: Vec<Finding>,
 }
 
 /// Something that can happen to a flow.
@@ -51,7 +52,8 @@ enum Move {
 }
 
 /// Answers what a step cannot know, from a script; beyond its end the answer is no, and is noted.
-struct Script {
+#[derive(Default)]
+pub(crate) struct Script {
     answers: Vec<bool>,
     used: usize,
 }
@@ -77,7 +79,7 @@ impl Script {
     }
 
     /// The next script in order: the last no becomes a yes. Nothing after all were tried.
-    fn next(mut self) -> Option<Self> {
+    pub(crate) fn next(mut self) -> Option<Self> {
         while let Some(last) = self.answers.pop() {
             if !last {
                 self.answers.push(true);
@@ -90,7 +92,7 @@ impl Script {
 
 /// Explores a journey completely.
 pub(crate) fn explore(journey: &Journey) -> Vec<Finding> {
-    let mut explorer = Explorer::new(journey, &[journey]);
+    let mut explorer = Explorer::new(journey, &[journey], &BTreeMap::new());
     explorer.start();
     explorer.visit_all();
     explorer.unreachable();
@@ -101,13 +103,13 @@ pub(crate) fn explore(journey: &Journey) -> Vec<Finding> {
 /// Explores `new` from every situation in which a flow of `old` can wait. Empty: any of them can go on as it is, as a
 /// flow of `new`, and nothing that the checker refuses can come of it.
 pub(crate) fn explore_from(old: &Journey, new: &Journey) -> Vec<Finding> {
-    let mut before = Explorer::new(old, &[old, new]);
+    let mut before = Explorer::new(old, &[old, new], &BTreeMap::new());
     before.start();
     before.visit_all();
     if !before.findings.is_empty() {
         return before.findings;
     }
-    let mut after = Explorer::new(new, &[new, old]);
+    let mut after = Explorer::new(new, &[new, old], &BTreeMap::new());
     for (index, node) in before.nodes.iter().enumerate() {
         if node.flow.status == Status::Ended {
             continue;
@@ -123,12 +125,17 @@ pub(crate) fn explore_from(old: &Journey, new: &Journey) -> Vec<Finding> {
 }
 
 impl<'a> Explorer<'a> {
-    /// `judged_by`: the journeys that may look at what a flow has learnt.
-    fn new(journey: &'a Journey, judged_by: &[&Journey]) -> Self {
+    /// `judged_by`: the journeys that may look at what a flow has learnt; `goes`: where in the others a flow goes on that
+    /// waits in a state of this one, where that is not the state of the same name.
+    pub(crate) fn new(
+        journey: &'a Journey,
+        judged_by: &[&Journey],
+        goes: &BTreeMap<StepName, StepName>,
+    ) -> Self {
         let key = TenantKey::new(b"the checker's own key".to_vec());
         Explorer {
             journey,
-            abstraction: Abstraction::new(journey, judged_by, key.clone()),
+            abstraction: Abstraction::new(journey, judged_by, goes, key.clone()),
             key,
             nodes: Vec::new(),
             known: HashMap::new(),
@@ -138,7 +145,7 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    fn visit_all(&mut self) {
+    pub(crate) fn visit_all(&mut self) {
         let mut next = 0;
         while next < self.nodes.len() && self.findings.len() < FINDINGS_MAX {
             if self.nodes.len() > NODES_MAX {
@@ -169,11 +176,11 @@ impl<'a> Explorer<'a> {
 }
 
 impl Explorer<'_> {
-    fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let none = BTreeSet::new();
         let command = Arc::new(Value::Null);
         let start = Start { command: &command, lane: LaneId(0) };
-        let mut script = Some(Script { answers: Vec::new(), used: 0 });
+        let mut script = Some(Script::default());
         while let Some(mut world) = script {
             let ctx = Context { now: Micros(0), key: &self.key, sending: &none };
             let flow = fresh(
@@ -213,7 +220,7 @@ impl Explorer<'_> {
         sending: &BTreeSet<AttemptId>,
     ) -> BTreeSet<AttemptId> {
         let mut abandoned = BTreeSet::new();
-        let mut script = Some(Script { answers: Vec::new(), used: 0 });
+        let mut script = Some(Script::default());
         let label = each.label(!sending.is_empty());
         while let Some(mut world) = script {
             let key = self.key.clone();
@@ -252,7 +259,12 @@ impl Explorer<'_> {
     }
 
     /// The node of a flow, which is a new one where no other has the same future.
-    fn keep(&mut self, from: Option<usize>, flow: Flow, label: impl FnOnce() -> String) -> usize {
+    pub(crate) fn keep(
+        &mut self,
+        from: Option<usize>,
+        flow: Flow,
+        label: impl FnOnce() -> String,
+    ) -> usize {
         let flow = self.abstraction.reduce(flow);
         let key = Abstraction::key(&flow);
         if let Some(to) = self.known.get(&key) {
@@ -300,10 +312,7 @@ impl Explorer<'_> {
     }
 
     fn is_hold(&self, state: &StepName) -> bool {
-        self.journey
-            .state(state)
-            .and_then(|state| state.panel.as_ref())
-            .is_some_and(|panel| panel.hold)
+        self.journey.state(state).is_some_and(State::is_hold)
     }
 
     /// Everything that can happen to a flow, however late.
@@ -359,7 +368,7 @@ impl Explorer<'_> {
         self.findings.push(Finding::new(rule, message, state, path));
     }
 
-    fn path_to(&self, node: usize) -> Vec<String> {
+    pub(crate) fn path_to(&self, node: usize) -> Vec<String> {
         let mut path = Vec::new();
         let mut at = Some(node);
         while let Some(node) = at.and_then(|at| self.nodes.get(at)) {
@@ -379,7 +388,7 @@ impl Explorer<'_> {
     }
 
     /// Situations from which no ending can be reached.
-    fn dead_ends(&mut self) {
+    pub(crate) fn dead_ends(&mut self) {
         let ended =
             |(index, node): (usize, &Node)| (node.flow.status == Status::Ended).then_some(index);
         let mut open: Vec<usize> = self.nodes.iter().enumerate().filter_map(ended).collect();

@@ -333,6 +333,16 @@ impl Journey {
 }
 
 impl State {
+    /// Whether it is a compliance hold.
+    pub(crate) fn is_hold(&self) -> bool {
+        self.panel.as_ref().is_some_and(|panel| panel.hold)
+    }
+
+    /// Whether a flow can be found waiting in it.
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.kind, Kind::Ask(_) | Kind::Review | Kind::Wait(_))
+    }
+
     /// Every state or ending that it names as a way on.
     fn targets(&self) -> Vec<&StepName> {
         let decided = self.panel.iter().flat_map(|panel| panel.arms.values());

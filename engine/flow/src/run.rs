@@ -84,7 +84,7 @@ impl<'a> Run<'a> {
 
     /// Whether the state is a compliance hold.
     pub(crate) fn in_hold(&self) -> Result<bool, Stop> {
-        Ok(is_hold(self.here()?))
+        Ok(self.here()?.is_hold())
     }
 
     /// Leaves the state and enters another from its beginning.
@@ -116,7 +116,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn leave(&mut self) -> Result<(), Stop> {
+    /// Closes what belongs to the state: its timers, votes and task.
+    pub(crate) fn leave(&mut self) -> Result<(), Stop> {
         self.flow.data.timers.retain(|name, _| name == DEADLINE);
         self.flow.data.votes.clear();
         if self.flow.data.task_open {
@@ -126,7 +127,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn enter(&mut self, target: StepName) -> Result<(), Stop> {
+    /// Enters a state from its beginning, and goes on as far as nothing waits.
+    pub(crate) fn enter(&mut self, target: StepName) -> Result<(), Stop> {
         let mut next = Some(target);
         for _ in 0..HOPS_MAX {
             let Some(mut target) = next.take() else { return Ok(()) };
@@ -158,7 +160,7 @@ impl<'a> Run<'a> {
     fn diversion(&mut self, target: &StepName) -> Result<Option<StepName>, Stop> {
         let state = self.at(target)?;
         if matches!(state.kind, Kind::Choose { .. } | Kind::Emit { .. } | Kind::End { .. })
-            || is_hold(state)
+            || state.is_hold()
         {
             return Ok(None);
         }
@@ -466,7 +468,7 @@ impl<'a> Run<'a> {
             "queue": queue.unwrap_or(&self.journey.deadline.queue),
             "people": state.panel.as_ref().map_or(1, |panel| panel.people),
             "status": status,
-            "hold": is_hold(state),
+            "hold": state.is_hold(),
             "occurred_at": self.ctx.now,
         });
         let topic = TopicName::from("signalbox.review.tasks.v1");
@@ -477,8 +479,4 @@ impl<'a> Run<'a> {
     fn publish(&mut self, topic: TopicName, record: RecordName, value: Value) {
         self.effects.push(Effect::Publish { topic, record, value });
     }
-}
-
-fn is_hold(state: &State) -> bool {
-    state.panel.as_ref().is_some_and(|panel| panel.hold)
 }

@@ -149,7 +149,7 @@ pub(crate) fn fresh(
 }
 
 /// The decision: what the run did, and the net change of its timers.
-fn finish(
+pub(crate) fn finish(
     run: Run<'_>,
     before: &BTreeMap<String, signalbox_schemas::Micros>,
     actor: String,

@@ -1,11 +1,12 @@
 //! What a worker needs of the store, as one trait with two implementations: Postgres and a twin in memory.
 
-use signalbox_schemas::{AttemptId, FlowId, LaneId, Micros};
+use signalbox_schemas::{AttemptId, FlowId, JourneyName, LaneId, Micros, MigrationId};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::journal::JournalRow;
+use crate::migration_rows::{MigratedFlow, MigrationMove, OpenMigration};
 use crate::rows::{
     AssentRow, CommandRow, FlowWrite, InputRow, LaneFence, LaneMove, LoadedFlow, NewAttempt,
     OutputRow, ParkedRow, PeerRow, TimerRow,
@@ -60,6 +61,17 @@ pub struct WorkerShare {
     pub now: Micros,
 }
 
+/// A version of a journey as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinnedJourney {
+    /// Name.
+    pub name: JourneyName,
+    /// Version.
+    pub version: u32,
+    /// The definition.
+    pub source: String,
+}
+
 /// What a tick wants that others may have taken already: decided in the transaction, before anything is written.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Contest {
@@ -101,6 +113,12 @@ pub struct TickWrite {
     pub unparked: Vec<(FlowId, i64)>,
     /// Agreements of people; the second of one person to one matter is refused as bad data.
     pub assents: Vec<AssentRow>,
+    /// Migrations that lanes begin; one that does not exist is refused as bad data.
+    pub migrations_begun: Vec<(MigrationId, LaneId)>,
+    /// How far lanes have come with migrations.
+    pub migrations_moved: Vec<MigrationMove>,
+    /// What became of flows of migrations.
+    pub migrated: Vec<MigratedFlow>,
     /// Journal rows, sealed.
     pub journal: Vec<JournalRow>,
     /// Lane rows, last.
@@ -199,6 +217,25 @@ pub trait LaneStore: Send {
         &mut self,
         lanes: &[LaneId],
     ) -> impl Future<Output = Result<Option<Micros>, StoreError>> + Send;
+
+    /// Pinned versions of journeys but those that are known.
+    fn journeys_but(
+        &mut self,
+        known: &[(JourneyName, u32)],
+    ) -> impl Future<Output = Result<Vec<PinnedJourney>, StoreError>> + Send;
+
+    /// Migrations that lanes have begun and not ended, oldest first.
+    fn open_migrations(
+        &mut self,
+        lanes: &[LaneId],
+    ) -> impl Future<Output = Result<Vec<OpenMigration>, StoreError>> + Send;
+
+    /// Running flows of a lane that a migration is about and that it has not looked at, in the order of ids.
+    fn flows_to_migrate(
+        &mut self,
+        open: &OpenMigration,
+        at_most: usize,
+    ) -> impl Future<Output = Result<Vec<FlowId>, StoreError>> + Send;
 
     /// Journal rows after a position, in order.
     fn journal_after(

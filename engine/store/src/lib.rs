@@ -6,6 +6,7 @@ mod error;
 mod journal;
 mod lane_store;
 mod memory;
+mod migration_rows;
 mod pool;
 mod postgres;
 mod reader;
@@ -23,9 +24,13 @@ pub use journal::export::{
 };
 pub use journal::{ChainBreak, GENESIS, JournalRow, seal, verify};
 pub use lane_store::{
-    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, TickWrite, WorkerShare,
+    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, PinnedJourney, TickWrite,
+    WorkerShare,
 };
 pub use memory::MemoryStore;
+pub use migration_rows::{
+    MigratedFlow, MigrationCount, MigrationMove, MigrationRow, MigrationStatus, OpenMigration,
+};
 pub use postgres::PgLaneStore;
 pub use reader::{JournalSpan, LaneStatus, Reader, ServerFacts};
 pub use roles::role_script;

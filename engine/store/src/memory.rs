@@ -1,7 +1,9 @@
 //! The store's twin in memory: the same promises as Postgres, in one process, on a clock that the test moves.
 //! It refuses what Postgres would refuse (fences, revisions, compare on offsets) and nothing else.
 
-use signalbox_schemas::{AttemptId, FlowId, LaneId, Micros, Tenant, TopicName};
+mod migrations;
+
+use signalbox_schemas::{AttemptId, FlowId, JourneyName, LaneId, Micros, Tenant, TopicName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,8 +12,10 @@ use crate::attempts::{AttemptStore, Permit, PermitRequest, StoredResult, refusal
 use crate::error::StoreError;
 use crate::journal::JournalRow;
 use crate::lane_store::{
-    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, TickWrite, WorkerShare,
+    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, PinnedJourney, TickWrite,
+    WorkerShare,
 };
+use crate::migration_rows::OpenMigration;
 use crate::rows::{
     AssentRow, AttemptRow, CommandRow, Disposition, FlowRow, InputRow, LaneFence, LoadedFlow,
     OutputRow, ParkedRow, PeerRow, TimerRow,
@@ -47,6 +51,7 @@ struct Tables {
     timers: BTreeMap<(FlowId, String), TimerRow>,
     parked: BTreeMap<(FlowId, i64), ParkedRow>,
     assents: Vec<AssentRow>,
+    migrations: migrations::Migrations,
     journal: BTreeMap<LaneId, Vec<JournalRow>>,
 }
 
@@ -196,6 +201,7 @@ impl Tables {
             self.timers.insert((timer.flow, timer.name.clone()), timer.clone());
         }
         self.write_parked(write)?;
+        self.migrations.write(write)?;
         for row in &write.journal {
             let log = self.journal.entry(row.lane).or_default();
             if i64::try_from(log.len()).unwrap_or(i64::MAX) + 1 != row.seq {
@@ -411,6 +417,35 @@ impl LaneStore for MemoryStore {
             .filter(|timer| lanes.contains(&timer.lane))
             .map(|timer| timer.due_at)
             .min())
+    }
+
+    async fn journeys_but(
+        &mut self,
+        known: &[(JourneyName, u32)],
+    ) -> Result<Vec<PinnedJourney>, StoreError> {
+        Ok(self.lock().migrations.journeys_but(known))
+    }
+
+    async fn open_migrations(
+        &mut self,
+        lanes: &[LaneId],
+    ) -> Result<Vec<OpenMigration>, StoreError> {
+        Ok(self.lock().migrations.open(lanes))
+    }
+
+    async fn flows_to_migrate(
+        &mut self,
+        open: &OpenMigration,
+        at_most: usize,
+    ) -> Result<Vec<FlowId>, StoreError> {
+        let tables = self.lock();
+        let wanted = |flow: &&FlowRow| {
+            (flow.lane, flow.version) == (open.lane, open.migration.from)
+                && flow.journey == open.migration.journey
+                && !flow.ended
+                && open.reached.is_none_or(|reached| flow.id > reached)
+        };
+        Ok(tables.flows.values().filter(wanted).map(|flow| flow.id).take(at_most).collect())
     }
 
     async fn journal_after(

@@ -1,7 +1,7 @@
 //! The lane store over Postgres: one connection per worker, transactions that are never cancelled, and connections that
 //! are thrown away on any trouble.
 
-use signalbox_schemas::{FlowId, LaneId, Micros};
+use signalbox_schemas::{FlowId, JourneyName, LaneId, Micros};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Executor};
 use std::collections::BTreeMap;
@@ -11,8 +11,10 @@ use std::time::Duration;
 use crate::error::StoreError;
 use crate::journal::JournalRow;
 use crate::lane_store::{
-    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, TickWrite, WorkerShare,
+    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, PinnedJourney, TickWrite,
+    WorkerShare,
 };
+use crate::migration_rows::OpenMigration;
 use crate::rows::{InputRow, LaneFence, LoadedFlow, ParkedRow, TimerRow};
 use crate::tables;
 
@@ -100,6 +102,9 @@ async fn write(
     tables::parked::take(connection, &write.unparked).await?;
     tables::parked::keep(connection, &write.parked).await?;
     tables::assent::put_down(connection, &write.assents).await?;
+    tables::migration::begin(connection, &write.migrations_begun).await?;
+    tables::migration::advance(connection, &write.migrations_moved).await?;
+    tables::migration::note(connection, &write.migrated).await?;
     tables::journal::append(connection, &write.journal).await?;
     tables::lane::advance(connection, &write.lanes, lease).await
 }
@@ -215,6 +220,45 @@ impl LaneStore for PgLaneStore {
     async fn next_timer(&mut self, lanes: &[LaneId]) -> Result<Option<Micros>, StoreError> {
         let result = match self.connection().await {
             Ok(connection) => tables::timer::next(connection, lanes).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn journeys_but(
+        &mut self,
+        known: &[(JourneyName, u32)],
+    ) -> Result<Vec<PinnedJourney>, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::journey::unknown(connection, known).await,
+            Err(error) => Err(error),
+        };
+        let pinned = |(name, version, source): (String, u32, String)| PinnedJourney {
+            name: JourneyName::from(name),
+            version,
+            source,
+        };
+        Ok(self.keep_or_drop(result).await?.into_iter().map(pinned).collect())
+    }
+
+    async fn open_migrations(
+        &mut self,
+        lanes: &[LaneId],
+    ) -> Result<Vec<OpenMigration>, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::migration::open(connection, lanes).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn flows_to_migrate(
+        &mut self,
+        open: &OpenMigration,
+        at_most: usize,
+    ) -> Result<Vec<FlowId>, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::migration::next_flows(connection, open, at_most).await,
             Err(error) => Err(error),
         };
         self.keep_or_drop(result).await

@@ -1,14 +1,16 @@
 //! Questions of people and of start-up: flows, journals, journeys, schemas, counts. Nothing on a hot path.
 
-use signalbox_schemas::{FlowId, LaneId, Micros};
+use signalbox_schemas::{AttemptId, FlowId, LaneId, Micros, MigrationId};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Executor, Postgres, Row};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::journal::JournalRow;
 use crate::lane_store::Installation;
+use crate::migration_rows::{MigrationCount, MigrationRow, MigrationStatus};
 use crate::pool;
 use crate::rows::{AttemptRow, FlowRow, LoadedFlow};
 use crate::schema;
@@ -209,7 +211,50 @@ impl Reader {
 
     /// Name, version and text of every version of every journey.
     pub async fn journeys(&self) -> Result<Vec<(String, u32, String)>, StoreError> {
-        tables::journey::all(&mut *self.connection().await?).await
+        tables::journey::unknown(&mut *self.connection().await?, &[]).await
+    }
+
+    /// How many flows run under each version of a journey.
+    pub async fn flows_by_version(&self, journey: &str) -> Result<Vec<(u32, i64)>, StoreError> {
+        tables::flow::count_by_version(&mut *self.connection().await?, journey).await
+    }
+
+    /// Running flows of a version, in the order of ids, after one.
+    pub async fn flows_of_version(
+        &self,
+        journey: &str,
+        version: u32,
+        after: Option<FlowId>,
+        at_most: usize,
+    ) -> Result<Vec<LoadedFlow>, StoreError> {
+        let connection = &mut *self.connection().await?;
+        tables::flow::of_version(connection, (journey, version), after, at_most).await
+    }
+
+    /// Attempts of flows at write effects that may have been sent.
+    pub async fn sending_of(&self, flows: &[FlowId]) -> Result<BTreeSet<AttemptId>, StoreError> {
+        tables::attempt::sending_of(&mut *self.connection().await?, flows).await
+    }
+
+    /// Puts down a migration. Nothing happens to a flow by it: lanes begin when they are told to.
+    pub async fn ask_for_migration(&self, row: &MigrationRow) -> Result<(), StoreError> {
+        tables::migration::ask_for(&mut *self.connection().await?, row).await
+    }
+
+    /// The latest 100 migrations, or one, with how far they are.
+    pub async fn migrations(
+        &self,
+        only: Option<MigrationId>,
+    ) -> Result<Vec<MigrationStatus>, StoreError> {
+        tables::migration::status(&mut *self.connection().await?, only).await
+    }
+
+    /// What became of the flows of a migration so far.
+    pub async fn migration_counts(
+        &self,
+        id: MigrationId,
+    ) -> Result<Vec<MigrationCount>, StoreError> {
+        tables::migration::counts(&mut *self.connection().await?, id).await
     }
 
     /// Schemas whose ids are known.

@@ -13,6 +13,7 @@ pub(crate) mod lane;
 pub(crate) mod lane_input;
 pub(crate) mod lane_output;
 pub(crate) mod lane_peer;
+pub(crate) mod migration;
 pub(crate) mod parked;
 pub(crate) mod server;
 pub(crate) mod timer;

@@ -2,6 +2,7 @@
 //! It may run twice for one tick: again with what was lost in the transaction (protocol section 3, step 2).
 
 mod draft;
+mod moving;
 mod rows;
 mod standing;
 mod starting;
@@ -60,6 +61,8 @@ pub(crate) struct Decided {
     pub(crate) published_rows: Vec<(LaneId, i64, i64)>,
     /// Earliest timer that it sets.
     pub(crate) next_timer: Option<Micros>,
+    /// Whether a lane begins a migration by it.
+    pub(crate) begins_migration: bool,
     /// For metrics, once it is committed.
     pub(crate) notes: Vec<Note>,
 }
@@ -74,6 +77,8 @@ pub(crate) enum Note {
     Held,
     Act(&'static str),
     Repeat(&'static str),
+    Migrated(String),
+    NotMigrated(&'static str),
     Conflict,
     TimerLate(Duration),
 }
@@ -134,6 +139,7 @@ impl Dead {
         let topic = match &work.input {
             WorkInput::Record(record) => record.topic.clone(),
             WorkInput::Timer(_) => TopicName::from("timer"),
+            WorkInput::Errand(_) => TopicName::from("migration"),
         };
         Self {
             topic,
@@ -176,6 +182,9 @@ impl<'d> Deciding<'_, 'd> {
     }
 
     fn carry_out(&mut self, work: &'d Work) {
+        if matches!(work.body, Body::Migrate) {
+            return self.migrate(work);
+        }
         if let Some(death) = &work.refused {
             let running = match &work.body {
                 Body::Start(_) => None,
@@ -214,6 +223,8 @@ impl<'d> Deciding<'_, 'd> {
                 ),
             },
             Body::Timer => self.timer(work),
+            Body::Begin { migration, value } => self.begin_migration(work, *migration, value),
+            Body::Migrate => self.migrate(work),
             Body::Forward { home } => self.forward(work, *home),
             Body::Dead(death) => self.die(work, None, death.clone()),
         }
@@ -386,6 +397,7 @@ impl<'d> Deciding<'_, 'd> {
         let kind = match (before, &work.body) {
             (None, _) => "start",
             (Some(_), Body::Act { .. }) => "act",
+            (Some(_), Body::Migrate) => "migrate",
             (Some(_), _) => "step",
         };
         if before.is_none() {
@@ -426,6 +438,7 @@ impl<'d> Deciding<'_, 'd> {
                 self.rows.clear_timer(timer.flow, timer.name.clone());
                 Vec::new()
             }
+            WorkInput::Errand(_) => Vec::new(),
         };
         self.decided.notes.push(Note::Dead(Dead::of(work, &death)));
         let marked = flow.map(|flow| {
@@ -540,6 +553,7 @@ fn place_of(input: &WorkInput) -> String {
     match input {
         WorkInput::Record(record) => record.place(),
         WorkInput::Timer(timer) => format!("{}:{}", timer.flow, timer.name),
+        WorkInput::Errand(errand) => format!("migration {}", errand.job.open.migration.id),
     }
 }
 

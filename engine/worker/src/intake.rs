@@ -5,7 +5,7 @@ use serde_json::Value;
 use signalbox_bus::{Codec, Death, Inbound, Undecoded};
 use signalbox_flow::{Act, Journey};
 use signalbox_schemas::{
-    AggregateId, AttemptId, Contract, FlowId, JourneyName, LaneId, RecordName, Tenant, TenantKey,
+    AggregateId, AttemptId, Contract, FlowId, JourneyName, LaneId, MigrationId, RecordName, Tenant, TenantKey,
     TopicName, headers, home_lane, topics::Role,
 };
 use signalbox_store::TimerRow;
@@ -13,12 +13,15 @@ use std::sync::Arc;
 use tracing::Span;
 
 use crate::library::JourneyLibrary;
+use crate::migrating::Errand;
 use crate::traces;
 
 /// The record by which people decide reviews; it names its journey itself.
 const REVIEW_DECISION: &str = "signalbox.review.ReviewDecision";
 /// The record by which operators act; it names its journey, too.
 const OPERATOR_ACT: &str = "signalbox.operator.OperatorAct";
+/// The one act of operators that is about a lane: it begins a migration.
+const MIGRATE: &str = "migrate";
 
 /// One thing for a lane to apply.
 #[derive(Clone)]
@@ -39,6 +42,7 @@ pub(crate) struct Work {
 pub(crate) enum WorkInput {
     Record(Arc<Inbound>),
     Timer(TimerRow),
+    Errand(Errand),
 }
 
 /// What it is.
@@ -69,6 +73,13 @@ pub(crate) enum Body {
         value: Arc<Value>,
     },
     Timer,
+    /// The lane begins a migration.
+    Begin {
+        migration: MigrationId,
+        value: Arc<Value>,
+    },
+    /// One flow of a migration, or its end.
+    Migrate,
     Forward {
         home: LaneId,
     },
@@ -113,9 +124,13 @@ impl Work {
             }
             Body::Timer => match &self.input {
                 WorkInput::Timer(timer) => Some(timer.flow),
-                WorkInput::Record(_) => None,
+                WorkInput::Record(_) | WorkInput::Errand(_) => None,
             },
-            Body::Forward { .. } | Body::Dead(_) => None,
+            Body::Migrate => match &self.input {
+                WorkInput::Errand(errand) => errand.flow,
+                WorkInput::Record(_) | WorkInput::Timer(_) => None,
+            },
+            Body::Begin { .. } | Body::Forward { .. } | Body::Dead(_) => None,
         }
     }
 
@@ -123,7 +138,7 @@ impl Work {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         match &self.input {
             WorkInput::Record(record) => record.headers.text(name),
-            WorkInput::Timer(_) => None,
+            WorkInput::Timer(_) | WorkInput::Errand(_) => None,
         }
     }
 
@@ -131,6 +146,12 @@ impl Work {
     pub(crate) fn timer(timer: TimerRow) -> Self {
         let (lane, input) = (timer.lane, WorkInput::Timer(timer));
         Self { lane, input, peer: None, body: Body::Timer, span: Span::none(), refused: None }
+    }
+
+    /// Something to do for a migration as work.
+    pub(crate) fn errand(errand: Errand) -> Self {
+        let (lane, input) = (errand.job.lane, WorkInput::Errand(errand));
+        Self { lane, input, peer: None, body: Body::Migrate, span: Span::none(), refused: None }
     }
 
     /// The same work, of which nothing may follow.
@@ -141,11 +162,14 @@ impl Work {
     /// Who acts, where an operator does.
     pub(crate) fn operator(&self) -> Option<&str> {
         match &self.body {
-            Body::Act { value, .. } => value.get("actor").and_then(Value::as_str),
+            Body::Act { value, .. } | Body::Begin { value, .. } => {
+                value.get("actor").and_then(Value::as_str)
+            }
             Body::Start(_)
             | Body::Command { .. }
             | Body::Outcome { .. }
             | Body::Timer
+            | Body::Migrate
             | Body::Forward { .. }
             | Body::Dead(_) => None,
         }
@@ -160,6 +184,8 @@ impl Work {
             | Body::Command { .. }
             | Body::Outcome { .. }
             | Body::Timer
+            | Body::Begin { .. }
+            | Body::Migrate
             | Body::Forward { .. }
             | Body::Dead(_) => None,
         }
@@ -264,6 +290,13 @@ impl Desk<'_> {
         let flow = self.key.flow_id(&tenant, journey.name(), &aggregate);
         let value = Arc::new(value);
         if name.as_str() == OPERATOR_ACT {
+            if value.get("act").and_then(Value::as_str) == Some(MIGRATE) {
+                let named = value.get("migration").and_then(Value::as_str);
+                return match named.and_then(|id| id.parse().ok()) {
+                    Some(migration) => Body::Begin { migration, value },
+                    None => dead("no_migration", "the act names no migration".to_owned()),
+                };
+            }
             let Some(act) = value.get("act").and_then(Value::as_str).and_then(Act::parse) else {
                 return dead("unknown_act", "there is no such act of operators".to_owned());
             };

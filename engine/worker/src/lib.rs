@@ -9,8 +9,10 @@ mod intake;
 mod lane;
 mod library;
 mod metrics;
+mod migrating;
 mod options;
 mod outbox;
+mod preview;
 mod traces;
 mod worker;
 
@@ -20,4 +22,5 @@ pub use library::{JourneyLibrary, LibraryError};
 pub use metrics::{LAG as LAG_METRIC, describe as describe_metrics};
 pub use options::WorkerOptions;
 pub use outbox::decode_records;
+pub use preview::{Preview, Sample, preview};
 pub use worker::{Worker, WorkerError};

@@ -33,9 +33,19 @@ pub enum LibraryError {
 impl JourneyLibrary {
     /// Takes all versions; the newest of each name starts new flows.
     pub fn new(journeys: Vec<Journey>) -> Result<Self, LibraryError> {
+        Self::of(journeys.into_iter().map(Arc::new))
+    }
+
+    /// The library with further versions.
+    pub(crate) fn with(&self, more: Vec<Journey>) -> Result<Self, LibraryError> {
+        let known = self.versions.values().map(Arc::clone);
+        Self::of(known.chain(more.into_iter().map(Arc::new)))
+    }
+
+    fn of(journeys: impl Iterator<Item = Arc<Journey>>) -> Result<Self, LibraryError> {
         let mut library = Self::default();
         let mut newest: BTreeMap<JourneyName, Arc<Journey>> = BTreeMap::new();
-        for journey in journeys.into_iter().map(Arc::new) {
+        for journey in journeys {
             library
                 .versions
                 .insert((journey.name().clone(), journey.version()), Arc::clone(&journey));
@@ -55,11 +65,23 @@ impl JourneyLibrary {
             }
             library.starting.insert(record, journey);
         }
+        // A command that only older versions take is for the flows that run under them.
+        for journey in library.versions.values().rev() {
+            for reacts_to in journey.reacts_to() {
+                let known = library.reacting.entry(reacts_to.clone());
+                known.or_insert_with(|| Arc::clone(journey));
+            }
+        }
         Ok(library)
     }
 
     pub(crate) fn version(&self, name: &JourneyName, version: u32) -> Option<&Arc<Journey>> {
         self.versions.get(&(name.clone(), version))
+    }
+
+    /// Every version that is known.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &(JourneyName, u32)> {
+        self.versions.keys()
     }
 
     /// The newest version of a journey.

@@ -16,6 +16,8 @@ const DEAD: &str = "signalbox_dead_letters_total";
 const PARKED: &str = "signalbox_flows_parked_total";
 const HELD: &str = "signalbox_inputs_held_total";
 const ACTS: &str = "signalbox_operator_acts_total";
+const MIGRATED: &str = "signalbox_flows_migrated_total";
+const NOT_MIGRATED: &str = "signalbox_flows_not_migrated_total";
 const CONFLICTS: &str = "signalbox_idempotency_conflicts_total";
 const STARTED: &str = "signalbox_flows_started_total";
 const ENDED: &str = "signalbox_flows_ended_total";
@@ -48,6 +50,8 @@ pub fn describe() {
     describe_counter!(PARKED, "Flows parked because an input could not be applied, by code");
     describe_counter!(HELD, "Inputs that wait because their flow is paused or parked");
     describe_counter!(ACTS, "Acts of operators that arrived, by act");
+    describe_counter!(MIGRATED, "Flows moved to another version of their journey, by journey");
+    describe_counter!(NOT_MIGRATED, "Flows that a migration left as they were, by reason");
     describe_counter!(
         CONFLICTS,
         "Commands refused because their key was used with another content"
@@ -108,6 +112,14 @@ pub(crate) fn held() {
 
 pub(crate) fn act(act: &'static str) {
     counter!(ACTS, "act" => act).increment(1);
+}
+
+pub(crate) fn migrated(journey: &str) {
+    counter!(MIGRATED, "journey" => journey.to_owned()).increment(1);
+}
+
+pub(crate) fn not_migrated(reason: &'static str) {
+    counter!(NOT_MIGRATED, "reason" => reason).increment(1);
 }
 
 pub(crate) fn idempotency_conflict() {

@@ -24,6 +24,8 @@ pub struct WorkerOptions {
     pub dedupe_horizon: Duration,
     /// How long a lane may stand still while there is something to read before it is assigned anew.
     pub stall_after: Duration,
+    /// Most flows of a migration that one tick moves, so that other work goes on.
+    pub migrated_flows_max: usize,
     /// Secret from which ids are derived.
     pub tenant_key: TenantKey,
 }
@@ -41,6 +43,7 @@ impl WorkerOptions {
             record_bytes_max: 1_048_576,
             dedupe_horizon: Duration::from_hours(30 * 24),
             stall_after: Duration::from_secs(30),
+            migrated_flows_max: 100,
             tenant_key,
         }
     }

@@ -2,7 +2,8 @@
 //! No transaction is ever cancelled: the loop awaits each to its end, and limits are the server's.
 
 mod leases;
-mod tick;
+mod migrations;
+pub(crate) mod tick;
 
 use signalbox_bus::{BusError, Codec, Inbound, LaneBus};
 use signalbox_flow::Flow;
@@ -22,6 +23,7 @@ use crate::lane::Lane;
 use crate::library::JourneyLibrary;
 use crate::metrics;
 use crate::options::WorkerOptions;
+use migrations::Migrations;
 
 /// What a worker cannot mend by itself.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,7 @@ pub struct Worker<B: LaneBus, S: LaneStore> {
     due: Due,
     producer_broken: bool,
     batch_max: usize,
+    migrations: Migrations,
 }
 
 /// Database time as last told, carried on by the monotonic clock.
@@ -144,6 +147,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             next_timer: None,
             due: Due { heartbeat: now, flush: now, watch: now, journal: now },
             producer_broken: false,
+            migrations: Migrations::unknown(),
         })
     }
 

@@ -2,10 +2,10 @@
 //! late, partial, or come from a process that is dead already.
 
 use signalbox_bus::{Ack, BusError, Inbound, LaneBus, LogRange, MemoryLaneBus, Outbound, Position};
-use signalbox_schemas::{FlowId, LaneId, Micros, TopicName};
+use signalbox_schemas::{FlowId, JourneyName, LaneId, Micros, TopicName};
 use signalbox_store::{
     ClaimedLane, Commit, Contest, InputRow, Installation, JournalRow, LaneFence, LaneStore,
-    LoadedFlow, Losers, MemoryStore, ParkedRow, StoreError, TickWrite, TimerRow, WorkerShare,
+    LoadedFlow, Losers, MemoryStore, OpenMigration, ParkedRow, PinnedJourney, StoreError, TickWrite, TimerRow, WorkerShare,
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -227,6 +227,28 @@ impl LaneStore for FaultyStore {
 
     async fn next_timer(&mut self, lanes: &[LaneId]) -> Result<Option<Micros>, StoreError> {
         self.store()?.next_timer(lanes).await
+    }
+
+    async fn journeys_but(
+        &mut self,
+        known: &[(JourneyName, u32)],
+    ) -> Result<Vec<PinnedJourney>, StoreError> {
+        self.store()?.journeys_but(known).await
+    }
+
+    async fn open_migrations(
+        &mut self,
+        lanes: &[LaneId],
+    ) -> Result<Vec<OpenMigration>, StoreError> {
+        self.store()?.open_migrations(lanes).await
+    }
+
+    async fn flows_to_migrate(
+        &mut self,
+        open: &OpenMigration,
+        at_most: usize,
+    ) -> Result<Vec<FlowId>, StoreError> {
+        self.store()?.flows_to_migrate(open, at_most).await
     }
 
     async fn journal_after(

@@ -6,8 +6,8 @@ pub(crate) mod stories;
 
 use serde_json::{Value, json};
 use signalbox_flow::{
-    Act, Context, Decision, Effect, Flow, Input, Journey, OperatorAct, Refusal, Start, begin, park,
-    step,
+    Act, Context, Decision, Effect, Flow, Input, Journey, Migration, MigrationPlan, Mover,
+    OperatorAct, Refusal, Start, Unmovable, begin, park, step,
 };
 use signalbox_schemas::{
     Attempt, AttemptId, Contract, LaneId, Micros, RecordName, StepName, TenantKey,
@@ -25,6 +25,8 @@ pub(crate) struct Story {
     /// The file's name in `journeys/`.
     pub(crate) file: &'static str,
     yaml: &'static str,
+    /// States that a next version calls otherwise, and is else the same: `old`, `new`.
+    renamed: &'static [(&'static str, &'static str)],
     /// A request that everything is right with.
     pub(crate) request: fn() -> Value,
     /// Who answers, in the tests' words, and the step that asks them.
@@ -45,19 +47,46 @@ pub(crate) struct Story {
 
 impl Story {
     /// The journey, parsed once.
-    pub(crate) fn journey(&self) -> &'static Journey {
-        static PARSED: [OnceLock<Journey>; STORIES.len()] =
+    pub(crate) fn journey(&self) -> &'static Arc<Journey> {
+        static PARSED: [OnceLock<Arc<Journey>>; STORIES.len()] =
             [const { OnceLock::new() }; STORIES.len()];
         let place = STORIES.iter().position(|story| story.file == self.file).unwrap();
-        PARSED.get(place).unwrap().get_or_init(|| {
-            Journey::parse(self.yaml, Contract::builtin().unwrap(), &BTreeMap::new()).unwrap()
+        PARSED.get(place).unwrap().get_or_init(|| Arc::new(parsed(self.yaml)))
+    }
+
+    /// The journey as its next version, with further edits; every edit must hit.
+    pub(crate) fn next_version(&self, edits: &[(&str, &str)]) -> Arc<Journey> {
+        let edited = edits.iter().fold(self.yaml.to_owned(), |yaml, (old, new)| {
+            assert!(yaml.contains(old), "the journey no longer says {old:?}; adapt the test");
+            yaml.replace(old, new)
+        });
+        Arc::new(parsed(&edited.replace("\nversion: 1\n", "\nversion: 2\n")))
+    }
+
+    /// The move to the next version in which some states have other names.
+    pub(crate) fn renaming(&self) -> &'static (Migration, Arc<Journey>) {
+        static MADE: [OnceLock<(Migration, Arc<Journey>)>; STORIES.len()] =
+            [const { OnceLock::new() }; STORIES.len()];
+        let place = STORIES.iter().position(|story| story.file == self.file).unwrap();
+        MADE.get(place).unwrap().get_or_init(|| {
+            let states = self.renamed.iter().map(|(old, new)| ((*old).into(), (*new).into()));
+            let journey = self.journey().name().clone();
+            let plan = MigrationPlan { journey, from: 1, to: 2, states: states.collect() };
+            let (old, new) = (Arc::clone(self.journey()), self.next_version(self.renamed));
+            (Migration::new(plan, old, Arc::clone(&new)).unwrap(), new)
         })
     }
+}
+
+fn parsed(yaml: &str) -> Journey {
+    Journey::parse(yaml, Contract::builtin().unwrap(), &BTreeMap::new()).unwrap()
 }
 
 /// One flow and the world around it.
 pub(crate) struct World {
     pub(crate) story: &'static Story,
+    /// The version that the flow follows.
+    pub(crate) journey: Arc<Journey>,
     pub(crate) flow: Flow,
     pub(crate) now: Micros,
     /// Attempts whose permit was taken.
@@ -78,7 +107,8 @@ impl World {
         let ctx = Context { now, key: &key, sending: &none };
         let decision = begin(story.journey(), start, ctx).unwrap();
         let (flow, sent, capabilities) = (decision.flow.clone(), BTreeSet::new(), BTreeMap::new());
-        let mut world = Self { story, flow, now, sent, key, capabilities };
+        let journey = Arc::clone(story.journey());
+        let mut world = Self { story, journey, flow, now, sent, key, capabilities };
         world.judge(&decision);
         (world, decision)
     }
@@ -87,7 +117,7 @@ impl World {
     pub(crate) fn apply(&mut self, input: Input<'_>) -> Result<Decision, Refusal> {
         let none = BTreeSet::new();
         let first = step(
-            self.story.journey(),
+            &self.journey,
             &self.flow,
             input,
             Context { now: self.now, key: &self.key, sending: &none },
@@ -95,7 +125,7 @@ impl World {
         let lost = abandoned(&first).iter().any(|attempt| self.sent.contains(attempt));
         let decision = if lost {
             step(
-                self.story.journey(),
+                &self.journey,
                 &self.flow,
                 input,
                 Context { now: self.now, key: &self.key, sending: &self.sent },
@@ -110,6 +140,30 @@ impl World {
         self.judge(&decision);
         assert_eq!(decision.flow.rev, self.flow.rev + 1);
         self.flow = decision.flow.clone();
+        Ok(decision)
+    }
+
+    /// Moves the flow to another version as the worker does; the flow stays as it is where it is not moved.
+    pub(crate) fn migrate(
+        &mut self,
+        migration: &Migration,
+        to: &Arc<Journey>,
+    ) -> Result<Decision, Unmovable> {
+        let by = Mover { actor: "ann", reason: "CHG-1" };
+        let none = BTreeSet::new();
+        let step = |sending| {
+            let ctx = Context { now: self.now, key: &self.key, sending };
+            migration.step(&self.flow, by, ctx).map_err(|(why, _)| why)
+        };
+        let mut decision = step(&none)?;
+        if abandoned(&decision).iter().any(|attempt| self.sent.contains(attempt)) {
+            decision = step(&self.sent)?;
+        }
+        let taken_back = abandoned(&decision);
+        assert!(taken_back.iter().all(|attempt| !self.sent.contains(attempt)));
+        self.judge(&decision);
+        assert_eq!((decision.flow.rev, decision.flow.version), (self.flow.rev + 1, to.version()));
+        (self.flow, self.journey) = (decision.flow.clone(), Arc::clone(to));
         Ok(decision)
     }
 

@@ -206,3 +206,18 @@ fn attempt(row: &PgRow) -> Result<AttemptRow, StoreError> {
         contradiction: row.try_get::<Option<Value>, _>("contradiction")?,
     })
 }
+
+/// Attempts of flows whose permit was taken.
+pub(crate) async fn sending_of(
+    connection: &mut PgConnection,
+    flows: &[FlowId],
+) -> Result<BTreeSet<AttemptId>, StoreError> {
+    let ids: Vec<uuid::Uuid> = flows.iter().map(|flow| flow.0).collect();
+    let found: Vec<uuid::Uuid> = sqlx::query_scalar(
+        "SELECT id FROM attempt WHERE flow = ANY($1) AND disposition = 'sending'",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    Ok(found.into_iter().map(AttemptId).collect())
+}

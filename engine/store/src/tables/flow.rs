@@ -87,6 +87,49 @@ pub(crate) async fn standing_flows(
     rows.iter().map(flow).collect()
 }
 
+/// Running flows of a version, in the order of ids, after one.
+pub(crate) async fn of_version(
+    connection: &mut PgConnection,
+    (journey, number): (&str, u32),
+    after: Option<FlowId>,
+    at_most: usize,
+) -> Result<Vec<LoadedFlow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS}, command.content FROM flow JOIN command ON command.flow = flow.id \
+         WHERE flow.journey = $1 AND flow.version = $2 AND flow.status = 'running' AND ($3::uuid IS NULL OR flow.id > $3) \
+         ORDER BY flow.id LIMIT $4"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(journey)
+        .bind(version(number))
+        .bind(after.map(|flow| flow.0))
+        .bind(i64::try_from(at_most).unwrap_or(i64::MAX))
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| Ok(LoadedFlow { row: flow(row)?, command: row.try_get("content")? }))
+        .collect()
+}
+
+/// How many flows run under each version of a journey.
+pub(crate) async fn count_by_version(
+    connection: &mut PgConnection,
+    journey: &str,
+) -> Result<Vec<(u32, i64)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT version, count(*) AS flows FROM flow WHERE journey = $1 AND status = 'running' GROUP BY 1 ORDER BY 1",
+    )
+    .bind(journey)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let version: i32 = row.try_get("version")?;
+            Ok((u32::try_from(version).unwrap_or(0), row.try_get("flows")?))
+        })
+        .collect()
+}
+
 pub(crate) async fn write(
     connection: &mut PgConnection,
     writes: &[FlowWrite],
@@ -132,9 +175,9 @@ async fn update(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     let rows: Vec<&FlowRow> = writes.iter().map(|write| &write.row).collect();
     let done = sqlx::query(
         "UPDATE flow SET state = moved.state, status = moved.status, rev = moved.rev, updated_at = moved.updated_at, \
-             standing = moved.standing, data = moved.data \
-         FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::jsonb[]) \
-              AS moved(id, expected, state, status, rev, updated_at, standing, data) \
+             standing = moved.standing, data = moved.data, version = moved.version \
+         FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::jsonb[], \
+              $9::integer[]) AS moved(id, expected, state, status, rev, updated_at, standing, data, version) \
          WHERE flow.id = moved.id AND flow.rev = moved.expected",
     )
     .bind(rows.iter().map(|row| row.id.0).collect::<Vec<_>>())
@@ -145,6 +188,7 @@ async fn update(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     .bind(rows.iter().map(|row| row.updated_at.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| standing(row)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| sqlx::types::Json(&row.data)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| version(row.version)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     all_or_broken("flow", writes.len(), done.rows_affected())

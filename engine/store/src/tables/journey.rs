@@ -1,6 +1,6 @@
 //! `journey`: every version of every journey ever used, as text.
 
-use signalbox_schemas::Micros;
+use signalbox_schemas::{JourneyName, Micros};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
@@ -36,13 +36,22 @@ pub(crate) async fn deploy(
     )))
 }
 
-/// Name, version and text of every version.
-pub(crate) async fn all(
+/// Name, version and text of every version but those that are known.
+pub(crate) async fn unknown(
     connection: &mut PgConnection,
+    known: &[(JourneyName, u32)],
 ) -> Result<Vec<(String, u32, String)>, StoreError> {
-    let rows = sqlx::query("SELECT name, version, source FROM journey ORDER BY name, version")
-        .fetch_all(connection)
-        .await?;
+    let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+    let number = |version: u32| i32::try_from(version).unwrap_or(i32::MAX);
+    let versions: Vec<i32> = known.iter().map(|(_, version)| number(*version)).collect();
+    let rows = sqlx::query(
+        "SELECT name, version, source FROM journey WHERE (name, version) NOT IN \
+             (SELECT * FROM unnest($1::text[], $2::integer[])) ORDER BY name, version",
+    )
+    .bind(names)
+    .bind(versions)
+    .fetch_all(connection)
+    .await?;
     rows.iter()
         .map(|row| {
             let version: i32 = row.try_get("version")?;

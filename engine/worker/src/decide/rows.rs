@@ -2,10 +2,10 @@
 
 use signalbox_bus::Outbound;
 use signalbox_flow::{Effect, Flow, Status};
-use signalbox_schemas::{Effect as CallEffect, FlowId, LaneId, Micros, TopicName};
+use signalbox_schemas::{Effect as CallEffect, FlowId, LaneId, Micros, MigrationId, TopicName};
 use signalbox_store::{
-    AssentRow, Contest, FlowRow, FlowWrite, InputRow, JournalRow, NewAttempt, OutputRow, ParkedRow,
-    PeerRow, Standing, TickWrite, TimerRow, seal,
+    AssentRow, Contest, FlowRow, FlowWrite, InputRow, JournalRow, MigratedFlow, MigrationMove,
+    NewAttempt, OutputRow, ParkedRow, PeerRow, Standing, TickWrite, TimerRow, seal,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,6 +24,9 @@ pub(super) struct NetRows {
     /// Inputs kept in this tick; none where one that was kept before is taken.
     parked: BTreeMap<(FlowId, i64), Option<ParkedRow>>,
     assents: Vec<AssentRow>,
+    migrations_begun: Vec<(MigrationId, LaneId)>,
+    migrations_moved: BTreeMap<(MigrationId, LaneId), MigrationMove>,
+    migrated: Vec<MigratedFlow>,
 }
 
 impl NetRows {
@@ -41,6 +44,24 @@ impl NetRows {
         if !matches!(self.parked.remove(&(flow, seq)), Some(Some(_))) {
             self.parked.insert((flow, seq), None);
         }
+    }
+
+    /// A lane begins a migration.
+    pub(super) fn begin_migration(&mut self, id: MigrationId, lane: LaneId) {
+        self.migrations_begun.push((id, lane));
+    }
+
+    /// A lane comes further with a migration.
+    pub(super) fn advance_migration(&mut self, moved: MigrationMove) {
+        let key = (moved.migration, moved.lane);
+        let before = self.migrations_moved.remove(&key).and_then(|before| before.reached);
+        let reached = moved.reached.or(before);
+        self.migrations_moved.insert(key, MigrationMove { reached, ..moved });
+    }
+
+    /// What became of a flow.
+    pub(super) fn migrated(&mut self, row: MigratedFlow) {
+        self.migrated.push(row);
     }
 
     pub(super) fn clear_timer(&mut self, flow: FlowId, name: String) {
@@ -98,6 +119,9 @@ impl NetRows {
     pub(super) fn into_write(self, write: &mut TickWrite) {
         write.attempts = self.attempts;
         write.assents = self.assents;
+        write.migrations_begun = self.migrations_begun;
+        write.migrations_moved = self.migrations_moved.into_values().collect();
+        write.migrated = self.migrated;
         for (key, kept) in self.parked {
             match kept {
                 Some(row) => write.parked.push(row),
@@ -143,7 +167,7 @@ pub(super) fn journal_row(
 ) -> JournalRow {
     let record = match &work.input {
         WorkInput::Record(record) => Some(record),
-        WorkInput::Timer(_) => None,
+        WorkInput::Timer(_) | WorkInput::Errand(_) => None,
     };
     let flow = transition.flow.or(transition.before);
     let row = JournalRow {

@@ -62,12 +62,16 @@ impl<'d> Deciding<'_, 'd> {
     /// The flow cannot process its input: it is parked with the input as the first that waits. What is over, and what
     /// only an operator wanted, has nothing to wait for.
     pub(super) fn cannot(&mut self, work: &'d Work, flow: &Arc<Flow>, death: Death) {
+        if matches!(work.body, Body::Migrate) {
+            // A flow that cannot be moved stays as it is.
+            return;
+        }
         if flow.status == Status::Ended || matches!(work.body, Body::Act { .. }) {
             return self.die(work, Some(flow), death);
         }
         let timer = match &work.input {
             WorkInput::Timer(timer) => Some(timer.name.as_str()),
-            WorkInput::Record(_) => None,
+            WorkInput::Record(_) | WorkInput::Errand(_) => None,
         };
         let decision = park(flow, death.code, timer, self.tick.now);
         let Decision { flow: mut parked, effects, actor, reason, .. } = decision;

@@ -18,6 +18,8 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     pub(super) async fn share_lanes(&mut self) -> Result<bool, WorkerError> {
         let share = self.store.heartbeat(&self.options.worker_id, self.options.lease).await?;
         self.clock.set(share.now);
+        self.learn_journeys().await?;
+        self.migrations.stale = true;
         if !self.lanes.is_empty() {
             let (lost, now) = self.store.renew(&self.fences(), self.options.lease).await?;
             self.clock.set(now);
@@ -105,6 +107,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         self.paused.remove(&id);
         self.pending.retain(|record| record.partition != id.partition());
         self.works.retain(|work| work.lane != id);
+        self.migrations.stale = true;
         // Timers among the works dropped are due still.
         self.next_timer = None;
         let position = |(topic, row): (&TopicName, &signalbox_store::InputRow)| Position {
@@ -165,6 +168,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         }
         self.pending.retain(|record| !ids.iter().any(|id| id.partition() == record.partition));
         self.works.retain(|work| !ids.contains(&work.lane));
+        self.migrations.stale = true;
         let stale: Vec<_> = self
             .cache
             .iter()

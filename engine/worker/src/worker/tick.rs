@@ -37,6 +37,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         }
         if self.works.is_empty() {
             self.take_timers().await?;
+            self.take_migrations().await?;
             self.take_records().await?;
         }
         self.process().await
@@ -130,6 +131,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     /// Reads a lane no further for now; the other lanes go on, and what was decided before is still applied.
     fn pause(&mut self, lane: LaneId) -> Result<(), WorkerError> {
         self.paused.insert(lane, Instant::now() + REGISTRY_PAUSE);
+        self.migrations.stale = true;
         self.health.lane(lane, Some("waits for the schema registry".to_owned()));
         let inputs = self.inputs.iter().map(|topic| (topic.clone(), lane.partition()));
         Ok(self.bus.unassign(&inputs.collect::<Vec<_>>())?)
@@ -273,6 +275,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 flows.insert(flow.id, flow);
             }
         }
+        self.learn_versions_of(flows.values()).await?;
         Ok(flows)
     }
 
@@ -321,6 +324,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     /// After the commit: memory follows, and records are published in sequence order.
     fn take_over(&mut self, decided: Decided) -> Result<(), WorkerError> {
         let now = Instant::now();
+        self.migrations.stale |= decided.begins_migration;
         for note in &decided.notes {
             tell(note);
         }
@@ -425,7 +429,8 @@ fn complete(
     }
 }
 
-fn flow_of(loaded: LoadedFlow) -> Result<Flow, StoreError> {
+/// A flow as stored, as the step needs it.
+pub(crate) fn flow_of(loaded: LoadedFlow) -> Result<Flow, StoreError> {
     let LoadedFlow { row, command } = loaded;
     let data: FlowData = serde_json::from_value(row.data).map_err(|error| {
         StoreError::Invariant(format!("flow {}: its data cannot be read: {error}", row.id))
@@ -475,6 +480,8 @@ fn tell(note: &Note) {
         Note::Held => metrics::held(),
         Note::Act(act) => metrics::act(act),
         Note::Repeat(kind) => metrics::repeat(kind),
+        Note::Migrated(journey) => metrics::migrated(journey),
+        Note::NotMigrated(reason) => metrics::not_migrated(reason),
         Note::Conflict => metrics::idempotency_conflict(),
         Note::TimerLate(late) => metrics::timer_lag(*late),
     }
