@@ -76,7 +76,7 @@ async fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Migrate(args) => commands::migrate::run(args, &config()?).await,
         Command::Topics(command) => commands::topics::run(command, &config()?).await,
         Command::Schemas(command) => commands::schemas::run(command, &config()?).await,
-        Command::Journeys(command) => commands::journeys::run(command, &config()?),
+        Command::Journeys(command) => commands::journeys::run(command, &config()?).await,
         Command::Publish(args) => Box::pin(commands::publish::run(args, &config()?)).await,
         Command::Review(command) => Box::pin(commands::review::run(command, &config()?)).await,
         Command::Tail(args) => Box::pin(commands::tail::run(args, &config()?)).await,

@@ -41,17 +41,19 @@ pub(crate) fn safe(config: &JourneysConfig) -> Result<Vec<Journey>, CliError> {
     let mut journeys = Vec::new();
     for file in files_of(&config.path)? {
         let journey = load(&file, config, &[])?;
-        let findings = signalbox_flow::check(&journey, contract);
-        if !findings.is_empty() {
-            let told: Vec<String> = findings.iter().map(|finding| told(&file, finding)).collect();
-            return Err(CliError::Refused(format!(
-                "a journey is unsafe and must not run:\n{}",
-                told.join("\n")
-            )));
-        }
+        refuse_unsafe(&file, &signalbox_flow::check(&journey, contract))?;
         journeys.push(journey);
     }
     Ok(journeys)
+}
+
+/// What must not run is told with its path, and nothing was done.
+pub(super) fn refuse_unsafe(file: &Path, findings: &[Finding]) -> Result<(), CliError> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let told: Vec<String> = findings.iter().map(|finding| told(file, finding)).collect();
+    Err(CliError::Refused(format!("it is unsafe and must not run:\n{}", told.join("\n"))))
 }
 
 /// Every journey of a directory.
@@ -100,7 +102,7 @@ pub(super) fn load(
 }
 
 /// The rules beside a journey's file.
-fn bank(file: &Path) -> Result<BankInvariants, CliError> {
+pub(super) fn bank(file: &Path) -> Result<BankInvariants, CliError> {
     let path = file.with_file_name(INVARIANTS);
     if !path.is_file() {
         return Ok(BankInvariants::default());
