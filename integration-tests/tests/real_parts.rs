@@ -11,6 +11,7 @@ mod real_parts {
     pub(crate) mod crashes;
     pub(crate) mod endings;
     pub(crate) mod foreign_client;
+    pub(crate) mod migrating;
     pub(crate) mod onboarding;
     pub(crate) mod operators;
     pub(crate) mod outages;
@@ -32,8 +33,8 @@ use serde_json::json;
 use signalbox::scene::{Console, EngineName};
 
 use real_parts::{
-    broken_records, crashes, endings, foreign_client, onboarding, operators, outages, repeats,
-    sharing, tampering, tracing, upkeep,
+    broken_records, crashes, endings, foreign_client, migrating, onboarding, operators, outages,
+    repeats, sharing, tampering, tracing, upkeep,
 };
 
 /// The engine that every story finds running, alone, and leaves so.
@@ -143,6 +144,10 @@ const STORIES: &[Story] = &[
     },
     Story { name: "postgres_is_killed_in_flight", tell: |on| Box::pin(outages::postgres(on)) },
     Story { name: "kafka_is_killed_in_flight", tell: |on| Box::pin(outages::kafka(on)) },
+    Story {
+        name: "waiting_payouts_migrate_to_a_new_version_under_load",
+        tell: |on| Box::pin(migrating::under_load(on)),
+    },
     Story {
         name: "nothing_that_was_published_ended_twice",
         tell: |on| Box::pin(endings::nothing_twice(on)),

@@ -9,6 +9,7 @@ mod simulation {
     pub(crate) mod business;
     pub(crate) mod check;
     pub(crate) mod faults;
+    pub(crate) mod migrations;
     pub(crate) mod operators;
     pub(crate) mod people;
     pub(crate) mod world;
@@ -130,4 +131,32 @@ fn a_flow_parked_by_bad_data_and_released_after_a_fix_loses_and_reorders_nothing
         ..Plan::calm()
     });
     assert!(seen.parked > 0 && seen.held > 0 && seen.set_aside > 0, "nothing waited: {seen:?}");
+}
+
+#[test]
+fn flows_are_moved_to_a_new_version_in_the_midst_of_faults_and_none_is_lost() {
+    let seen = under_seeds(Plan {
+        migrates: true,
+        crashes: true,
+        pauses: true,
+        duplicates: true,
+        lost_answers: true,
+        ambiguous_commits: true,
+        broken_producers: true,
+        ..Plan::calm()
+    });
+    assert!(seen.migrated > 0, "nothing was ever moved");
+}
+
+#[test]
+fn flows_that_operators_stop_and_release_are_moved_or_stay_and_none_is_lost() {
+    let seen = under_seeds(Plan {
+        migrates: true,
+        operators: true,
+        bad_data: true,
+        crashes: true,
+        duplicates: true,
+        ..Plan::calm()
+    });
+    assert!(seen.migrated > 0 && seen.parked > 0, "nothing was ever moved or parked: {seen:?}");
 }

@@ -117,8 +117,10 @@ impl Moving<'_> {
             let told = format!("{state}: no flow ever waits there; leave it out of the plan");
             self.refuse("cannot move", told, state, Vec::new());
         }
-        self.after.visit_all();
-        self.after.dead_ends();
+        if self.after.findings.is_empty() {
+            self.after.visit_all();
+            self.after.dead_ends();
+        }
         let stays = self.stays.into_iter().map(|(place, (told, _))| (place, told)).collect();
         PlanFindings { findings: self.after.findings, stays }
     }

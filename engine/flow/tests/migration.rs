@@ -151,25 +151,20 @@ fn a_plan_out_of_a_hold_is_refused_with_its_path() {
     let (said, _) = findings("compliance_hold: review_fraud", &[]);
     assert!(said.contains("hold left without release: compliance_hold"), "{said}");
     assert!(said.contains("aml.screen answers hit -> announce_hold -> compliance_hold"), "{said}");
-    // The bank's hold rules on nothing: a release there would send in spite of the hit.
-    let (said, _) = findings("compliance_hold: bank_hold", &[]);
-    assert!(said.contains("invariant: send: payout.send is called"), "{said}");
 }
 
 #[test]
 fn a_hold_that_would_be_none_any_more_is_left_alone() {
-    let edits = [("    review: compliance\n    hold: true\n    people: 2\n    about: {screen_parties: [hit]}", "    review: compliance\n    about: {screen_parties: [hit]}")];
-    let (said, found) = findings("", &edits);
-    assert_eq!(said, "");
-    let stays: Vec<_> = found.stays.keys().map(|(state, why)| (state.as_str(), why.code())).collect();
-    assert_eq!(stays, [("compliance_hold", "state_changed")]);
+    let hold = "    hold: true\n    people: 2\n    about: {screen_parties: [hit]}";
+    let edits = [(hold, "    about: {screen_parties: [hit]}")];
+    assert_eq!(moved("kyc pass, originator hit, beneficiary clear", "", &edits), "state_changed");
 }
 
 #[test]
 fn a_plan_that_would_forget_doubt_or_pay_twice_is_refused_with_its_path() {
     let (said, _) = findings("settle_doubt: review_sending", &[]);
     assert!(said.contains("cannot move: settle_doubt: send may be out"), "{said}");
-    assert!(said.contains("payout.send answers in_doubt -> settle_doubt"), "{said}");
+    assert!(said.contains("fraud.score answers approve -> send | "), "{said}");
     let (said, _) = findings("await_settlement: review_sending", &[]);
     assert!(said.contains("two in flight") || said.contains("no ending can be reached"), "{said}");
 }

@@ -11,6 +11,8 @@ pub(crate) struct Business {
     /// The journey's file, without its folder.
     pub(crate) file: &'static str,
     yaml: &'static str,
+    /// States that the next version calls otherwise: `old`, `new`.
+    pub(crate) renamed: &'static [(&'static str, &'static str)],
     /// Times that a run can wait for.
     short: &'static [(&'static str, &'static str)],
     pub(crate) commands: &'static str,
@@ -34,6 +36,11 @@ pub(crate) const ALL: [Business; 2] = [PAYOUT, ONBOARDING];
 const PAYOUT: Business = Business {
     file: "payout.yaml",
     yaml: include_str!("../../../journeys/payout.yaml"),
+    renamed: &[
+        ("review_fraud", "judge_fraud"),
+        ("await_customer", "await_proof"),
+        ("compliance_hold", "second_hold"),
+    ],
     short: &[
         ("check_time", "20s"),
         ("send_time", "30s"),
@@ -89,6 +96,11 @@ const PAYOUT: Business = Business {
 const ONBOARDING: Business = Business {
     file: "onboarding.yaml",
     yaml: include_str!("../../../journeys/onboarding.yaml"),
+    renamed: &[
+        ("review_risk", "judge_risk"),
+        ("await_identity", "await_proof"),
+        ("compliance_hold", "second_hold"),
+    ],
     short: &[
         ("consent_wait", "20s"),
         ("check_time", "20s"),
@@ -140,9 +152,20 @@ const ONBOARDING: Business = Business {
 impl Business {
     /// The real journey with times that a run can wait for.
     pub(crate) fn journey(&self, contract: &Contract) -> Journey {
+        self.parsed(self.yaml, contract)
+    }
+
+    /// The same as its next version, in which some states have other names.
+    pub(crate) fn next_journey(&self, contract: &Contract) -> Journey {
+        let rename = |yaml: String, (old, new): &(&str, &str)| yaml.replace(old, new);
+        let yaml = self.renamed.iter().fold(self.yaml.to_owned(), rename);
+        self.parsed(&yaml.replace("\nversion: 1\n", "\nversion: 2\n"), contract)
+    }
+
+    fn parsed(&self, yaml: &str, contract: &Contract) -> Journey {
         let overrides: BTreeMap<String, String> =
             self.short.iter().map(|(name, time)| ((*name).into(), (*time).into())).collect();
-        Journey::parse(self.yaml, contract, &overrides).unwrap()
+        Journey::parse(yaml, contract, &overrides).unwrap()
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) struct Standstills {
     pub(crate) parked: usize,
     pub(crate) held: usize,
     pub(crate) set_aside: usize,
+    pub(crate) migrated: usize,
 }
 
 impl Standstills {
@@ -22,6 +23,7 @@ impl Standstills {
         self.parked += other.parked;
         self.held += other.held;
         self.set_aside += other.set_aside;
+        self.migrated += other.migrated;
     }
 }
 

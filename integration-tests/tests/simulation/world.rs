@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::adapter::Adapters;
 use super::business::{ALL, Business};
 use super::check;
+use super::migrations;
 use super::faults::{Fate, FaultyBus, FaultyStore, Orphans, Shared};
 use super::operators::Operators;
 use super::people::People;
@@ -32,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) operators: bool,
     /// Answers to questions that were never asked, and requests too large for the topics until somebody widens them.
     pub(crate) bad_data: bool,
+    /// Half way, every journey gets a new version, and what runs is moved to it.
+    pub(crate) migrates: bool,
 }
 
 impl Plan {
@@ -48,6 +51,7 @@ impl Plan {
             lost_tails: false,
             operators: false,
             bad_data: false,
+            migrates: false,
         }
     }
 }
@@ -98,7 +102,9 @@ impl World {
             let mut world = Self::new(seed, plan);
             world.storm().await;
             world.calm_down().await;
-            check::everything(&world, &world.commanded)
+            let mut seen = check::everything(&world, &world.commanded);
+            seen.migrated = migrations::judge(&world.store, world.codec.contract());
+            seen
         })
     }
 
@@ -172,6 +178,13 @@ impl World {
                 self.command();
             }
             self.anything().await;
+            if self.plan.migrates && turn == STORMY / 2 {
+                migrations::ask(&self.store, self.codec.contract(), self.store.clock());
+            }
+            if self.plan.migrates && (turn == STORMY / 2 || turn == STORMY / 2 + 20) {
+                // Told twice: it begins once.
+                migrations::begin(&self.broker, &self.codec);
+            }
         }
         while self.commanded.len() < self.plan.flows {
             self.command();
@@ -228,6 +241,8 @@ impl World {
             && flows.iter().all(|flow| flow.ended)
             && self.store.all_parked().is_empty()
             && self.adapters.is_idle()
+            && (!self.plan.migrates
+                || migrations::are_over(&self.store, self.codec.contract().topics().lanes))
     }
 
     async fn anything(&mut self) {

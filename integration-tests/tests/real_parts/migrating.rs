@@ -1,0 +1,225 @@
+//! A new version under load: payouts that wait for people are moved to it while others are paid and the engine is killed.
+//! `MIGRATED_FLOWS=10000` moves as many; the journeys themselves are judged in other rings.
+
+use std::path::Path;
+use std::time::Duration;
+
+use integration_tests::{Expectation, Failure, Installation, verify};
+use signalbox::payouts::{Payout, Wish};
+use signalbox::scene::Decision;
+use tokio::time::{Instant, sleep};
+
+use crate::{ENGINE, Outcome};
+
+/// Flows that wait, unless the environment says otherwise.
+const FLOWS: usize = 1_000;
+/// New payouts between two looks at the migration.
+const WAVE: usize = 5;
+const SOON: Duration = Duration::from_secs(30);
+
+/// A folder for what the story writes.
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Result<Self, Failure> {
+        let folder = tempfile::tempdir().map_err(Failure::while_doing("making a folder"))?;
+        Ok(Self { folder })
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<String, Failure> {
+        let file = self.folder.path().join(name);
+        std::fs::write(&file, text).map_err(Failure::while_doing(format!("writing {name}")))?;
+        Ok(file.display().to_string())
+    }
+}
+
+/// Dry run and result agree, none is lost, all end.
+pub(crate) async fn under_load(on: &mut Installation) -> Outcome {
+    let flows = std::env::var("MIGRATED_FLOWS").ok().and_then(|text| text.parse().ok());
+    let flows: usize = flows.unwrap_or(FLOWS);
+    let wish = Wish { originator: Some("Fraudreview".to_owned()), ..Wish::default() };
+    let waiting = on.request(&wish, flows).await?;
+    until_open(on, &waiting, "review_fraud").await?;
+
+    let desk = Desk::new()?;
+    deploy_next_version(on, &desk).await?;
+    let mut load = vec![until_started_under(on, 2).await?];
+    refuse_what_is_illegal(on, &desk).await?;
+    let plan = desk.write(
+        "plan.yaml",
+        "journey: payout\nfrom: 1\nto: 2\nstates: {review_fraud: judge_fraud}\n",
+    )?;
+    let before = Instant::now();
+    let tried = on.succeed(&["journeys", "migrate", &plan, "--dry-run"]).await?;
+    let would = format!("review_fraud -> judge_fraud: {flows}\n");
+    assert_eq!(tried, format!("{would}dry run: {flows} would move, 0 would stay\n"));
+    let trying = before.elapsed().as_secs_f64();
+    assert_eq!(by_version(on, 1).await?, flows, "a dry run changes nothing");
+
+    let begun = on
+        .succeed(&["journeys", "migrate", &plan, "--actor", "ann", "--reason", "CHG-7"])
+        .await?;
+    let id = begun.lines().next().and_then(|line| line.strip_prefix("migration "));
+    let id = id.ok_or_else(|| Failure::Broken(format!("no id in {begun}")))?.to_owned();
+    let (seconds, result) = until_ended(on, &id, &mut load).await?;
+    assert!(result.contains(&would), "dry run and result differ: {tried}{result}");
+    assert!(result.contains(&format!("so far: {flows} moved, 0 stayed")), "{result}");
+    assert_eq!(by_version(on, 1).await?, 0, "a flow is left behind");
+    each_move_is_journaled(on, &waiting, &id).await?;
+
+    for payout in &waiting {
+        on.commands.decide(&approval(payout)).await?;
+    }
+    let (count, all) = (load.len(), waiting.into_iter().chain(load));
+    let expected: Vec<Expectation> = all.map(Expectation::completed).collect();
+    let verified = verify(on, &expected).await?;
+    Ok(format!(
+        "{flows} waiting payouts moved in {seconds:.1} s while {count} new ones came and the engine was killed; dry run \
+         ({trying:.1} s, its check included) and result agree; {verified}"
+    ))
+}
+
+fn approval(payout: &Payout) -> Decision {
+    Decision {
+        case: payout.id.clone(),
+        journey: "payout".to_owned(),
+        step: "judge_fraud".to_owned(),
+        decision: "approve".to_owned(),
+        actor: "fay".to_owned(),
+    }
+}
+
+/// Until people are asked about every one. Without progress for a while, something is stuck.
+async fn until_open(on: &mut Installation, payouts: &[Payout], step: &str) -> Result<(), Failure> {
+    let mut last = (0, Instant::now());
+    loop {
+        let open = on.witness.ask(|seen| {
+            let has = |payout: &&Payout| {
+                seen.courses.get(&payout.id).is_some_and(|course| course.has_task(step, "opened"))
+            };
+            payouts.iter().filter(has).count()
+        });
+        if open == payouts.len() {
+            return Ok(());
+        }
+        on.must_run()?;
+        if open > last.0 {
+            last = (open, Instant::now());
+        } else if last.1.elapsed() > SOON * 2 {
+            let (what, seen) = (format!("{} tasks of {step}", payouts.len()), format!("{open}"));
+            return Err(Failure::Late { what, seconds: SOON.as_secs() * 2, seen });
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Version 2 asks the same under another name. It is pinned once; another definition of it is refused with what differs.
+async fn deploy_next_version(on: &Installation, desk: &Desk) -> Result<(), Failure> {
+    let file = on.checkout().join(Path::new("journeys/payout.yaml"));
+    let text = std::fs::read_to_string(file).map_err(Failure::while_doing("reading a journey"))?;
+    let next = text.replace("version: 1\n", "version: 2\n").replace("review_fraud", "judge_fraud");
+    let file = desk.write("payout.yaml", &next)?;
+    let said = on.succeed(&["journeys", "deploy", &file]).await?;
+    assert!(said.contains("payout version 2 is pinned"), "{said}");
+    let said = on.succeed(&["journeys", "deploy", &file]).await?;
+    assert!(said.contains("pinned already"), "{said}");
+    let other = desk.write("other.yaml", &next.replace("after: 48h", "after: 24h"))?;
+    let said = on.run(&["journeys", "deploy", &other], &[]).await?;
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.err.contains("deadline after: 48h -> 24h"), "{}", said.err);
+    Ok(())
+}
+
+/// Until the engines start flows under a version, without having been started again. A payout that did.
+async fn until_started_under(on: &mut Installation, version: u32) -> Result<Payout, Failure> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let payout = on.request(&Wish::default(), 1).await?.remove(0);
+        let started = loop {
+            if let Some(found) = on.reader.find_flows(&payout.id).await?.first() {
+                break found.row.version;
+            }
+            sleep(Duration::from_millis(20)).await;
+        };
+        if started == version {
+            return Ok(payout);
+        }
+        if Instant::now() > deadline {
+            let what = format!("a flow of version {version}");
+            return Err(Failure::Late { what, seconds: SOON.as_secs(), seen: format!("{started}") });
+        }
+        on.witness.until_course(SOON, &payout.id, "an ending", |course| !course.endings.is_empty()).await?;
+    }
+}
+
+/// A plan past the screening and one out of a hold are refused with their path.
+async fn refuse_what_is_illegal(on: &Installation, desk: &Desk) -> Result<(), Failure> {
+    for (states, told) in [
+        ("{screen_parties: score_fraud, review_fraud: judge_fraud}", "payout.send is called, but screen_parties/"),
+        ("{compliance_hold: judge_fraud, review_fraud: judge_fraud}", "hold left without release: compliance_hold"),
+    ] {
+        let text = format!("journey: payout\nfrom: 1\nto: 2\nstates: {states}\n");
+        let plan = desk.write("illegal.yaml", &text)?;
+        let arguments = ["journeys", "migrate", &plan, "--actor", "ann", "--reason", "CHG-6"];
+        let said = on.run(&arguments, &[]).await?;
+        assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+        assert!(said.err.contains(told) && said.err.contains("path: "), "{}", said.err);
+    }
+    assert_eq!(on.succeed(&["journeys", "migrations"]).await?, "", "something was put down");
+    Ok(())
+}
+
+/// New payouts keep coming, and the engine is killed once. How long it took, and what was told at the end.
+async fn until_ended(
+    on: &mut Installation,
+    id: &str,
+    load: &mut Vec<Payout>,
+) -> Result<(f64, String), Failure> {
+    let begun = Instant::now();
+    let deadline = begun + SOON * 10;
+    let mut killed = false;
+    loop {
+        load.extend(on.request(&Wish::default(), WAVE).await?);
+        let told = on.succeed(&["journeys", "migrations", id]).await?;
+        if told.contains("(ended)") {
+            return Ok((begun.elapsed().as_secs_f64(), told));
+        }
+        if !killed {
+            on.kill_engine(ENGINE)?;
+            on.start_engine(ENGINE).await?;
+            killed = true;
+        }
+        if Instant::now() > deadline {
+            let what = "the end of a migration".to_owned();
+            return Err(Failure::Late { what, seconds: SOON.as_secs() * 10, seen: told });
+        }
+    }
+}
+
+async fn by_version(on: &Installation, version: u32) -> Result<usize, Failure> {
+    let counted = on.reader.flows_by_version("payout").await?;
+    let flows = counted.iter().find(|(of, _)| *of == version).map_or(0, |(_, flows)| *flows);
+    Ok(usize::try_from(flows).unwrap_or(usize::MAX))
+}
+
+/// Each flow says by whom, why and by which migration it was moved, once.
+async fn each_move_is_journaled(
+    on: &Installation,
+    payouts: &[Payout],
+    id: &str,
+) -> Result<(), Failure> {
+    for payout in payouts {
+        let flow = on.reader.find_flows(&payout.id).await?.remove(0).row;
+        let journal = on.reader.journal_of(flow.id).await?;
+        let moves: Vec<_> = journal.iter().filter(|row| row.kind == "migrate").collect();
+        let [one] = moves.as_slice() else {
+            return Err(Failure::Broken(format!("{} was moved {} times", payout.id, moves.len())));
+        };
+        assert_eq!((one.actor.as_str(), one.version), ("ann", Some(2)));
+        assert_eq!(one.reason, format!("version 1 -> 2: migration {id}, CHG-7"));
+        assert_eq!(flow.state.as_str(), "judge_fraud");
+    }
+    Ok(())
+}
