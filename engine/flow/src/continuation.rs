@@ -72,7 +72,9 @@ fn call(old: &Journey, new: &Journey, step: &StepName) -> Option<String> {
             }
             Effect::Read => return None,
         };
-        return Some(format!("{step}: {why}, and version {version} knows nothing of it; keep the state"));
+        return Some(format!(
+            "{step}: {why}, and version {version} knows nothing of it; keep the state"
+        ));
     };
     if before.capability != after.capability {
         let (one, other) = (&before.capability, &after.capability);

@@ -108,7 +108,11 @@ impl Moving<'_> {
         for ((state, why), (told, path)) in self.stays.clone() {
             let named = self.migration.plan.states.contains_key(&state);
             if named && (why == Unmovable::InHold || !self.moved.contains(&state)) {
-                let rule = if why == Unmovable::InHold { "hold left without release" } else { "cannot move" };
+                let rule = if why == Unmovable::InHold {
+                    "hold left without release"
+                } else {
+                    "cannot move"
+                };
                 self.refuse(rule, format!("{state}: {told}"), state, path);
             }
         }

@@ -139,7 +139,9 @@ impl Migration {
                 return mistake(place, format!("no flow ever waits in {from}; leave it out"));
             }
             if matches!(known(&new, to, &place)?.kind, Kind::End { .. }) {
-                let told = format!("{to} is an ending; flows are ended by cancelling them, not by moving them");
+                let told = format!(
+                    "{to} is an ending; flows are ended by cancelling them, not by moving them"
+                );
                 return mistake(place, told);
             }
         }
@@ -188,7 +190,8 @@ impl Migration {
         let mut next = flow.clone();
         next.rev = flow.rev.saturating_add(1);
         let waits_on = self.waits_on(&flow.state, there);
-        let (next, effects) = if waits_on { (next, Vec::new()) } else { self.leave(next, ctx, world)? };
+        let (next, effects) =
+            if waits_on { (next, Vec::new()) } else { self.leave(next, ctx, world)? };
         if let Some(write) = self.unawaited(&next, target) {
             let told = format!("{write} may be out, and {target} does not find out whether it is");
             return Err(Stay::Here(Unmovable::WriteInDoubt, told));
@@ -203,7 +206,8 @@ impl Migration {
         }
         let in_hold = |journey: &Journey, name| journey.state(name).is_some_and(State::is_hold);
         if in_hold(&self.old, &flow.state) && !in_hold(&self.new, &run.flow.state) {
-            let told = format!("{}: the hold would be left without a release by two people", flow.state);
+            let told =
+                format!("{}: the hold would be left without a release by two people", flow.state);
             return Err(Stay::Here(Unmovable::InHold, told));
         }
         let (old, new) = (self.old.version(), self.new.version());
@@ -253,8 +257,7 @@ impl Migration {
     /// Whether a flow waits for the same thing as before: in the state of the same name, or in another wait for a time.
     fn waits_on(&self, from: &StepName, there: &State) -> bool {
         let waits = |state: &State| matches!(state.kind, Kind::Wait(_));
-        self.destination(from) == from
-            || waits(there) && self.old.state(from).is_some_and(waits)
+        self.destination(from) == from || waits(there) && self.old.state(from).is_some_and(waits)
     }
 
     /// Leaves a state of the old version: what it planned and did not send is taken back, its task is closed.
@@ -292,7 +295,11 @@ impl Migration {
         let escalates = |state: &State| state.escalate.as_ref().map(|escalate| escalate.after);
         let ends = |state: &State| match &state.kind {
             Kind::Ask(ask) => ask.until.as_ref().map(|(after, _)| *after),
-            Kind::Choose { .. } | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => None,
+            Kind::Choose { .. }
+            | Kind::Review
+            | Kind::Wait(_)
+            | Kind::Emit { .. }
+            | Kind::End { .. } => None,
         };
         for (name, before, after) in [
             (ESCALATE, here.and_then(escalates), escalates(there)),
@@ -319,19 +326,26 @@ fn awaits(journey: &Journey, name: &StepName, write: &StepName, stays: bool) -> 
         })
     };
     let asked = match &state.kind {
-        Kind::Ask(ask) => {
-            stays && ask.steps.contains(write) || ask.steps.iter().any(inquires)
-        }
-        Kind::Choose { .. } | Kind::Review | Kind::Wait(_) | Kind::Emit { .. } | Kind::End { .. } => false,
+        Kind::Ask(ask) => stays && ask.steps.contains(write) || ask.steps.iter().any(inquires),
+        Kind::Choose { .. }
+        | Kind::Review
+        | Kind::Wait(_)
+        | Kind::Emit { .. }
+        | Kind::End { .. } => false,
     };
     let decided = state.panel.as_ref().is_some_and(|panel| {
-        panel.about.contains(write) && ["executed", "not_executed"].iter().all(|word| panel.arms.contains_key(*word))
+        panel.about.contains(write)
+            && ["executed", "not_executed"].iter().all(|word| panel.arms.contains_key(*word))
     });
     asked || decided
 }
 
 /// A state that a plan names.
-fn known<'a>(journey: &'a Journey, name: &StepName, place: &str) -> Result<&'a State, JourneyError> {
+fn known<'a>(
+    journey: &'a Journey,
+    name: &StepName,
+    place: &str,
+) -> Result<&'a State, JourneyError> {
     let found = journey.state(name);
     found.map_or_else(
         || {
@@ -347,10 +361,12 @@ impl From<Stop> for Stay {
     fn from(stop: Stop) -> Self {
         match stop {
             Stop::Unsafe { rule, message } => Self::Unsafe(rule, message),
-            Stop::Refused(Refusal::Known) => Self::Unsafe("broken", "nothing came of it".to_owned()),
-            Stop::Refused(Refusal::NotPossibleNow { detail } | Refusal::Unresolvable { detail }) => {
-                Self::Unsafe("broken", detail)
+            Stop::Refused(Refusal::Known) => {
+                Self::Unsafe("broken", "nothing came of it".to_owned())
             }
+            Stop::Refused(
+                Refusal::NotPossibleNow { detail } | Refusal::Unresolvable { detail },
+            ) => Self::Unsafe("broken", detail),
         }
     }
 }

@@ -21,9 +21,8 @@ fn world(given: &str) -> World {
 
 /// A plan from version 1 to one that differs by edits.
 fn plan(states: &str, edits: &[(&str, &str)]) -> (Migration, Arc<Journey>) {
-    let plan = MigrationPlan::parse(&format!(
-        "journey: payout\nfrom: 1\nto: 2\nstates: {{{states}}}\n"
-    ));
+    let plan =
+        MigrationPlan::parse(&format!("journey: payout\nfrom: 1\nto: 2\nstates: {{{states}}}\n"));
     let new = PAYOUT.next_version(edits);
     let made = Migration::new(plan.unwrap(), Arc::clone(PAYOUT.journey()), Arc::clone(&new));
     (made.unwrap(), new)
@@ -45,7 +44,9 @@ fn moved(given: &str, states: &str, edits: &[(&str, &str)]) -> String {
 
 #[test]
 fn a_flow_that_keeps_its_state_waits_on_as_it_did() {
-    for given in ["", "kyc pass", SENDING, "kyc step_up", "kyc pass, originator hit, beneficiary clear"] {
+    for given in
+        ["", "kyc pass", SENDING, "kyc step_up", "kyc pass, originator hit, beneficiary clear"]
+    {
         let (migration, new) = plan("", &[]);
         let mut world = world(given);
         let before = world.flow.clone();
@@ -64,7 +65,10 @@ fn an_answer_under_way_during_the_move_counts_afterwards() {
     let mut world = world(SENDING);
     world.say("permit").unwrap_err();
     world.migrate(&migration, &new).unwrap();
-    assert_eq!(told(&world.say("send accepted")), "await_settlement: submitted, ask await_settlement 1");
+    assert_eq!(
+        told(&world.say("send accepted")),
+        "await_settlement: submitted, ask await_settlement 1"
+    );
 }
 
 #[test]
@@ -72,26 +76,74 @@ fn a_flow_goes_where_the_plan_says() {
     let rename = |old, new| [(old, new)];
     for (given, states, edits, becomes) in [
         // A review of another name is opened anew; whoever agreed before is asked again.
-        ("kyc pass, originator clear, beneficiary clear, fraud review", "review_fraud: judge_fraud",
-         rename("review_fraud", "judge_fraud"), "judge_fraud: task review_fraud closed, task judge_fraud opened"),
-        ("kyc pass, originator hit, beneficiary clear, anna release", "compliance_hold: second_hold",
-         rename("compliance_hold", "second_hold"), "second_hold: task compliance_hold closed, task second_hold opened"),
+        (
+            "kyc pass, originator clear, beneficiary clear, fraud review",
+            "review_fraud: judge_fraud",
+            rename("review_fraud", "judge_fraud"),
+            "judge_fraud: task review_fraud closed, task judge_fraud opened",
+        ),
+        (
+            "kyc pass, originator hit, beneficiary clear, anna release",
+            "compliance_hold: second_hold",
+            rename("compliance_hold", "second_hold"),
+            "second_hold: task compliance_hold closed, task second_hold opened",
+        ),
         // A wait goes on under its new name.
-        ("kyc step_up", "await_customer: await_proof", rename("await_customer", "await_proof"), "await_proof"),
+        (
+            "kyc step_up",
+            "await_customer: await_proof",
+            rename("await_customer", "await_proof"),
+            "await_proof",
+        ),
         // A question of another name is asked.
-        ("", "confirm_identity: confirm_identity", rename("deadline: {after: 48h", "deadline: {after: 24h"), "confirm_identity"),
-        ("kyc pass", "screen_parties: confirm_identity", rename("after: 48h", "after: 24h"), "confirm_identity: ask confirm_identity 2"),
+        (
+            "",
+            "confirm_identity: confirm_identity",
+            rename("deadline: {after: 48h", "deadline: {after: 24h"),
+            "confirm_identity",
+        ),
+        (
+            "kyc pass",
+            "screen_parties: confirm_identity",
+            rename("after: 48h", "after: 24h"),
+            "confirm_identity: ask confirm_identity 2",
+        ),
         // A planned write is taken back; one that is out stops the move, unless the new state asks about it.
-        (SENDING, "send: review_sending", rename("after: 48h", "after: 24h"), "review_sending: abandon, task review_sending opened"),
-        ("SENDING, permit", "send: review_sending", rename("after: 48h", "after: 24h"), "write_in_doubt"),
-        ("SENDING, permit", "send: settle_doubt", rename("after: 48h", "after: 24h"), "settle_doubt: ask settle_doubt 1"),
-        ("SENDING, permit, send in_doubt", "settle_doubt: review_sending", rename("after: 48h", "after: 24h"), "write_in_doubt"),
+        (
+            SENDING,
+            "send: review_sending",
+            rename("after: 48h", "after: 24h"),
+            "review_sending: abandon, task review_sending opened",
+        ),
+        (
+            "SENDING, permit",
+            "send: review_sending",
+            rename("after: 48h", "after: 24h"),
+            "write_in_doubt",
+        ),
+        (
+            "SENDING, permit",
+            "send: settle_doubt",
+            rename("after: 48h", "after: 24h"),
+            "settle_doubt: ask settle_doubt 1",
+        ),
+        (
+            "SENDING, permit, send in_doubt",
+            "settle_doubt: review_sending",
+            rename("after: 48h", "after: 24h"),
+            "write_in_doubt",
+        ),
         ("SENDING, permit, send in_doubt", "", rename("after: 48h", "after: 24h"), "settle_doubt"),
         // What cannot be: it stays, untouched.
         ("kyc step_up", "", rename("await_customer", "await_proof"), "no_such_state"),
         ("kyc hard_fail", "", rename("after: 48h", "after: 24h"), "ended"),
         ("operator ann pause", "", rename("after: 48h", "after: 24h"), "paused"),
-        ("kyc pass, originator hit, beneficiary clear", "compliance_hold: review_fraud", rename("after: 48h", "after: 24h"), "in_hold"),
+        (
+            "kyc pass, originator hit, beneficiary clear",
+            "compliance_hold: review_fraud",
+            rename("after: 48h", "after: 24h"),
+            "in_hold",
+        ),
     ] {
         let given = given.replace("SENDING", SENDING);
         assert_eq!(moved(&given, states, &edits), becomes, "{given} by {{{states}}}");
@@ -108,13 +160,22 @@ fn a_parked_flow_stays_until_it_is_released() {
 
 #[test]
 fn timers_keep_their_time_and_those_that_only_the_new_state_has_begin_now() {
-    let (migration, new) = plan("await_customer: await_proof", &[("await_customer", "await_proof"), ("step_up_wait: 1h", "step_up_wait: 9h")]);
+    let (migration, new) = plan(
+        "await_customer: await_proof",
+        &[("await_customer", "await_proof"), ("step_up_wait: 1h", "step_up_wait: 9h")],
+    );
     let mut wait = world("kyc step_up");
     let before = wait.flow.data.timers.clone();
     wait.migrate(&migration, &new).unwrap();
     assert_eq!(wait.flow.data.timers, before, "the customer waits no longer than was promised");
 
-    let (migration, new) = plan("", &[("    later: {decline: declined_fraud}\n", "    later: {decline: declined_fraud}\n    escalate: {after: 2h, queue: stuck_payouts}\n")]);
+    let (migration, new) = plan(
+        "",
+        &[(
+            "    later: {decline: declined_fraud}\n",
+            "    later: {decline: declined_fraud}\n    escalate: {after: 2h, queue: stuck_payouts}\n",
+        )],
+    );
     let mut wait = world("kyc pass, originator clear, beneficiary clear");
     wait.migrate(&migration, &new).unwrap();
     assert!(wait.flow.data.timers.contains_key("escalate"));
@@ -173,7 +234,8 @@ fn a_plan_that_would_forget_doubt_or_pay_twice_is_refused_with_its_path() {
 fn states_that_a_plan_forgets_are_told_and_their_flows_stay() {
     let (said, found) = findings("", &[("await_customer", "await_proof")]);
     assert_eq!(said, "");
-    let stays: Vec<_> = found.stays.keys().map(|(state, why)| (state.as_str(), why.code())).collect();
+    let stays: Vec<_> =
+        found.stays.keys().map(|(state, why)| (state.as_str(), why.code())).collect();
     assert_eq!(stays, [("await_customer", "no_such_state")]);
 }
 
@@ -181,13 +243,18 @@ fn states_that_a_plan_forgets_are_told_and_their_flows_stay() {
 fn a_plan_that_means_nothing_is_told_what_to_do() {
     let wrong = |yaml: &str| {
         MigrationPlan::parse(yaml)
-            .and_then(|plan| Migration::new(plan, Arc::clone(PAYOUT.journey()), PAYOUT.next_version(&[])))
+            .and_then(|plan| {
+                Migration::new(plan, Arc::clone(PAYOUT.journey()), PAYOUT.next_version(&[]))
+            })
             .map(drop)
             .unwrap_err()
             .to_string()
     };
     for (states, said) in [
-        ("{review_fruad: send}", "states.review_fruad: version 1 has no state review_fruad. Did you mean review_fraud?"),
+        (
+            "{review_fruad: send}",
+            "states.review_fruad: version 1 has no state review_fruad. Did you mean review_fraud?",
+        ),
         ("{review_fraud: sned}", "version 2 has no state sned. Did you mean send?"),
         ("{announce_hold: send}", "no flow ever waits in announce_hold"),
         ("{review_fraud: cancelled}", "cancelled is an ending"),
@@ -196,6 +263,9 @@ fn a_plan_that_means_nothing_is_told_what_to_do() {
         assert!(told.contains(said), "{told}");
     }
     assert!(wrong("journey: payout\nfrom: 1\nto: 1\n").contains("version 1 already"));
-    assert!(wrong("journey: payout\nfrom: 1\nto: 3\n").contains("payout version 2 is not what is meant"));
+    assert!(
+        wrong("journey: payout\nfrom: 1\nto: 3\n")
+            .contains("payout version 2 is not what is meant")
+    );
     assert!(wrong("journey: payout\nfrom: 1\nto: 2\nstats: {}\n").contains("Did you mean states?"));
 }

@@ -128,8 +128,9 @@ fn apply(
             let (migration, to) = world.story.renaming();
             let moved = world.migrate(migration, to);
             if before.version == 1 && before.status == Status::Running {
-                let moved = moved.unwrap_or_else(|why| panic!("{} in {}", why.code(), before.state));
-                assert_eq!(moved.path, [moved.flow.state.clone()]);
+                let moved =
+                    moved.unwrap_or_else(|why| panic!("{} in {}", why.code(), before.state));
+                assert_eq!(moved.path.as_slice(), std::slice::from_ref(&moved.flow.state));
                 return (Ok(moved), None);
             }
             assert!(moved.is_err() && world.flow == before);

@@ -5,8 +5,8 @@ use serde_json::Value;
 use signalbox_bus::{Codec, Death, Inbound, Undecoded};
 use signalbox_flow::{Act, Journey};
 use signalbox_schemas::{
-    AggregateId, AttemptId, Contract, FlowId, JourneyName, LaneId, MigrationId, RecordName, Tenant, TenantKey,
-    TopicName, headers, home_lane, topics::Role,
+    AggregateId, AttemptId, Contract, FlowId, JourneyName, LaneId, MigrationId, RecordName, Tenant,
+    TenantKey, TopicName, headers, home_lane, topics::Role,
 };
 use signalbox_store::TimerRow;
 use std::sync::Arc;

@@ -58,9 +58,8 @@ pub(crate) async fn under_load(on: &mut Installation) -> Outcome {
     let trying = before.elapsed().as_secs_f64();
     assert_eq!(by_version(on, 1).await?, flows, "a dry run changes nothing");
 
-    let begun = on
-        .succeed(&["journeys", "migrate", &plan, "--actor", "ann", "--reason", "CHG-7"])
-        .await?;
+    let begun =
+        on.succeed(&["journeys", "migrate", &plan, "--actor", "ann", "--reason", "CHG-7"]).await?;
     let id = begun.lines().next().and_then(|line| line.strip_prefix("migration "));
     let id = id.ok_or_else(|| Failure::Broken(format!("no id in {begun}")))?.to_owned();
     let (seconds, result) = until_ended(on, &id, &mut load).await?;
@@ -148,17 +147,29 @@ async fn until_started_under(on: &mut Installation, version: u32) -> Result<Payo
         }
         if Instant::now() > deadline {
             let what = format!("a flow of version {version}");
-            return Err(Failure::Late { what, seconds: SOON.as_secs(), seen: format!("{started}") });
+            return Err(Failure::Late {
+                what,
+                seconds: SOON.as_secs(),
+                seen: format!("{started}"),
+            });
         }
-        on.witness.until_course(SOON, &payout.id, "an ending", |course| !course.endings.is_empty()).await?;
+        on.witness
+            .until_course(SOON, &payout.id, "an ending", |course| !course.endings.is_empty())
+            .await?;
     }
 }
 
 /// A plan past the screening and one out of a hold are refused with their path.
 async fn refuse_what_is_illegal(on: &Installation, desk: &Desk) -> Result<(), Failure> {
     for (states, told) in [
-        ("{screen_parties: score_fraud, review_fraud: judge_fraud}", "payout.send is called, but screen_parties/"),
-        ("{compliance_hold: judge_fraud, review_fraud: judge_fraud}", "hold left without release: compliance_hold"),
+        (
+            "{screen_parties: score_fraud, review_fraud: judge_fraud}",
+            "payout.send is called, but screen_parties/",
+        ),
+        (
+            "{compliance_hold: judge_fraud, review_fraud: judge_fraud}",
+            "hold left without release: compliance_hold",
+        ),
     ] {
         let text = format!("journey: payout\nfrom: 1\nto: 2\nstates: {states}\n");
         let plan = desk.write("illegal.yaml", &text)?;

@@ -5,7 +5,8 @@ use signalbox_bus::{Ack, BusError, Inbound, LaneBus, LogRange, MemoryLaneBus, Ou
 use signalbox_schemas::{FlowId, JourneyName, LaneId, Micros, TopicName};
 use signalbox_store::{
     ClaimedLane, Commit, Contest, InputRow, Installation, JournalRow, LaneFence, LaneStore,
-    LoadedFlow, Losers, MemoryStore, OpenMigration, ParkedRow, PinnedJourney, StoreError, TickWrite, TimerRow, WorkerShare,
+    LoadedFlow, Losers, MemoryStore, OpenMigration, ParkedRow, PinnedJourney, StoreError,
+    TickWrite, TimerRow, WorkerShare,
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -43,7 +43,8 @@ pub(crate) fn begin(broker: &MemoryBroker, codec: &Codec) {
         let journey = JourneyName::from(business.file.trim_end_matches(".yaml"));
         for lane in 0..lanes {
             let key = (0_u32..).map(|number| format!("{id}/{number}"));
-            let key = key.into_iter().find(|key| home_lane(key.as_bytes(), lanes).0 == lane).unwrap();
+            let key =
+                key.into_iter().find(|key| home_lane(key.as_bytes(), lanes).0 == lane).unwrap();
             let value = json!({
                 "aggregate_id": key, "journey": journey, "act": "migrate", "actor": "ann", "reason": "a better version",
                 "requested_at": 0, "migration": id});
@@ -76,7 +77,9 @@ pub(crate) fn judge(store: &MemoryStore, contract: &Contract) -> usize {
                 moved += 1;
                 assert_eq!(flow.version, 2, "{} was moved and is not", flow.aggregate);
                 let moves = store.journal(flow.lane);
-                let moves = moves.iter().filter(|each| each.flow == Some(flow.id) && each.kind == "migrate");
+                let moves = moves
+                    .iter()
+                    .filter(|each| each.flow == Some(flow.id) && each.kind == "migrate");
                 let told: Vec<_> = moves.map(|each| (each.actor.as_str(), each.version)).collect();
                 assert_eq!(told, [("ann", Some(2))], "{}", flow.aggregate);
             }

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::adapter::Adapters;
 use super::business::{ALL, Business};
 use super::check;
-use super::migrations;
 use super::faults::{Fate, FaultyBus, FaultyStore, Orphans, Shared};
+use super::migrations;
 use super::operators::Operators;
 use super::people::People;
 

@@ -13,7 +13,13 @@ pub(crate) const STORIES: [&Story; 2] = [&PAYOUT, &ONBOARDING];
 pub(crate) const PAYOUT: Story = Story {
     file: "payout.yaml",
     yaml: include_str!("../../../../journeys/payout.yaml"),
-    renamed: &[("await_customer", "await_proof"), ("review_fraud", "judge_fraud"), ("review_sending", "judge_sending"), ("bank_hold", "held_by_bank"), ("review_settlement", "judge_settlement")],
+    renamed: &[
+        ("await_customer", "await_proof"),
+        ("review_fraud", "judge_fraud"),
+        ("review_sending", "judge_sending"),
+        ("bank_hold", "held_by_bank"),
+        ("review_settlement", "judge_settlement"),
+    ],
     request,
     voices: &[
         ("kyc", "confirm_identity"),
@@ -33,7 +39,10 @@ pub(crate) const PAYOUT: Story = Story {
         "kyc pass, originator clear, beneficiary clear, fraud approve, permit, send accepted, cancel",
     ],
     holds: &[("compliance_hold", "blocked"), ("bank_hold", "blocked")],
-    settled_by_people: Some(("send", &["settle_doubt", "await_settlement", "review_settlement", "judge_settlement"])),
+    settled_by_people: Some((
+        "send",
+        &["settle_doubt", "await_settlement", "review_settlement", "judge_settlement"],
+    )),
     unsent: &[
         ("send", &["rejected", "requires_repair", "blocked"]),
         ("settle_doubt", &["not_executed", "blocked"]),
@@ -45,7 +54,11 @@ pub(crate) const PAYOUT: Story = Story {
 pub(crate) const ONBOARDING: Story = Story {
     file: "onboarding.yaml",
     yaml: include_str!("../../../../journeys/onboarding.yaml"),
-    renamed: &[("await_identity", "await_proof"), ("review_risk", "judge_risk"), ("await_consent", "hope_for_consent")],
+    renamed: &[
+        ("await_identity", "await_proof"),
+        ("review_risk", "judge_risk"),
+        ("await_consent", "hope_for_consent"),
+    ],
     request: application,
     voices: &[
         ("identity", "verify_identity"),

@@ -30,7 +30,8 @@ impl Migrations {
     }
 
     pub(super) fn open(&self, lanes: &[LaneId]) -> Vec<OpenMigration> {
-        let open = self.lanes.iter().filter(|((_, lane), (_, ended))| !ended && lanes.contains(lane));
+        let open =
+            self.lanes.iter().filter(|((_, lane), (_, ended))| !ended && lanes.contains(lane));
         open.filter_map(|((id, lane), (reached, _))| {
             let migration = self.asked.get(id)?.clone();
             Some(OpenMigration { migration, lane: *lane, reached: *reached })

@@ -104,8 +104,7 @@ pub(crate) async fn open(
          ORDER BY migration.requested_at, migration_lane.lane"
     );
     let lanes: Vec<i16> = lanes.iter().copied().map(smallint).collect();
-    let rows =
-        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(lanes).fetch_all(connection).await?;
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(lanes).fetch_all(connection).await?;
     rows.iter()
         .map(|row| {
             Ok(OpenMigration {

@@ -12,7 +12,8 @@ use crate::intake::{Work, WorkInput};
 impl<'d> Deciding<'_, 'd> {
     /// The lane has been told to begin. A migration that does not exist is the store's to refuse.
     pub(super) fn begin_migration(&mut self, work: &'d Work, id: MigrationId, value: &Value) {
-        let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().trim();
+        let text =
+            |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().trim();
         self.rows.begin_migration(id, work.lane);
         self.decided.begins_migration = true;
         let transition = Transition {
@@ -29,8 +30,12 @@ impl<'d> Deciding<'_, 'd> {
     pub(super) fn migrate(&mut self, work: &'d Work) {
         let WorkInput::Errand(errand) = &work.input else { return };
         let asked = &errand.job.open.migration;
-        let reached =
-            MigrationMove { migration: asked.id, lane: work.lane, reached: errand.flow, ended: false };
+        let reached = MigrationMove {
+            migration: asked.id,
+            lane: work.lane,
+            reached: errand.flow,
+            ended: false,
+        };
         let Some(id) = errand.flow else {
             self.rows.advance_migration(MigrationMove { ended: true, ..reached });
             let transition = Transition {

@@ -57,10 +57,7 @@ pub(super) async fn run(args: &DeployArgs, config: &Config) -> Result<(), CliErr
 }
 
 /// Every pinned version.
-pub(super) async fn pinned(
-    reader: &Reader,
-    contract: &Contract,
-) -> Result<Vec<Journey>, CliError> {
+pub(super) async fn pinned(reader: &Reader, contract: &Contract) -> Result<Vec<Journey>, CliError> {
     let parse = |(name, version, source): (String, u32, String)| {
         Journey::parse(&source, contract, &BTreeMap::new()).map_err(|error| {
             CliError::Input(format!("pinned journey {name} version {version}: {error}"))
@@ -73,9 +70,7 @@ pub(super) async fn pinned(
 fn refuse_other(file: &std::path::Path, pinned: &Journey, given: &Journey) -> CliError {
     let told = match signalbox_flow::difference(pinned, given) {
         Ok(changes) if changes.is_empty() => "only what no flow could notice".to_owned(),
-        Ok(changes) => {
-            changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n    ")
-        }
+        Ok(changes) => changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n    "),
         Err(error) => return load::mistaken(file, &error),
     };
     CliError::Refused(format!(
