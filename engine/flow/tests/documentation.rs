@@ -2,9 +2,10 @@
 //! Scenarios among them are played and must hold, rules of the bank must be readable, messages must be those that are said.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use signalbox_flow::{BankInvariants, Journey, Scenario, play};
+use signalbox_flow::{BankInvariants, Journey, Migration, MigrationPlan, Scenario, play};
 use signalbox_schemas::Contract;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const PAYOUT: &str = include_str!("../../../journeys/payout.yaml");
 const COMMAND: &str = include_str!("../../../journeys/scenarios/payout.command.yaml");
@@ -28,7 +29,7 @@ fn with_example(example: &str) -> String {
 #[test]
 fn every_example_loads_in_the_payout_journey() {
     let (head, parts): (Vec<&str>, Vec<&str>) = examples("yaml")
-        .filter(|example| !example.starts_with('#'))
+        .filter(|example| !example.starts_with('#') && !is_plan(example))
         .partition(|example| example.starts_with("journey:"));
     assert_eq!((head.len(), parts.len()), (1, 6));
     for line in head
@@ -44,6 +45,26 @@ fn every_example_loads_in_the_payout_journey() {
             Journey::parse(&with_example(example), Contract::builtin().unwrap(), &BTreeMap::new());
         assert!(parsed.is_ok(), "{}\n{example}", parsed.unwrap_err());
     }
+}
+
+/// Whether an example is a plan of a migration.
+fn is_plan(example: &str) -> bool {
+    example.contains("\nfrom: ")
+}
+
+#[test]
+fn the_plan_of_the_document_means_what_it_says() {
+    let plans: Vec<&str> = examples("yaml").filter(|example| is_plan(example)).collect();
+    let [plan] = plans.as_slice() else { panic!("{} plans", plans.len()) };
+    let parsed = |yaml: &str| {
+        let contract = Contract::builtin().unwrap();
+        Arc::new(Journey::parse(yaml, contract, &BTreeMap::new()).unwrap())
+    };
+    let next = PAYOUT.replace("\nversion: 1\n", "\nversion: 2\n");
+    let next = parsed(&next.replace("review_fraud", "judge_fraud"));
+    let plan = MigrationPlan::parse(plan).unwrap_or_else(|error| panic!("{error}"));
+    let made = Migration::new(plan, parsed(PAYOUT), next);
+    assert!(made.is_ok(), "{made:?}");
 }
 
 /// Examples of one language, as the document has them.
