@@ -75,7 +75,7 @@ const ANY: &str = "SELECT, INSERT, UPDATE, DELETE";
 const NONE: &str = "";
 
 /// Every table, for engine, adapter, operator and reader.
-static TABLES: [Table; 17] = [
+static TABLES: [Table; 20] = [
     table("_sqlx_migrations", [READ, READ, READ, READ]),
     table("assent", [ADD, NONE, READ, READ]),
     table("attempt", [KEEP, CHANGE, READ, READ]),
@@ -90,6 +90,9 @@ static TABLES: [Table; 17] = [
     table("lane_input", [KEEP, NONE, READ, READ]),
     table("lane_output", [KEEP, NONE, READ, READ]),
     table("lane_peer", [KEEP, NONE, READ, READ]),
+    table("migration", [READ, NONE, ADD, READ]),
+    table("migration_flow", [ADD, NONE, READ, READ]),
+    table("migration_lane", [KEEP, NONE, READ, READ]),
     table("parked", [ANY, NONE, READ, READ]),
     table("timer", [ANY, NONE, READ, READ]),
     table("worker", [ANY, NONE, READ, READ]),
