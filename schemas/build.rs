@@ -19,15 +19,22 @@ struct PartnerWords {
     vocabulary: Vec<String>,
 }
 
+/// The part of a journey that says what starts it; what else it says is not the contract's.
+#[derive(serde::Deserialize)]
+struct JourneyStart {
+    starts_with: Option<String>,
+}
+
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let topics_file = here.join("../topics.yaml");
     let vendors = here.join("../adapters/src/vendors");
+    let journeys = here.join("../journeys");
     let released = here.join("released");
     let consumers = here.join("consumers.yaml");
-    for watched in [&here.join("avro"), &topics_file, &vendors, &released, &consumers] {
+    for watched in [&here.join("avro"), &topics_file, &vendors, &journeys, &released, &consumers] {
         println!("cargo::rerun-if-changed={}", watched.display());
     }
     let schemas = schema_files(&here.join("avro"))?;
@@ -35,7 +42,8 @@ fn main() -> Result<(), Failure> {
         schemas.iter().map(|(_, text)| serde_json::from_str(text)).collect::<Result<_, _>>()?;
     let topics_text = fs::read_to_string(&topics_file)?;
     let topics = topics::Topics::parse(&topics_text)?;
-    let faults = rules::faults(&parsed, &topics, &vendor_words(&vendors)?);
+    let mut faults = rules::faults(&parsed, &topics, &vendor_words(&vendors)?);
+    faults.extend(rules::unclear_subjects(&parsed, &starting(&journeys)?));
     if !faults.is_empty() {
         return Err(format!("the contract is not sound:\n  - {}", faults.join("\n  - ")).into());
     }
@@ -58,6 +66,19 @@ fn schema_files(folder: &Path) -> Result<Vec<(PathBuf, String)>, Failure> {
     files.retain(|path| path.extension().is_some_and(|ending| ending == "avsc"));
     files.sort();
     files.into_iter().map(|path| Ok((path.clone(), fs::read_to_string(&path)?))).collect()
+}
+
+/// Records that start journeys.
+fn starting(folder: &Path) -> Result<Vec<String>, Failure> {
+    let mut records = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "yaml") {
+            let text = fs::read_to_string(&path)?;
+            records.extend(serde_saphyr::from_str::<JourneyStart>(&text)?.starts_with);
+        }
+    }
+    Ok(records)
 }
 
 /// The names of the vendors, and the words that their catalog entries call their own.

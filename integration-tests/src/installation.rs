@@ -126,6 +126,11 @@ impl Installation {
         Ok(asked)
     }
 
+    /// Somebody who wants to become a customer, as no other test has them.
+    pub fn applications_next(&mut self, like: &Newcomer) -> Application {
+        self.applications.next(like, now())
+    }
+
     /// Draws payouts and publishes them.
     ///
     /// # Errors
@@ -333,6 +338,23 @@ impl Installation {
         let client = reqwest::Client::builder().no_proxy().build()?;
         let answer = client.get(url).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// Logs of servers and services so far, by name.
+    ///
+    /// # Errors
+    /// `System` where they cannot be read.
+    pub fn logs(&self) -> Result<Vec<(String, String)>, Failure> {
+        let folder = self.scene.stack().directory().join("logs");
+        let reading = || Failure::while_doing("reading logs");
+        let mut logs = Vec::new();
+        for log in std::fs::read_dir(folder).map_err(reading())? {
+            let log = log.map_err(reading())?;
+            let text = std::fs::read(log.path()).map_err(reading())?;
+            let name = log.file_name().to_string_lossy().into_owned();
+            logs.push((name, String::from_utf8_lossy(&text).into_owned()));
+        }
+        Ok(logs)
     }
 
     /// Copies the logs of servers and services to `target/NAME`, and says where they are.

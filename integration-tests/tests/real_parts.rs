@@ -8,8 +8,10 @@
 
 mod real_parts {
     pub(crate) mod broken_records;
+    pub(crate) mod canaries;
     pub(crate) mod crashes;
     pub(crate) mod endings;
+    pub(crate) mod erasure;
     pub(crate) mod foreign_client;
     pub(crate) mod migrating;
     pub(crate) mod onboarding;
@@ -33,8 +35,8 @@ use serde_json::json;
 use signalbox::scene::{Console, EngineName};
 
 use real_parts::{
-    broken_records, crashes, endings, foreign_client, migrating, onboarding, operators, outages,
-    repeats, sharing, tampering, tracing, upkeep,
+    broken_records, canaries, crashes, endings, erasure, foreign_client, migrating, onboarding,
+    operators, outages, repeats, sharing, tampering, tracing, upkeep,
 };
 
 /// The engine that every story finds running, alone, and leaves so.
@@ -127,6 +129,14 @@ const STORIES: &[Story] = &[
     Story {
         name: "a_stopped_lane_is_started_by_a_command",
         tell: |on| Box::pin(operators::stopped_lane(on)),
+    },
+    Story {
+        name: "one_customer_among_many_is_erased",
+        tell: |on| Box::pin(erasure::one_of_many(on)),
+    },
+    Story {
+        name: "canaries_are_nowhere_but_where_they_may_be",
+        tell: |on| Box::pin(canaries::nowhere_but_where_they_may_be(on)),
     },
     Story { name: "an_engine_is_killed_in_mid_work", tell: |on| Box::pin(crashes::engine(on)) },
     Story { name: "an_adapter_is_killed_in_mid_work", tell: |on| Box::pin(crashes::adapter(on)) },

@@ -160,3 +160,18 @@ fn flows_that_operators_stop_and_release_are_moved_or_stay_and_none_is_lost() {
     });
     assert!(seen.migrated > 0 && seen.parked > 0, "nothing was ever moved or parked: {seen:?}");
 }
+
+#[test]
+fn a_customer_is_erased_only_after_their_flows_and_what_comes_later_gets_a_new_key() {
+    let seen = under_seeds(Plan {
+        erasures: true,
+        crashes: true,
+        pauses: true,
+        duplicates: true,
+        lost_answers: true,
+        broken_producers: true,
+        ambiguous_commits: true,
+        ..Plan::calm()
+    });
+    assert!(seen.erased > 0 && seen.refused > 0, "nobody was erased or refused: {seen:?}");
+}

@@ -47,6 +47,21 @@ names! {
 #[serde(transparent)]
 pub struct FlowId(pub Uuid);
 
+/// Whose personal data it is: a customer of a tenant. UUIDv8 of HMAC-SHA-256(tenant key, tenant and customer id), so that
+/// whoever has the tenant key finds a customer's flows, and nobody else learns a customer from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SubjectId(pub Uuid);
+
+/// One data key of a subject. A subject whose key was destroyed and that comes again gets the next generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KeyId {
+    /// Whose.
+    pub subject: SubjectId,
+    /// Which of theirs, from 1.
+    pub generation: i32,
+}
+
 /// One try at a step: the idempotency key and our reference at the vendor. UUIDv8 of HMAC-SHA-256(tenant key, flow, step, group).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -111,6 +126,17 @@ impl TenantKey {
         ]))
     }
 
+    /// The id of a customer of a tenant.
+    pub fn subject_id(&self, tenant: &Tenant, customer: &str) -> SubjectId {
+        SubjectId(self.derive(&["subject", tenant.as_str(), customer]))
+    }
+
+    /// Who stands in for the people in records of one UTC day that say nothing of whom they are about. Days are counted
+    /// from 1970-01-01.
+    pub fn unattributed(&self, day: i64) -> SubjectId {
+        SubjectId(self.derive(&["unattributed", &day.to_string()]))
+    }
+
     fn derive(&self, parts: &[&str]) -> Uuid {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
             unreachable!("HMAC takes a key of any length (RFC 2104)")
@@ -159,6 +185,19 @@ impl fmt::Display for AttemptId {
     }
 }
 
+impl SubjectId {
+    /// Out of the bytes in which stored data names it.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
+impl fmt::Display for SubjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl fmt::Display for LaneId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -195,5 +234,17 @@ mod tests {
         assert_ne!(id("acme", "p-1"), id("other", "p-1"));
         assert_ne!(id("acmep", "-1"), id("acme", "p-1"), "parts do not run into each other");
         assert_eq!(id("acme", "p-1").0.get_version_num(), 8);
+    }
+
+    #[test]
+    fn a_customer_is_one_subject_in_a_tenant_and_another_in_every_other() {
+        let key = TenantKey::new(b"a tenant's secret".to_vec());
+        let other = TenantKey::new(b"another's secret".to_vec());
+        let id = |tenant: &str, customer: &str| key.subject_id(&tenant.into(), customer);
+        assert_eq!(id("acme", "c-1"), id("acme", "c-1"));
+        assert_ne!(id("acme", "c-1"), id("acme", "c-2"));
+        assert_ne!(id("acme", "c-1"), id("other", "c-1"));
+        assert_ne!(id("acme", "c-1"), other.subject_id(&"acme".into(), "c-1"));
+        assert_ne!(key.unattributed(20_000), key.unattributed(20_001));
     }
 }

@@ -32,11 +32,11 @@ pub use contract::{Contract, ContractError};
 pub use gate::{Breaking, Broken, Direction, History, Release, breaking};
 pub use identifiers::{account_problems, is_aba, is_bic, is_iban};
 pub use ids::{
-    AggregateId, Attempt, AttemptId, FlowId, JourneyName, LaneId, LaneSeq, MigrationId, RecordName,
-    StepName, Tenant, TenantKey, TopicName,
+    AggregateId, Attempt, AttemptId, FlowId, JourneyName, KeyId, LaneId, LaneSeq, MigrationId,
+    RecordName, StepName, SubjectId, Tenant, TenantKey, TopicName,
 };
 pub use money::{Money, MoneyError};
 pub use partition::{home_lane, murmur2};
 pub use record::{DecodeError, EncodeError, RecordSchema, confluent_envelope, split_confluent};
-pub use rules::{faults, full_name};
+pub use rules::{faults, full_name, unclear_subjects};
 pub use time::Micros;

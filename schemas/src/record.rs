@@ -14,6 +14,7 @@ use std::collections::HashMap;
 
 use crate::ids::RecordName;
 use crate::json::Json;
+use crate::rules::data_subjects;
 
 /// A record type: its schema, compiled once and kept for the life of the process.
 pub struct RecordSchema {
@@ -21,6 +22,7 @@ pub struct RecordSchema {
     text: String,
     schema: &'static Schema,
     names: HashMap<String, &'static Schema>,
+    subject_field: Option<String>,
     reader: GenericDatumReader<'static>,
     writer: GenericDatumWriter<'static>,
 }
@@ -52,6 +54,10 @@ pub enum DecodeError {
     Incompatible(RecordName, String),
 }
 
+fn subject_field(schema: &Value) -> Option<String> {
+    data_subjects(schema).into_iter().next().map(str::to_owned)
+}
+
 impl RecordSchema {
     /// Compiles a self-contained schema text. The compiled form is never freed: a process meets few schemas.
     pub fn compile(name: RecordName, text: String) -> Result<Self, apache_avro::Error> {
@@ -60,7 +66,8 @@ impl RecordSchema {
         collect_names(schema, &mut names);
         let reader = GenericDatumReader::builder(schema).build()?;
         let writer = GenericDatumWriter::builder(schema).validate(false).build()?;
-        Ok(Self { name, text, schema, names, reader, writer })
+        let subject_field = serde_json::from_str(&text).ok().and_then(|text| subject_field(&text));
+        Ok(Self { name, text, schema, names, subject_field, reader, writer })
     }
 
     /// Full name of the record.
@@ -83,6 +90,11 @@ impl RecordSchema {
     /// The compiled schema.
     pub fn avro(&self) -> &'static Schema {
         self.schema
+    }
+
+    /// The field that says whose personal data the record holds, where it is marked `data_subject`.
+    pub fn subject_field(&self) -> Option<&str> {
+        self.subject_field.as_deref()
     }
 
     /// Every named type in it, by full name.

@@ -1,7 +1,7 @@
 //! What makes a contract sound, as pure checks over the schemas (as JSON) and the topics.
 //! The build runs them over the files and refuses on any fault; it does not judge evolution against a registry.
 
-use crate::topics::{Compatibility, Role, Strategy, Topic, Topics};
+use crate::topics::{Compatibility, ConfigValue, Role, Strategy, Topic, Topics};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +34,7 @@ pub fn faults(schemas: &[Value], topics: &Topics, vendor_words: &[String]) -> Ve
         faults.extend(vendor_speech(schema, vendor_words));
     }
     faults.extend(pii(schemas, topics));
+    faults.extend(kept_for_ever(topics));
     faults
 }
 
@@ -183,4 +184,72 @@ fn carries_personal_data(name: &str, schemas: &BTreeMap<String, &Value>, depth: 
                     && text.contains(&format!("\"{other}\""))
                     && carries_personal_data(other, schemas, depth + 1)
             })
+}
+
+/// What is personal must go by itself: Kafka keeps no key that could be destroyed.
+fn kept_for_ever(topics: &Topics) -> Vec<String> {
+    let bounded = |own: &BTreeMap<String, ConfigValue>| {
+        let setting = |name: &str| {
+            let found = own.get(name).or_else(|| topics.defaults.config.get(name));
+            found.map(ToString::to_string).unwrap_or_default()
+        };
+        let retention: Option<i64> = setting("retention.ms").parse().ok();
+        setting("cleanup.policy") == "delete" && retention.is_some_and(|ms| ms > 0)
+    };
+    let told = |name: &str| {
+        format!(
+            "topic {name}: carries personal data and keeps it for ever; set cleanup.policy: delete and a retention.ms"
+        )
+    };
+    let personal = || topics.topics.iter().filter(|(_, topic)| topic.pii);
+    let mut faults: Vec<String> = personal()
+        .filter(|(_, topic)| !bounded(&topic.config))
+        .map(|(name, _)| told(name))
+        .collect();
+    if !bounded(&topics.dlq.config) {
+        let dead = personal().filter(|(_, topic)| topic.dlq);
+        faults.extend(dead.map(|(name, _)| told(&format!("{name}.dlq"))));
+    }
+    faults
+}
+
+/// Fields of a record that say whose personal data it holds.
+pub(crate) fn data_subjects(schema: &Value) -> Vec<&str> {
+    let fields = schema.get("fields").and_then(Value::as_array).into_iter().flatten();
+    fields
+        .filter(|field| field.get("data_subject").and_then(Value::as_bool) == Some(true))
+        .filter_map(|field| field.get("name").and_then(Value::as_str))
+        .collect()
+}
+
+/// A record that starts a journey names its data subject in one plain text field; no other record names any. `starting`
+/// are the records that start journeys.
+pub fn unclear_subjects(schemas: &[Value], starting: &[String]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for schema in schemas {
+        let name = full_name(schema);
+        let marks = schema.to_string().matches("\"data_subject\":").count();
+        let subjects = data_subjects(schema);
+        let plain = |field: &&str| {
+            let fields = schema.get("fields").and_then(Value::as_array).into_iter().flatten();
+            let mut own =
+                fields.filter(|other| other.get("name").and_then(Value::as_str) == Some(field));
+            own.any(|field| {
+                field.get("type").and_then(Value::as_str) == Some("string")
+                    && field.get("default").is_none()
+            })
+        };
+        match (starting.contains(&name), marks) {
+            (false, 0) => {}
+            (false, _) => faults.push(format!(
+                "schema {name}: starts no journey, so it names no data subject; remove data_subject"
+            )),
+            (true, 1) if subjects.iter().all(plain) && subjects.len() == 1 => {}
+            (true, _) => faults.push(format!(
+                "schema {name}: starts a journey, so exactly one required field of type string says whose data it holds; \
+                 mark it with \"data_subject\": true"
+            )),
+        }
+    }
+    faults
 }

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
 /// Microseconds since 1970-01-01T00:00:00Z, as Avro's `timestamp-micros`.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
@@ -21,6 +23,11 @@ impl Micros {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The UTC day that it falls on, counted from 1970-01-01.
+    pub fn day(self) -> i64 {
+        self.0.div_euclid(MICROS_PER_DAY)
     }
 
     /// RFC 3339 in UTC with microseconds, as CloudEvents' `time`. Instants outside of the years 1 to 9999 are clamped.

@@ -5,7 +5,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use signalbox_bus::Codec;
 use signalbox_schemas::{AttemptId, Micros};
-use signalbox_store::{AttemptRow, AttemptStore, Permit, PermitRequest, StoreError, StoredResult};
+use signalbox_store::{AttemptRow, AttemptStore, Permit, PermitRequest, StoredResult};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,6 +17,7 @@ use crate::routing::{Policy, VendorPolicy};
 use crate::runtime::batch::Batcher;
 use crate::runtime::http::{Http, Sending};
 use crate::runtime::publish;
+use crate::runtime::safe::{Safe, SafeError};
 use crate::runtime::{AdapterError, AdapterOptions};
 use crate::vendors;
 
@@ -51,6 +52,7 @@ pub(crate) struct Desk<S> {
     pub(crate) learning: Mutex<()>,
     pub(crate) permit_age_max: Duration,
     store: Arc<S>,
+    safe: Safe<S>,
     partners: BTreeMap<String, Partner>,
     http: Http,
     permits: Batcher<PermitRequest, Result<Permit, Trouble>>,
@@ -76,17 +78,19 @@ impl<S: AttemptStore + 'static> Desk<S> {
             let places = Semaphore::new(terms.in_flight_max.min(Semaphore::MAX_PERMITS));
             partners.insert(name.clone(), Partner { vendor, terms: terms.clone(), places });
         }
-        let (for_permits, for_results) = (Arc::clone(&store), Arc::clone(&store));
+        let safe = Safe { store: Arc::clone(&store), keys: Arc::clone(&options.keys) };
+        let (for_permits, for_results) = (safe.clone(), Arc::clone(&store));
         Ok(Self {
             policy: options.policy.clone(),
             codec,
             learning: Mutex::new(()),
             permit_age_max: Duration::from_millis(options.permit_age_ms_max),
             store,
+            safe,
             partners,
             http: Http::new().map_err(AdapterError::Http)?,
             permits: Batcher::start(BATCH_MAX, move |asked| {
-                take_permits(Arc::clone(&for_permits), asked)
+                take_permits(for_permits.clone(), asked)
             }),
             results: Batcher::start(BATCH_MAX, move |given| {
                 store_results(Arc::clone(&for_results), given)
@@ -100,7 +104,7 @@ impl<S: AttemptStore + 'static> Desk<S> {
         let names: Vec<String> = writing.map(|(name, _)| name.clone()).collect();
         let mut wait = TROUBLE;
         while let Err(error) = self.store.ensure_gates(&names).await {
-            disturbed(&error);
+            disturbed(&error.into());
             pause(&mut wait).await;
         }
     }
@@ -142,7 +146,7 @@ impl<S: AttemptStore + 'static> Desk<S> {
     ) -> Result<Vec<AttemptRow>, Trouble> {
         let mut wait = TROUBLE;
         loop {
-            match self.store.find(attempts).await {
+            match self.safe.find(attempts).await {
                 Ok(rows) => return Ok(rows),
                 Err(error) => disturbed(&error),
             }
@@ -160,7 +164,7 @@ impl<S: AttemptStore + 'static> Desk<S> {
         expected: u32,
     ) -> Result<bool, Trouble> {
         self.store.raise_sends(attempt, expected).await.map_err(|error| {
-            disturbed(&error);
+            disturbed(&error.into());
             Trouble
         })
     }
@@ -168,7 +172,7 @@ impl<S: AttemptStore + 'static> Desk<S> {
     /// Database time, by which the age of a first send is told.
     pub(crate) async fn now(&self) -> Result<Micros, Trouble> {
         self.store.now().await.map_err(|error| {
-            disturbed(&error);
+            disturbed(&error.into());
             Trouble
         })
     }
@@ -214,7 +218,7 @@ impl Drop for Place<'_> {
 
 /// Takes permits in one statement. An attempt that is asked for twice at once gets one permit, not two.
 async fn take_permits<S: AttemptStore>(
-    store: Arc<S>,
+    safe: Safe<S>,
     asked: Vec<PermitRequest>,
 ) -> Vec<Result<Permit, Trouble>> {
     let mut seen = HashSet::new();
@@ -226,7 +230,7 @@ async fn take_permits<S: AttemptStore>(
         .map(|(request, _)| request)
         .collect();
     metrics::permit_batch(requests.len());
-    let mut permits = match store.take_permits(&requests).await {
+    let mut permits = match safe.take_permits(requests).await {
         Ok(permits) => permits.into_iter(),
         Err(error) => {
             disturbed(&error);
@@ -234,7 +238,8 @@ async fn take_permits<S: AttemptStore>(
         }
     };
     // The second one asks again and is told how the first one stands.
-    let answer = |first: &bool| if *first { permits.next().ok_or(Trouble) } else { Err(Trouble) };
+    let answer =
+        |first: &bool| if *first { permits.next().flatten().ok_or(Trouble) } else { Err(Trouble) };
     first.iter().map(answer).collect()
 }
 
@@ -256,16 +261,22 @@ async fn store_results<S: AttemptStore>(
     }
     for round in rounds {
         if let Err(error) = store.store_results(&round).await {
-            disturbed(&error);
+            disturbed(&error.into());
             return vec![Err(Trouble); count];
         }
     }
     vec![Ok(()); count]
 }
 
-fn disturbed(error: &StoreError) {
-    metrics::disturbance("store");
-    tracing::warn!(error = %error, "the store does not answer as it should");
+pub(crate) fn disturbed(error: &SafeError) {
+    let (part, told) = match error {
+        SafeError::Store(_) => ("store", "the store does not answer as it should"),
+        SafeError::Keys(_) | SafeError::Open(_) => {
+            ("keys", "a request can neither be sealed nor opened")
+        }
+    };
+    metrics::disturbance(part);
+    tracing::warn!(error = %error, "{told}");
 }
 
 /// Waits, longer each time.

@@ -9,6 +9,7 @@ mod intake;
 mod offsets;
 mod publish;
 mod request;
+mod safe;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use serde_json::Value;
 use signalbox_bus::{BusError, Codec, GroupConsumer, Inbound, KafkaConfig, Outbound, Publisher};
 use signalbox_schemas::{Contract, TopicName};
 use signalbox_store::AttemptStore;
+use signalbox_vault::KeyProvider;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,8 @@ pub struct AdapterOptions {
     pub policy: Policy,
     /// Each vendor's own settings, secrets among them; a vendor refuses keys that it does not know.
     pub settings: BTreeMap<String, Value>,
+    /// Who keeps the envelope key: requests that move money are stored sealed.
+    pub keys: Arc<dyn KeyProvider>,
     /// Capabilities served by this process; empty: every one of the contract.
     pub capabilities: Vec<String>,
     /// Name of this process among its kind, stable over restarts.

@@ -6,109 +6,19 @@
 use serde_json::{Value, json};
 use signalbox_bus::{BusError, Codec, Headers, Inbound, Outbound};
 use signalbox_sandbox::{Sandbox, SandboxOptions, Vendor, serve as serve_sandbox};
-use signalbox_schemas::{
-    AttemptId, Contract, FlowId, LaneId, Micros, RecordName, TopicName, headers,
-};
-use signalbox_store::{
-    AttemptRow, AttemptStore, Disposition, NewAttempt, Permit, PermitRequest, StoreError,
-    StoredResult,
-};
+use signalbox_schemas::{AttemptId, Contract, RecordName, TopicName, headers};
+use signalbox_store::Disposition;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
+mod book;
+
 use super::*;
 use crate::routing::VendorPolicy;
-
-/// Attempts in memory, with a clock that a test may set forward.
-#[derive(Clone, Default)]
-struct Book {
-    rows: Arc<Mutex<HashMap<AttemptId, AttemptRow>>>,
-    later: Arc<Mutex<i64>>,
-}
-
-impl Book {
-    fn plan(&self, attempt: AttemptId, capability: &str) {
-        let plan = NewAttempt {
-            id: attempt,
-            lane: LaneId(3),
-            flow: FlowId(Uuid::nil()),
-            step: "send".into(),
-            group: 0,
-            capability: capability.to_owned(),
-            planned_at: Micros(0),
-        };
-        let row = AttemptRow {
-            plan,
-            disposition: Disposition::Planned,
-            vendor: None,
-            sends: 0,
-            request: None,
-            first_sent_at: None,
-            result: None,
-            contradiction: None,
-        };
-        self.rows.lock().unwrap().insert(attempt, row);
-    }
-
-    fn row(&self, attempt: AttemptId) -> AttemptRow {
-        self.rows.lock().unwrap()[&attempt].clone()
-    }
-
-    fn change(&self, attempt: AttemptId, change: impl FnOnce(&mut AttemptRow)) {
-        change(self.rows.lock().unwrap().get_mut(&attempt).unwrap());
-    }
-}
-
-impl AttemptStore for Book {
-    async fn take_permits(&self, requests: &[PermitRequest]) -> Result<Vec<Permit>, StoreError> {
-        let now = self.now().await?;
-        let mut rows = self.rows.lock().unwrap();
-        let mut permit = |request: &PermitRequest| match rows.get_mut(&request.attempt) {
-            None => Permit::Missing,
-            Some(row) if row.disposition == Disposition::Planned => {
-                row.disposition = Disposition::Sending;
-                row.vendor = Some(request.vendor.clone());
-                row.sends = 1;
-                row.request = Some(request.request.clone());
-                row.first_sent_at = Some(now);
-                Permit::Granted { first_sent_at: now }
-            }
-            Some(row) if row.disposition == Disposition::Abandoned => Permit::Abandoned,
-            Some(row) if row.result.is_some() => Permit::Answered(Box::new(row.clone())),
-            Some(row) => Permit::Sending(Box::new(row.clone())),
-        };
-        Ok(requests.iter().map(&mut permit).collect())
-    }
-
-    async fn raise_sends(&self, attempt: AttemptId, expected: u32) -> Result<bool, StoreError> {
-        let mut rows = self.rows.lock().unwrap();
-        let row = rows.get_mut(&attempt).filter(|row| row.sends == expected);
-        Ok(row.map(|row| row.sends += 1).is_some())
-    }
-
-    async fn store_results(&self, results: &[StoredResult]) -> Result<(), StoreError> {
-        for given in results {
-            self.change(given.attempt, |row| row.result = Some(given.result.clone()));
-        }
-        Ok(())
-    }
-
-    async fn find(&self, attempts: &[AttemptId]) -> Result<Vec<AttemptRow>, StoreError> {
-        let rows = self.rows.lock().unwrap();
-        Ok(attempts.iter().filter_map(|attempt| rows.get(attempt).cloned()).collect())
-    }
-
-    async fn ensure_gates(&self, _vendors: &[String]) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn now(&self) -> Result<Micros, StoreError> {
-        Ok(Micros(*self.later.lock().unwrap()))
-    }
-}
+use book::{Book, envelope};
 
 type Commits = Arc<Mutex<Vec<(String, i64)>>>;
 
@@ -193,6 +103,7 @@ impl Station {
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect::<BTreeMap<_, _>>(),
+            keys: Arc::new(envelope()),
             capabilities: Vec::new(),
             member: "adapter-1".to_owned(),
             under_way_max: 64,
@@ -465,9 +376,9 @@ async fn a_payout_stays_with_the_vendor_that_got_it_first_whatever_the_route_is_
         (answer["outcome"].as_str(), station.book.row(payout).vendor),
         (Some("accepted"), Some("instant".to_owned()))
     );
-    let request = station.book.row(payout).request.unwrap();
-    let elsewhere =
-        String::from_utf8(request).unwrap().replace("/send", "/ach_transfers").into_bytes();
+    let request = station.book.opened(payout);
+    let elsewhere = request.replace("/send", "/ach_transfers");
+    let elsewhere = station.book.sealed(payout, &elsewhere);
     station.book.change(payout, |row| {
         row.result = None;
         row.vendor = Some("increase".to_owned());
@@ -483,6 +394,22 @@ async fn a_payout_stays_with_the_vendor_that_got_it_first_whatever_the_route_is_
     assert_eq!(station.book.row(payout).sends, 2);
     let calls = station.sandbox_calls().await;
     assert!(calls["increase"].is_object(), "{calls}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_stored_sealed_and_after_an_erasure_the_vendor_is_asked_not_sent_to() {
+    let mut station = Station::open(|_| {}).await;
+    let (payout, answer) = station.ask(&order("payout.send", "Clear")).await;
+    assert_eq!(answer["outcome"], "accepted");
+    let stored = station.book.row(payout).request.unwrap();
+    assert!(!String::from_utf8_lossy(&stored).contains("Clear"), "a name is stored in clear");
+    assert!(station.book.opened(payout).contains("Clear"), "it is what was sent");
+    station.book.change(payout, |row| row.result = None);
+    station.book.erase();
+    station.deliver(&order("payout.send", "Clear"), payout).await;
+    let answer = station.outcome("payout.send").await;
+    assert_eq!(answer["outcome"], "in_doubt", "{answer}");
+    assert_eq!((station.book.row(payout).sends, station.effects().await), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

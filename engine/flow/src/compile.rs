@@ -2,7 +2,9 @@
 //! It does not judge whether the journey is safe; `check` does.
 
 use serde_json::Value;
-use signalbox_schemas::{Capability, Contract, JourneyName, RecordName, StepName, TopicName};
+use signalbox_schemas::{
+    Capability, Contract, JourneyName, RecordName, RecordSchema, StepName, TopicName,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -127,6 +129,16 @@ impl<'a> Compiler<'a> {
         if !self.contract.topics().topics.contains_key(&doc.events) {
             return mistake("events", format!("there is no topic {} in topics.yaml", doc.events));
         }
+        let marked = self.contract.record(&doc.starts_with).and_then(RecordSchema::subject_field);
+        let Some(subject) = marked else {
+            return mistake(
+                "starts_with",
+                format!(
+                    "{} marks no field as data_subject: whose data it holds must be known",
+                    doc.starts_with
+                ),
+            );
+        };
         let commands = self.commands()?;
         let Some((first, _)) = doc.states.0.first() else {
             return mistake("states", "a journey has at least one state");
@@ -153,6 +165,7 @@ impl<'a> Compiler<'a> {
             version: doc.version,
             starts_with: RecordName::from(doc.starts_with.as_str()),
             aggregate: doc.aggregate.clone(),
+            subject: subject.to_owned(),
             reacts_to: commands.iter().map(|(_, record)| record.clone()).collect(),
             commands,
             events: TopicName::from(doc.events.as_str()),

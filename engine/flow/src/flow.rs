@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signalbox_schemas::{
-    AggregateId, AttemptId, FlowId, JourneyName, LaneId, Micros, StepName, Tenant,
+    AggregateId, AttemptId, FlowId, JourneyName, LaneId, Micros, StepName, SubjectId, Tenant,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub struct Flow {
     pub tenant: Tenant,
     /// Business id, the key of its records.
     pub aggregate: AggregateId,
+    /// Whose personal data it holds, by the field that its journey's command marks.
+    pub subject: SubjectId,
     /// Journey that it follows.
     pub journey: JourneyName,
     /// Version of the journey with which it started and which it keeps.

@@ -21,6 +21,8 @@ pub struct Journey {
     pub(crate) version: u32,
     pub(crate) starts_with: RecordName,
     pub(crate) aggregate: String,
+    /// Field of the command that starts it, which says whose personal data the flow holds.
+    pub(crate) subject: String,
     pub(crate) commands: Vec<(String, RecordName)>,
     pub(crate) reacts_to: Vec<RecordName>,
     pub(crate) events: TopicName,
@@ -273,6 +275,11 @@ impl Journey {
     /// Field of its commands that carries the business id.
     pub fn aggregate_field(&self) -> &str {
         &self.aggregate
+    }
+
+    /// Field of the command that starts it, which says whose personal data the flow holds.
+    pub fn subject_field(&self) -> &str {
+        &self.subject
     }
 
     /// The file with overrides written in: what is pinned, and what `parse` reads again without overrides.

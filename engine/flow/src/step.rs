@@ -57,6 +57,10 @@ pub fn begin(journey: &Journey, start: Start<'_>, ctx: Context<'_>) -> Result<De
         let detail = format!("the command needs {} and tenant", journey.aggregate_field());
         return Err(Refusal::Unresolvable { detail });
     };
+    if text(journey.subject_field()).is_none_or(str::is_empty) {
+        let detail = format!("the command needs {}", journey.subject_field());
+        return Err(Refusal::Unresolvable { detail });
+    }
     let (aggregate, tenant) = (AggregateId::from(aggregate), Tenant::from(tenant));
     let flow = fresh(journey, aggregate, tenant, &start, ctx);
     let actor = text("actor").unwrap_or("service").to_owned();
@@ -132,8 +136,10 @@ pub(crate) fn fresh(
     start: &Start<'_>,
     ctx: Context<'_>,
 ) -> Flow {
+    let customer = start.command.get(journey.subject_field()).and_then(Value::as_str);
     Flow {
         id: ctx.key.flow_id(&tenant, journey.name(), &aggregate),
+        subject: ctx.key.subject_id(&tenant, customer.unwrap_or_default()),
         tenant,
         aggregate,
         journey: journey.name().clone(),

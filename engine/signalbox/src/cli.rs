@@ -73,6 +73,9 @@ pub(crate) enum Command {
     /// Show what happened to flows, pause them, let them go on
     #[command(subcommand)]
     Flow(commands::flow::FlowCommand),
+    /// Look a customer up, and erase them
+    #[command(subcommand)]
+    Subject(commands::subject::SubjectCommand),
     /// List lanes, start a stopped one again
     #[command(subcommand)]
     Lane(commands::lane::LaneCommand),

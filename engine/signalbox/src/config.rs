@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use signalbox_bus::{KafkaConfig, RegistryConfig};
 use signalbox_schemas::TenantKey;
 use signalbox_store::{AnchorKey, AnchorKeyError};
+use signalbox_vault::{EnvelopeKeys, KeyProvider, KeySourceError};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The file that is read where none is named.
 const DEFAULT_FILE: &str = "signalbox.toml";
@@ -42,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) traces: TracesConfig,
     #[serde(default)]
     pub(crate) audit: AuditConfig,
+    #[serde(default)]
+    privacy: PrivacyConfig,
 }
 
 /// Where spans go.
@@ -60,6 +64,16 @@ pub(crate) struct AuditConfig {
     signing_key: Option<SecretString>,
     /// How often lane heads are anchored, in milliseconds.
     pub(crate) anchor_every_ms: u64,
+}
+
+/// Personal data at rest.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PrivacyConfig {
+    /// Where the envelope key is, which wraps the keys of customers: `file:PATH` or `env:VARIABLE`.
+    envelope_key: Option<String>,
+    /// Where earlier envelope keys are, which unwrap what they have wrapped and wrap nothing new.
+    previous: Vec<String>,
 }
 
 /// Connection to Postgres.
@@ -167,6 +181,11 @@ pub enum ConfigError {
         /// What is wrong.
         reason: String,
     },
+    /// Nothing may be stored without a key to seal it.
+    #[error(
+        "privacy.envelope_key is not set, and personal data is stored sealed or not at all; make a key with `signalbox subject keygen FILE` and set privacy.envelope_key = \"file:FILE\""
+    )]
+    NoEnvelopeKey,
     /// A command needs what is not there.
     #[error("{key} is not set; set it in the configuration file or as {variable}")]
     Missing {
@@ -253,6 +272,22 @@ impl Config {
         AnchorKey::parse(key.expose_secret()).map(Some).map_err(wrong)
     }
 
+    /// The envelope key, where one is named.
+    pub(crate) fn envelope_keys(&self) -> Result<Option<EnvelopeKeys>, ConfigError> {
+        let Some(source) = &self.privacy.envelope_key else { return Ok(None) };
+        let wrong = |error: KeySourceError| ConfigError::Wrong {
+            from: "privacy.envelope_key".to_owned(),
+            reason: error.to_string(),
+        };
+        let variable = |name: &str| std::env::var(name).ok();
+        EnvelopeKeys::open(source, &self.privacy.previous, variable).map(Some).map_err(wrong)
+    }
+
+    /// The envelope key, for services, which need one.
+    pub(crate) fn key_provider(&self) -> Result<Arc<dyn KeyProvider>, ConfigError> {
+        Ok(Arc::new(self.envelope_keys()?.ok_or(ConfigError::NoEnvelopeKey)?))
+    }
+
     /// Everything as it is in effect, secrets masked, for the log at start.
     pub(crate) fn redacted(&self) -> Value {
         let kafka = self.kafka.as_ref().map(|kafka| {
@@ -276,6 +311,10 @@ impl Config {
             },
             "audit": {
                 "signing_key": self.audit.signing_key.as_ref().map(|_| MASK), "anchor_every_ms": self.audit.anchor_every_ms,
+            },
+            "privacy": {
+                "envelope_key": self.privacy.envelope_key.as_deref().map(named),
+                "previous": self.privacy.previous.iter().map(|source| named(source)).collect::<Vec<_>>(),
             },
             "journeys": {"path": self.journeys.path, "parameters": self.journeys.parameters},
             "traces": {"otlp": self.traces.otlp.as_deref().map(without_password)},
@@ -310,6 +349,11 @@ fn overrides(
         overrides.push((key.to_ascii_lowercase().replace("__", "."), value));
     }
     Ok(overrides)
+}
+
+/// Where a key is; what does not say where may be a key.
+fn named(source: &str) -> &str {
+    if source.starts_with("file:") || source.starts_with("env:") { source } else { MASK }
 }
 
 /// Whether a librdkafka property holds a secret.
@@ -365,6 +409,9 @@ mod tests {
         api_key = "hush"
         [audit]
         signing_key = "hush"
+        [privacy]
+        envelope_key = "hush"
+        previous = ["file:/old.key"]
         [journeys.parameters.payout]
         review_sla = "4h"
     "#;
@@ -428,6 +475,15 @@ mod tests {
             error.contains("kafka.brokers") && error.contains("SIGNALBOX__KAFKA__BROKERS"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn without_an_envelope_key_a_service_is_told_how_to_make_one() {
+        let error = Config::default().key_provider().err().unwrap().to_string();
+        assert!(error.contains("signalbox subject keygen"), "{error}");
+        let config = Config::assemble(FILE, &[], "test").unwrap();
+        let error = config.key_provider().err().unwrap().to_string();
+        assert!(error.contains("file:PATH") && !error.contains("hush"), "{error}");
     }
 
     #[test]

@@ -55,6 +55,15 @@ pub enum CliError {
     /// The consumers that this program was built with: a bug.
     #[error(transparent)]
     Consumers(#[from] signalbox_schemas::ConsumersError),
+    /// Keys of customers.
+    #[error(transparent)]
+    Keys(#[from] signalbox_vault::ProviderError),
+    /// What is stored sealed.
+    #[error("what is stored cannot be read: {0}")]
+    Sealed(#[from] signalbox_vault::OpenError),
+    /// Flows cannot be looked at.
+    #[error(transparent)]
+    Preview(#[from] signalbox_worker::PreviewError),
     /// Health and metrics.
     #[error(transparent)]
     Edge(#[from] signalbox_edge::EdgeError),

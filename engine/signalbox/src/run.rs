@@ -81,6 +81,7 @@ async fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Review(command) => Box::pin(commands::review::run(command, &config()?)).await,
         Command::Tail(args) => Box::pin(commands::tail::run(args, &config()?)).await,
         Command::Flow(command) => Box::pin(commands::flow::run(command, &config()?)).await,
+        Command::Subject(command) => Box::pin(commands::subject::run(command, config)).await,
         Command::Lane(command) => commands::lane::run(command, &config()?).await,
         Command::Audit(command) => Box::pin(commands::audit::run(command, config)).await,
         Command::Doctor(args) => Box::pin(commands::doctor::run(args, &config()?)).await,

@@ -2,12 +2,13 @@
 //! transactions; nothing here decides whether to send.
 
 use serde_json::Value;
-use signalbox_schemas::{AttemptId, Micros};
+use signalbox_schemas::{AttemptId, KeyId, Micros};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::error::StoreError;
+use crate::keys::KeyRow;
 use crate::pool;
 use crate::rows::{AttemptRow, Disposition};
 use crate::tables;
@@ -19,7 +20,7 @@ pub struct PermitRequest {
     pub attempt: AttemptId,
     /// Vendor to which it goes.
     pub vendor: String,
-    /// The exact bytes; a resend uses these.
+    /// The exact bytes, sealed; a resend uses these.
     pub request: Vec<u8>,
 }
 
@@ -80,6 +81,15 @@ pub trait AttemptStore: Send + Sync {
         attempts: &[AttemptId],
     ) -> impl Future<Output = Result<Vec<AttemptRow>, StoreError>> + Send;
 
+    /// The current keys of those whom attempts are about; an attempt that does not exist is left out.
+    fn keys_of(
+        &self,
+        attempts: &[AttemptId],
+    ) -> impl Future<Output = Result<Vec<(AttemptId, KeyRow)>, StoreError>> + Send;
+
+    /// Keys by name; those that never existed are left out.
+    fn keys(&self, ids: &[KeyId]) -> impl Future<Output = Result<Vec<KeyRow>, StoreError>> + Send;
+
     /// Makes vendors' gates known; existing gates stay as they are.
     fn ensure_gates(
         &self,
@@ -136,7 +146,7 @@ impl AttemptStore for PgAttempts {
             Some(first_sent_at) => Permit::Granted { first_sent_at },
             None => {
                 let row = rows.iter().find(|row| row.plan.id == request.attempt).cloned();
-                refusal(row, !open.contains(&request.vendor))
+                Permit::refused(row, !open.contains(&request.vendor))
             }
         };
         Ok(requests.iter().zip(time_of).map(answer).collect())
@@ -155,6 +165,17 @@ impl AttemptStore for PgAttempts {
         tables::attempt::find(&mut *pool::acquire(&self.pool).await?, attempts).await
     }
 
+    async fn keys_of(
+        &self,
+        attempts: &[AttemptId],
+    ) -> Result<Vec<(AttemptId, KeyRow)>, StoreError> {
+        tables::subject_key::of_attempts(&mut *pool::acquire(&self.pool).await?, attempts).await
+    }
+
+    async fn keys(&self, ids: &[KeyId]) -> Result<Vec<KeyRow>, StoreError> {
+        tables::subject_key::find(&mut *pool::acquire(&self.pool).await?, ids).await
+    }
+
     async fn ensure_gates(&self, vendors: &[String]) -> Result<(), StoreError> {
         tables::attempt::ensure_gates(&mut *pool::acquire(&self.pool).await?, vendors).await
     }
@@ -164,15 +185,17 @@ impl AttemptStore for PgAttempts {
     }
 }
 
-/// Why a permit was not granted, from the row as it is.
-pub(crate) fn refusal(row: Option<AttemptRow>, gate_closed: bool) -> Permit {
-    match row {
-        None => Permit::Missing,
-        Some(row) if row.disposition == Disposition::Abandoned => Permit::Abandoned,
-        Some(row) if row.result.is_some() => Permit::Answered(Box::new(row)),
-        Some(row) if row.disposition == Disposition::Sending => Permit::Sending(Box::new(row)),
-        // Still planned and not granted: the gate; or another adapter is at it right now, which a retry will tell.
-        Some(_) if gate_closed => Permit::GateClosed,
-        Some(row) => Permit::Sending(Box::new(row)),
+impl Permit {
+    /// Why a permit was not granted, from the row as it is.
+    pub fn refused(row: Option<AttemptRow>, gate_closed: bool) -> Self {
+        match row {
+            None => Self::Missing,
+            Some(row) if row.disposition == Disposition::Abandoned => Self::Abandoned,
+            Some(row) if row.result.is_some() => Self::Answered(Box::new(row)),
+            Some(row) if row.disposition == Disposition::Sending => Self::Sending(Box::new(row)),
+            // Still planned and not granted: the gate; or another adapter is at it right now, which a retry will tell.
+            Some(_) if gate_closed => Self::GateClosed,
+            Some(row) => Self::Sending(Box::new(row)),
+        }
     }
 }

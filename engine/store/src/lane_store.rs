@@ -1,11 +1,14 @@
 //! What a worker needs of the store, as one trait with two implementations: Postgres and a twin in memory.
 
-use signalbox_schemas::{AttemptId, FlowId, JourneyName, LaneId, Micros, MigrationId};
+use signalbox_schemas::{
+    AttemptId, FlowId, JourneyName, KeyId, LaneId, Micros, MigrationId, SubjectId,
+};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::journal::JournalRow;
+use crate::keys::{KeyRow, NewKey};
 use crate::migration_rows::{MigratedFlow, MigrationMove, OpenMigration};
 use crate::rows::{
     AssentRow, CommandRow, FlowWrite, InputRow, LaneFence, LaneMove, LoadedFlow, NewAttempt,
@@ -119,7 +122,9 @@ pub struct TickWrite {
     pub migrations_moved: Vec<MigrationMove>,
     /// What became of flows of migrations.
     pub migrated: Vec<MigratedFlow>,
-    /// Journal rows, sealed.
+    /// Keys under which anything of this write was sealed: none of them may be destroyed by the time it is committed.
+    pub keys_used: BTreeSet<KeyId>,
+    /// Journal rows, linked.
     pub journal: Vec<JournalRow>,
     /// Lane rows, last.
     pub lanes: Vec<LaneMove>,
@@ -135,6 +140,8 @@ pub enum Commit {
     },
     /// Nothing was written: these lanes belong to somebody else now. Forget everything about them.
     Fenced(Vec<LaneId>),
+    /// Nothing was written: the keys of these subjects were destroyed meanwhile. Forget them and decide again.
+    Erased(Vec<SubjectId>),
 }
 
 /// The store as a worker sees it.
@@ -197,6 +204,18 @@ pub trait LaneStore: Send {
         &mut self,
         ids: &[FlowId],
     ) -> impl Future<Output = Result<Vec<LoadedFlow>, StoreError>> + Send;
+
+    /// The current key of each subject; where there is none, the one given becomes it. Durable when this returns.
+    fn ensure_keys(
+        &mut self,
+        wanted: &[NewKey],
+    ) -> impl Future<Output = Result<Vec<KeyRow>, StoreError>> + Send;
+
+    /// Keys by name; those that never existed are left out.
+    fn keys(
+        &mut self,
+        ids: &[KeyId],
+    ) -> impl Future<Output = Result<Vec<KeyRow>, StoreError>> + Send;
 
     /// Inputs that wait for these flows, in order.
     fn parked(

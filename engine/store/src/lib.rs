@@ -4,6 +4,7 @@
 mod attempts;
 mod error;
 mod journal;
+mod keys;
 mod lane_store;
 mod memory;
 mod migration_rows;
@@ -23,6 +24,7 @@ pub use journal::export::{
     left_out,
 };
 pub use journal::{ChainBreak, GENESIS, JournalRow, seal, verify};
+pub use keys::{Erasure, ErasureOrder, Hindrance, KeyRow, NewKey};
 pub use lane_store::{
     ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, PinnedJourney, TickWrite,
     WorkerShare,

@@ -1,16 +1,18 @@
 //! The store's twin in memory: the same promises as Postgres, in one process, on a clock that the test moves.
 //! It refuses what Postgres would refuse (fences, revisions, compare on offsets) and nothing else.
 
+mod keys;
 mod migrations;
 
-use signalbox_schemas::{AttemptId, FlowId, JourneyName, LaneId, Micros, Tenant, TopicName};
+use signalbox_schemas::{AttemptId, FlowId, JourneyName, KeyId, LaneId, Micros, Tenant, TopicName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::attempts::{AttemptStore, Permit, PermitRequest, StoredResult, refusal};
+use crate::attempts::{AttemptStore, Permit, PermitRequest, StoredResult};
 use crate::error::StoreError;
 use crate::journal::JournalRow;
+use crate::keys::{KeyRow, NewKey};
 use crate::lane_store::{
     ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, PinnedJourney, TickWrite,
     WorkerShare,
@@ -53,6 +55,7 @@ struct Tables {
     assents: Vec<AssentRow>,
     migrations: migrations::Migrations,
     journal: BTreeMap<LaneId, Vec<JournalRow>>,
+    keys: BTreeMap<KeyId, KeyRow>,
 }
 
 /// A database in memory; clones share it.
@@ -149,9 +152,9 @@ impl Tables {
                 .get(&key)
                 .or_else(|| self.commands.values().find(|held| held.flow == row.flow));
             match holder {
-                Some(held) => losers
-                    .commands
-                    .push(CommandRow { content: serde_json::Value::Null, ..held.clone() }),
+                Some(held) => {
+                    losers.commands.push(CommandRow { content: Vec::new(), ..held.clone() })
+                }
                 None => {
                     self.commands.insert(key, row.clone());
                 }
@@ -379,11 +382,21 @@ impl LaneStore for MemoryStore {
         let tables = self.lock();
         let load = |id: &FlowId| {
             let row = tables.flows.get(id)?.clone();
-            let command =
-                tables.commands.values().find(|command| command.flow == *id)?.content.clone();
-            Some(LoadedFlow { row, command })
+            let command = tables.commands.values().find(|command| command.flow == *id)?.clone();
+            let CommandRow { record, content, hash, .. } = command;
+            Some(LoadedFlow { row, record, command: content, hash })
         };
         Ok(ids.iter().filter_map(load).collect())
+    }
+
+    async fn ensure_keys(&mut self, wanted: &[NewKey]) -> Result<Vec<KeyRow>, StoreError> {
+        let mut tables = self.lock();
+        Ok(wanted.iter().map(|new| keys::ensure(&mut tables, new)).collect())
+    }
+
+    async fn keys(&mut self, ids: &[KeyId]) -> Result<Vec<KeyRow>, StoreError> {
+        let tables = self.lock();
+        Ok(ids.iter().filter_map(|id| tables.keys.get(id).cloned()).collect())
     }
 
     async fn parked(&mut self, flows: &[FlowId]) -> Result<Vec<ParkedRow>, StoreError> {
@@ -492,7 +505,12 @@ impl LaneStore for MemoryStore {
         // A transaction works on a copy: an error leaves nothing behind.
         let mut copy = tables.clone();
         let losers = copy.contest(contest);
-        copy.write(&decide(losers), lease)?;
+        let decided = decide(losers);
+        copy.write(&decided, lease)?;
+        let destroyed = keys::destroyed(&copy, &decided.keys_used);
+        if !destroyed.is_empty() {
+            return Ok(Commit::Erased(destroyed));
+        }
         *tables = copy;
         Ok(Commit::Done { now: tables.now })
     }
@@ -514,7 +532,7 @@ impl AttemptStore for MemoryStore {
                     row.first_sent_at = Some(now);
                     permits.push(Permit::Granted { first_sent_at: now });
                 }
-                row => permits.push(refusal(row.cloned(), false)),
+                row => permits.push(Permit::refused(row.cloned(), false)),
             }
         }
         Ok(permits)
@@ -554,6 +572,19 @@ impl AttemptStore for MemoryStore {
         let tables = self.lock();
         let ids: BTreeSet<&AttemptId> = attempts.iter().collect();
         Ok(ids.into_iter().filter_map(|id| tables.attempts.get(id).cloned()).collect())
+    }
+
+    async fn keys_of(
+        &self,
+        attempts: &[AttemptId],
+    ) -> Result<Vec<(AttemptId, KeyRow)>, StoreError> {
+        let tables = self.lock();
+        Ok(attempts.iter().filter_map(|id| keys::of_attempt(&tables, *id)).collect())
+    }
+
+    async fn keys(&self, ids: &[KeyId]) -> Result<Vec<KeyRow>, StoreError> {
+        let tables = self.lock();
+        Ok(ids.iter().filter_map(|id| tables.keys.get(id).cloned()).collect())
     }
 
     async fn ensure_gates(&self, _vendors: &[String]) -> Result<(), StoreError> {

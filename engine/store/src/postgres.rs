@@ -1,7 +1,7 @@
 //! The lane store over Postgres: one connection per worker, transactions that are never cancelled, and connections that
 //! are thrown away on any trouble.
 
-use signalbox_schemas::{FlowId, JourneyName, LaneId, Micros};
+use signalbox_schemas::{FlowId, JourneyName, KeyId, LaneId, Micros, SubjectId};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Executor};
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::journal::JournalRow;
+use crate::keys::{KeyRow, NewKey};
 use crate::lane_store::{
     ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, PinnedJourney, TickWrite,
     WorkerShare,
@@ -196,6 +197,22 @@ impl LaneStore for PgLaneStore {
         self.keep_or_drop(result).await
     }
 
+    async fn ensure_keys(&mut self, wanted: &[NewKey]) -> Result<Vec<KeyRow>, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::subject_key::ensure(connection, wanted).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn keys(&mut self, ids: &[KeyId]) -> Result<Vec<KeyRow>, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::subject_key::find(connection, ids).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
     async fn parked(&mut self, flows: &[FlowId]) -> Result<Vec<ParkedRow>, StoreError> {
         let result = match self.connection().await {
             Ok(connection) => tables::parked::of_flows(connection, flows).await,
@@ -317,6 +334,7 @@ impl LaneStore for PgLaneStore {
         };
         let (moved, now) = match self.keep_or_drop(prepared).await? {
             Prepared::Fenced(lanes) => return Ok(Commit::Fenced(lanes)),
+            Prepared::Erased(subjects) => return Ok(Commit::Erased(subjects)),
             Prepared::Written { moved, now } => (moved, now),
         };
         let connection = self.connection().await?;
@@ -336,6 +354,7 @@ impl LaneStore for PgLaneStore {
 /// A transaction before its commit.
 enum Prepared {
     Fenced(Vec<LaneId>),
+    Erased(Vec<SubjectId>),
     Written { moved: Vec<LaneFence>, now: Micros },
 }
 
@@ -358,6 +377,14 @@ async fn prepare(
     };
     let decided = decide(losers);
     let now = write(connection, &decided, lease).await?;
+    // After the lane rows: an erasure keeps them from being written while it looks whether it may go on, so it either
+    // saw this tick or is seen by it.
+    let keys: Vec<KeyId> = decided.keys_used.iter().copied().collect();
+    let destroyed = tables::subject_key::destroyed(connection, &keys).await?;
+    if !destroyed.is_empty() {
+        connection.execute("ROLLBACK").await?;
+        return Ok(Prepared::Erased(destroyed));
+    }
     Ok(Prepared::Written { moved: decided.lanes.iter().map(|lane| lane.fence).collect(), now })
 }
 

@@ -1,6 +1,6 @@
 //! Questions of people and of start-up: flows, journals, journeys, schemas, counts. Nothing on a hot path.
 
-use signalbox_schemas::{AttemptId, FlowId, LaneId, Micros, MigrationId};
+use signalbox_schemas::{AttemptId, FlowId, KeyId, LaneId, Micros, MigrationId, SubjectId};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Executor, Postgres, Row};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::journal::JournalRow;
+use crate::keys::{Erasure, ErasureOrder, KeyRow};
 use crate::lane_store::Installation;
 use crate::migration_rows::{MigrationCount, MigrationRow, MigrationStatus};
 use crate::pool;
@@ -152,13 +153,44 @@ impl Reader {
         tables::journal::span_of_time(&mut *self.connection().await?, from, until).await
     }
 
-    /// Flows of a subject: by business id, by flow id, or by `field` of the command that started them.
-    pub async fn flows_of_subject(
-        &self,
-        subject: &str,
-        field: &str,
-    ) -> Result<Vec<FlowId>, StoreError> {
-        tables::flow::of_subject(&mut *self.connection().await?, subject, field).await
+    /// Flows of a subject, newest first.
+    pub async fn flows_of_subject(&self, subject: SubjectId) -> Result<Vec<FlowRow>, StoreError> {
+        tables::flow::of_subject(&mut *self.connection().await?, subject).await
+    }
+
+    /// Keys by name; those that never existed are left out.
+    pub async fn keys(&self, ids: &[KeyId]) -> Result<Vec<KeyRow>, StoreError> {
+        tables::subject_key::find(&mut *self.connection().await?, ids).await
+    }
+
+    /// Every key of a subject, oldest first.
+    pub async fn keys_of_subject(&self, subject: SubjectId) -> Result<Vec<KeyRow>, StoreError> {
+        tables::subject_key::of_subject(&mut *self.connection().await?, subject).await
+    }
+
+    /// When the oldest key was made.
+    pub async fn oldest_key(&self) -> Result<Option<Micros>, StoreError> {
+        tables::subject_key::oldest(&mut *self.connection().await?).await
+    }
+
+    /// Destroys the keys of subjects in one transaction, during which no tick can be finished; or says what stands in
+    /// the way and changes nothing.
+    pub async fn erase(&self, order: &ErasureOrder) -> Result<Erasure, StoreError> {
+        // A connection of its own: where this is given up half way, it ends with its transaction.
+        let mut connection = self.connection().await?.detach();
+        connection.execute("BEGIN").await?;
+        connection.execute("SET LOCAL lock_timeout = '10s'").await?;
+        connection.execute("SET LOCAL synchronous_commit = on").await?;
+        tables::subject_key::stand_still(&mut connection).await?;
+        let now = tables::now(&mut connection).await?;
+        let hindrances = tables::subject_key::hindrances(&mut connection, order, now).await?;
+        if !hindrances.is_empty() {
+            connection.execute("ROLLBACK").await?;
+            return Ok(Erasure::Refused(hindrances));
+        }
+        let keys = tables::subject_key::destroy(&mut connection, order, now).await?;
+        connection.execute("COMMIT").await?;
+        Ok(Erasure::Done { keys, at: now })
     }
 
     /// What the server is and what this user may do there, for a diagnosis.

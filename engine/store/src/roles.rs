@@ -72,15 +72,18 @@ const CHANGE: &str = "SELECT, UPDATE";
 const KEEP: &str = "SELECT, INSERT, UPDATE";
 /// Rows come and go.
 const ANY: &str = "SELECT, INSERT, UPDATE, DELETE";
+/// Whose a flow is, and nothing else of it.
+const SUBJECT: &str = "SELECT (id, subject)";
 const NONE: &str = "";
 
 /// Every table, for engine, adapter, operator and reader.
-static TABLES: [Table; 20] = [
+static TABLES: [Table; 22] = [
     table("_sqlx_migrations", [READ, READ, READ, READ]),
     table("assent", [ADD, NONE, READ, READ]),
     table("attempt", [KEEP, CHANGE, READ, READ]),
     table("command", [ADD, NONE, READ, READ]),
-    table("flow", [KEEP, NONE, READ, READ]),
+    table("erasure", [NONE, NONE, ADD, READ]),
+    table("flow", [KEEP, SUBJECT, READ, READ]),
     table("gate", [READ, ADD, CHANGE, READ]),
     table("installation", [CHANGE, READ, CHANGE, READ]),
     table("journal", [ADD, NONE, ADD, READ]),
@@ -94,16 +97,17 @@ static TABLES: [Table; 20] = [
     table("migration_flow", [ADD, NONE, READ, READ]),
     table("migration_lane", [KEEP, NONE, READ, READ]),
     table("parked", [ANY, NONE, READ, READ]),
+    table("subject_key", [ADD, READ, CHANGE, READ]),
     table("timer", [ANY, NONE, READ, READ]),
     table("worker", [ANY, NONE, READ, READ]),
 ];
 
-/// Tables and privileges that an engine or an adapter needs.
+/// Tables and privileges on whole tables that an engine or an adapter needs.
 pub(crate) fn of_services() -> BTreeSet<(&'static str, &'static str)> {
     let of = |table: &'static Table| {
         let grants = [Role::Engine, Role::Adapter].map(|role| table.grant(role));
-        let privileges = grants.into_iter().flat_map(|grant| grant.split(", "));
-        privileges.filter(|one| !one.is_empty()).map(|privilege| (table.name, privilege))
+        let whole = grants.into_iter().filter(|grant| *grant != NONE && *grant != SUBJECT);
+        whole.flat_map(|grant| grant.split(", ")).map(|privilege| (table.name, privilege))
     };
     TABLES.iter().flat_map(of).collect()
 }
@@ -158,12 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn the_journal_is_changed_by_nobody_and_adapters_see_no_flow() {
+    fn the_journal_is_changed_by_nobody_and_adapters_see_no_state_of_a_flow() {
         let script = role_script();
         for forbidden in [
             "UPDATE ON journal",
             "DELETE ON journal",
-            "ON flow TO signalbox_adapter",
+            "GRANT SELECT ON flow TO signalbox_adapter",
             "ON command TO signalbox_adapter",
             "INSERT ON lane TO",
         ] {

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use signalbox_schemas::{
-    AggregateId, AttemptId, FlowId, JourneyName, LaneId, Micros, RecordName, StepName, Tenant,
-    TopicName,
+    AggregateId, AttemptId, FlowId, JourneyName, LaneId, Micros, RecordName, StepName, SubjectId,
+    Tenant, TopicName,
 };
 
 /// A flow as stored.
@@ -15,6 +15,8 @@ pub struct FlowRow {
     pub tenant: Tenant,
     /// Business id.
     pub aggregate: AggregateId,
+    /// Whose personal data it holds.
+    pub subject: SubjectId,
     /// Lane where it lives.
     pub lane: LaneId,
     /// Journey.
@@ -69,7 +71,7 @@ pub struct ParkedRow {
     pub seq: i64,
     /// Lane of the flow.
     pub lane: LaneId,
-    /// The input as the worker encoded it.
+    /// The input as the worker encoded and sealed it.
     pub record: Vec<u8>,
 }
 
@@ -104,8 +106,12 @@ pub struct FlowWrite {
 pub struct LoadedFlow {
     /// The flow.
     pub row: FlowRow,
-    /// Content of the command.
-    pub command: Value,
+    /// Record of the command.
+    pub record: RecordName,
+    /// Content of the command, sealed.
+    pub command: Vec<u8>,
+    /// Hash over the command's canonical content.
+    pub hash: [u8; 32],
 }
 
 /// A command that started a flow.
@@ -121,8 +127,8 @@ pub struct CommandRow {
     pub flow: FlowId,
     /// Its record.
     pub record: RecordName,
-    /// Its content.
-    pub content: Value,
+    /// Its content, sealed.
+    pub content: Vec<u8>,
     /// When it was accepted.
     pub accepted_at: Micros,
 }
@@ -185,7 +191,7 @@ pub struct AttemptRow {
     pub vendor: Option<String>,
     /// How often sending began.
     pub sends: u32,
-    /// The exact request as sent.
+    /// The exact request as sent, sealed.
     pub request: Option<Vec<u8>>,
     /// When the permit was taken.
     pub first_sent_at: Option<Micros>,

@@ -16,6 +16,7 @@ pub(crate) mod lane_peer;
 pub(crate) mod migration;
 pub(crate) mod parked;
 pub(crate) mod server;
+pub(crate) mod subject_key;
 pub(crate) mod timer;
 pub(crate) mod worker;
 

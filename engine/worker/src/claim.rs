@@ -3,10 +3,13 @@
 
 use signalbox_bus::{BusError, Inbound, LaneBus, LogRange, Outbound, Position};
 use signalbox_schemas::{LaneId, TopicName, headers};
-use signalbox_store::{InputRow, Installation, LaneStore, OutputRow, StoreError};
-use std::collections::BTreeMap;
+use signalbox_store::{InputRow, Installation, JournalRow, LaneStore, OutputRow, StoreError};
+use signalbox_vault::{OpenError, Place, ProviderError, Vault};
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::keys::{self, KeyTrouble};
 use crate::lane::Lane;
+use crate::metrics;
 use crate::outbox::decode_records;
 
 /// Records read at once while looking for a lane's last sequence, and journal rows read at once.
@@ -22,12 +25,24 @@ pub(crate) enum ClaimError {
     /// Try again later.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Try again later, or correct the configuration.
+    #[error(transparent)]
+    Keys(#[from] ProviderError),
     /// Another cluster or another database: nothing may be done until a person has looked.
     #[error("{0}")]
     Installation(String),
     /// The lane's own positions do not fit what is there: stop it and page.
     #[error("{0}")]
     Lane(String),
+}
+
+impl From<KeyTrouble> for ClaimError {
+    fn from(trouble: KeyTrouble) -> Self {
+        match trouble {
+            KeyTrouble::Store(error) => Self::Store(error),
+            KeyTrouble::Provider(error) => Self::Keys(error),
+        }
+    }
 }
 
 /// Refuses to work against another Kafka or another Postgres than before.
@@ -123,39 +138,52 @@ pub(crate) async fn resume<B: LaneBus, S: LaneStore>(
     lane: &mut Lane,
     bus: &mut B,
     store: &mut S,
+    vault: &mut Vault,
 ) -> Result<usize, ClaimError> {
     lane.forget_in_flight();
     let id = lane.id();
-    let mut found: BTreeMap<(TopicName, i32), i64> = BTreeMap::new();
+    let mut logs = Logs::default();
     for (output, row) in &lane.position.outputs {
-        let last = last_on_topic(id, row, lane.pub_seq, bus).await?;
+        let (last, cut) = last_on_topic(id, row, lane.pub_seq, bus).await?;
         if last > lane.position.out_seq {
             return Err(ClaimError::Lane(format!(
                 "{}-{}: holds sequence {last} of lane {id}, the store gave out {} at most: Postgres lost commits; reconcile first",
                 row.topic, row.partition, lane.position.out_seq
             )));
         }
-        found.insert(output.clone(), last);
+        logs.last.insert(output.clone(), last);
+        if cut {
+            logs.cut.insert(output.clone());
+        }
     }
-    let behind =
-        lane.position.outputs.iter().filter_map(|(output, row)| {
-            found.get(output).copied().filter(|last| *last < row.last_seq)
-        });
+    let behind = lane.position.outputs.iter().filter_map(|(output, row)| {
+        logs.last.get(output).copied().filter(|last| *last < row.last_seq)
+    });
     let Some(lowest) = behind.min() else {
         lane.settle(tokio::time::Instant::now());
         return Ok(0);
     };
-    republish(lane, &found, lowest, bus, store).await
+    republish(lane, &logs, lowest, bus, store, vault).await
 }
 
-/// The lane's last sequence on an output.
+/// What the outputs' logs hold of a lane.
+#[derive(Default)]
+struct Logs {
+    /// The lane's last sequence there.
+    last: BTreeMap<(TopicName, i32), i64>,
+    /// Outputs whose log ends before a record that was acknowledged: the broker has lost some.
+    cut: BTreeSet<(TopicName, i32)>,
+}
+
+/// The lane's last sequence on an output, and whether the broker has lost what it had acknowledged.
 async fn last_on_topic<B: LaneBus>(
     lane: LaneId,
     row: &OutputRow,
     pub_seq: i64,
     bus: &mut B,
-) -> Result<i64, ClaimError> {
+) -> Result<(i64, bool), ClaimError> {
     let range = bus.range(&row.topic, row.partition).await?;
+    let cut = row.last_acked_offset >= range.end;
     let last_in = |records: &[Inbound]| {
         let own = |record: &&Inbound| record.number(headers::LANE) == Some(i64::from(lane.0));
         records.iter().filter(own).filter_map(|record| record.number(headers::LANE_SEQ)).max()
@@ -165,7 +193,7 @@ async fn last_on_topic<B: LaneBus>(
     if row.last_acked_offset < range.end {
         let records = bus.read(&row.topic, row.partition, from, range.end).await?;
         if let Some(last) = last_in(&records) {
-            return Ok(last);
+            return Ok((last, cut));
         }
     }
     // The broker lost its tail, or the record has expired: search backwards from the end.
@@ -174,40 +202,44 @@ async fn last_on_topic<B: LaneBus>(
         let begin = (end - STRETCH).max(range.start);
         let records = bus.read(&row.topic, row.partition, begin, end).await?;
         if let Some(last) = last_in(&records) {
-            return Ok(last);
+            return Ok((last, cut));
         }
         end = begin;
     }
     // Nothing of this lane is there. Where retention took records, what was acknowledged is done; otherwise it is lost.
-    Ok(if range.start > 0 { pub_seq.min(row.last_seq) } else { 0 })
+    Ok((if range.start > 0 { pub_seq.min(row.last_seq) } else { 0 }, cut))
 }
 
 async fn republish<B: LaneBus, S: LaneStore>(
     lane: &mut Lane,
-    found: &BTreeMap<(TopicName, i32), i64>,
+    logs: &Logs,
     lowest: i64,
     bus: &mut B,
     store: &mut S,
+    vault: &mut Vault,
 ) -> Result<usize, ClaimError> {
     let id = lane.id();
     let mut after = store.journal_seq_of(id, lowest).await?;
     let mut count = 0;
+    let mut out_before = lowest;
     loop {
         let rows = store.journal_after(id, after, ROWS).await?;
         let Some(last) = rows.last() else { break };
         after = last.seq;
+        keys::to_open(vault, store, rows.iter().map(|row| row.records.as_slice())).await?;
         for row in &rows {
-            let records = decode_records(&row.records).map_err(|error| {
-                ClaimError::Lane(format!(
-                    "lane {id}: journal row {} is unreadable: {error}",
-                    row.seq
-                ))
-            })?;
+            let first = std::mem::replace(&mut out_before, row.out_last) + 1;
+            let Some(records) = records_of(row, vault)? else {
+                if may_be_missing(lane, logs, first, row.out_last) {
+                    erased_and_missing(row);
+                }
+                continue;
+            };
             let missing: Vec<(i64, &Outbound)> = records
                 .iter()
                 .filter_map(|record| Some((record.lane_seq()?, record)))
                 .filter(|(seq, record)| {
-                    found
+                    logs.last
                         .get(&(record.topic.clone(), record.partition))
                         .is_none_or(|last| seq > last)
                 })
@@ -224,4 +256,42 @@ async fn republish<B: LaneBus, S: LaneStore>(
     }
     lane.settle(tokio::time::Instant::now());
     Ok(count)
+}
+
+/// What a row publishes; none where the key that sealed it was destroyed.
+fn records_of(row: &JournalRow, vault: &mut Vault) -> Result<Option<Vec<Outbound>>, ClaimError> {
+    if row.records.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let unreadable = |why: String| {
+        ClaimError::Lane(format!("lane {}: journal row {} is unreadable: {why}", row.lane, row.seq))
+    };
+    match vault.open(Place::Journal { lane: row.lane, seq: row.seq }, &row.records) {
+        Ok(plain) => {
+            decode_records(&plain).map(Some).map_err(|error| unreadable(error.to_string()))
+        }
+        Err(OpenError::Erased(_)) => Ok(None),
+        Err(error) => Err(unreadable(error.to_string())),
+    }
+}
+
+/// Whether one of the sequences may be one that its topic has lost. Which topic it was for, the bytes alone could tell.
+/// What was never acknowledged is never erased.
+fn may_be_missing(lane: &Lane, logs: &Logs, first: i64, last: i64) -> bool {
+    logs.cut.iter().any(|output| {
+        let known = logs.last.get(output).zip(lane.position.outputs.get(output));
+        known.is_some_and(|(found, row)| *found < last && row.last_seq >= first)
+    })
+}
+
+/// A subject is erased only once Kafka has acknowledged what is about them, so Kafka has lost it since, and nobody can
+/// publish it again. The lane goes on: stopping would not bring it back, and consumers see the gap by `prev_seq`.
+fn erased_and_missing(row: &JournalRow) {
+    metrics::erased_and_missing();
+    tracing::error!(
+        lane = row.lane.0,
+        journal_row = row.seq,
+        last_lane_seq = row.out_last,
+        "Kafka may have lost records of a subject who was erased since; they cannot be published again, and their consumers see a gap"
+    );
 }

@@ -4,6 +4,7 @@
 mod draft;
 mod moving;
 mod rows;
+mod sealing;
 mod standing;
 mod starting;
 
@@ -15,6 +16,7 @@ use signalbox_schemas::{
     TopicName, headers,
 };
 use signalbox_store::{Contest, InputRow, Losers, TickWrite};
+use signalbox_vault::{KeyRing, Place};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +24,7 @@ use std::time::Duration;
 use crate::intake::{Body, Work, WorkInput};
 use crate::lane::LanePosition;
 use crate::library::JourneyLibrary;
-use crate::outbox::Cause;
+use crate::outbox::{Cause, encode_records};
 use draft::Drafter;
 use rows::NetRows;
 
@@ -41,6 +43,10 @@ pub(crate) struct Tick<'a> {
     pub(crate) lanes: &'a BTreeMap<LaneId, LanePosition>,
     /// Flows as committed; a flow that is missing does not exist.
     pub(crate) flows: &'a HashMap<FlowId, Arc<Flow>>,
+    /// Flows whose subject was erased, with the hash of their command: their own content cannot be read any more.
+    pub(crate) erased: &'a HashMap<FlowId, [u8; 32]>,
+    /// Keys of every subject concerned.
+    pub(crate) ring: &'a KeyRing,
     /// What waits, by position, for those flows that may go on in this tick.
     pub(crate) waiting: &'a HashMap<FlowId, Vec<(i64, Work)>>,
     pub(crate) works: &'a [Work],
@@ -63,6 +69,8 @@ pub(crate) struct Decided {
     pub(crate) next_timer: Option<Micros>,
     /// Whether a lane begins a migration by it.
     pub(crate) begins_migration: bool,
+    /// Why nothing of this may be committed: a bug.
+    pub(crate) fault: Option<String>,
     /// For metrics, once it is committed.
     pub(crate) notes: Vec<Note>,
 }
@@ -194,6 +202,9 @@ impl<'d> Deciding<'_, 'd> {
                 Some(flow) => self.cannot(work, &flow, death.clone()),
                 None => self.die(work, None, death.clone()),
             };
+        }
+        if let Some(hash) = work.flow().and_then(|id| self.tick.erased.get(&id)) {
+            return self.of_erased(work, hash);
         }
         match &work.body {
             Body::Start(start) => self.start(work, start),
@@ -492,6 +503,7 @@ impl<'d> Deciding<'_, 'd> {
 
     /// Gives records their sequence and writes the journal row.
     fn journal(&mut self, work: &Work, transition: Transition<'_>, drafts: Vec<Outbound>) {
+        let subject = self.subject(work, &transition);
         let Some(lane) = self.decided.lanes.get_mut(&work.lane) else { return };
         let first = self.decided.publish.len();
         let flow_rev = transition.flow.map_or(0, |flow| flow.rev);
@@ -501,8 +513,13 @@ impl<'d> Deciding<'_, 'd> {
         }
         let records: Vec<&Outbound> =
             self.decided.publish.iter().skip(first).map(|(_, _, record)| record).collect();
-        let row = rows::journal_row(lane, work, &transition, &records, self.tick.now);
-        if !records.is_empty() {
+        let publishes = !records.is_empty();
+        let encoded = encode_records(&records).unwrap_or_default();
+        let place = Place::Journal { lane: work.lane, seq: lane.journal_seq + 1 };
+        let sealed = if publishes { self.seal(subject, place, &encoded) } else { encoded };
+        let Some(lane) = self.decided.lanes.get_mut(&work.lane) else { return };
+        let row = rows::journal_row(lane, work, &transition, sealed, self.tick.now);
+        if publishes {
             self.decided.published_rows.push((work.lane, row.seq, row.out_last));
         }
         lane.journal_seq = row.seq;

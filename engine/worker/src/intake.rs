@@ -5,8 +5,8 @@ use serde_json::Value;
 use signalbox_bus::{Codec, Death, Inbound, Undecoded};
 use signalbox_flow::{Act, Journey};
 use signalbox_schemas::{
-    AggregateId, AttemptId, Contract, FlowId, JourneyName, LaneId, MigrationId, RecordName, Tenant,
-    TenantKey, TopicName, headers, home_lane, topics::Role,
+    AggregateId, AttemptId, Contract, FlowId, JourneyName, LaneId, MigrationId, RecordName,
+    SubjectId, Tenant, TenantKey, TopicName, headers, home_lane, topics::Role,
 };
 use signalbox_store::TimerRow;
 use std::sync::Arc;
@@ -93,6 +93,8 @@ pub(crate) struct StartWork {
     pub(crate) flow: FlowId,
     pub(crate) aggregate: AggregateId,
     pub(crate) tenant: Tenant,
+    /// Whose personal data it brings.
+    pub(crate) subject: SubjectId,
     pub(crate) key: String,
     pub(crate) hash: [u8; 32],
     pub(crate) record: RecordName,
@@ -314,11 +316,14 @@ impl Desk<'_> {
             );
         }
         let hash = Contract::content_hash(&name, &value);
+        let customer = value.get(journey.subject_field()).and_then(Value::as_str);
+        let subject = self.key.subject_id(&tenant, customer.unwrap_or_default());
         Body::Start(Box::new(StartWork {
             journey,
             flow,
             aggregate,
             tenant,
+            subject,
             key,
             hash,
             record: name,

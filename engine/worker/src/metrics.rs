@@ -25,6 +25,7 @@ const LANES: &str = "signalbox_lanes_owned";
 const FENCED: &str = "signalbox_fenced_commits_total";
 const RESUMED: &str = "signalbox_resumes_total";
 const REPUBLISHED: &str = "signalbox_republished_records_total";
+const ERASED_AND_MISSING: &str = "signalbox_erased_and_missing_records_total";
 const STALLS: &str = "signalbox_lane_stalls_total";
 const STOPPED: &str = "signalbox_lanes_stopped_total";
 const ANCHORED: &str = "signalbox_anchors_total";
@@ -65,6 +66,10 @@ pub fn describe() {
         "Times that a producer was replaced and outputs were resumed from their logs"
     );
     describe_counter!(REPUBLISHED, "Records published again from the journal");
+    describe_counter!(
+        ERASED_AND_MISSING,
+        "Journal rows that Kafka may have lost and that cannot be published again, their subject being erased"
+    );
     describe_counter!(STALLS, "Times that a lane stood still while there was something to read");
     describe_counter!(STOPPED, "Lanes stopped because a cross-check failed: a person must act");
     describe_counter!(ANCHORED, "Lane heads signed and published, by lane");
@@ -148,6 +153,10 @@ pub(crate) fn resumed() {
 
 pub(crate) fn republished(records: usize) {
     counter!(REPUBLISHED).increment(u64::try_from(records).unwrap_or(u64::MAX));
+}
+
+pub(crate) fn erased_and_missing() {
+    counter!(ERASED_AND_MISSING).increment(1);
 }
 
 pub(crate) fn stalled(lane: LaneId) {

@@ -18,6 +18,8 @@ pub struct WorkerOptions {
     pub unpublished_max: usize,
     /// Most flows kept in memory.
     pub cached_flows_max: usize,
+    /// Most keys of subjects kept in memory.
+    pub cached_keys_max: usize,
     /// Bytes of the largest record that Kafka takes (`max.message.bytes` of the topics).
     pub record_bytes_max: usize,
     /// A command older than this is refused as `too_old`: its key may have been forgotten.
@@ -40,6 +42,7 @@ impl WorkerOptions {
             tick_wait: Duration::from_millis(20),
             unpublished_max: 20_000,
             cached_flows_max: 200_000,
+            cached_keys_max: 50_000,
             record_bytes_max: 1_048_576,
             dedupe_horizon: Duration::from_hours(30 * 24),
             stall_after: Duration::from_secs(30),

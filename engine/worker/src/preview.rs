@@ -3,8 +3,10 @@
 
 use signalbox_flow::{Context, Decision, Effect, Migration, Mover, Unmovable};
 use signalbox_schemas::{FlowId, Micros, StepName, TenantKey};
-use signalbox_store::{Reader, StoreError};
+use signalbox_store::{LoadedFlow, Reader, StoreError};
+use signalbox_vault::{KeyProvider, OpenError, Place, ProviderError, Vault};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::worker::tick::flow_of;
 
@@ -12,6 +14,25 @@ use crate::worker::tick::flow_of;
 const PAGE: usize = 500;
 /// Examples kept of each answer.
 const EXAMPLES: usize = 3;
+
+/// Flows cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum PreviewError {
+    /// As the store says.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// As whoever keeps the envelope key says.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The command of a running flow cannot be opened: it is under another envelope key, or was changed.
+    #[error("flow {flow}: its command cannot be read: {source}")]
+    Sealed {
+        /// The flow.
+        flow: FlowId,
+        /// Why.
+        source: OpenError,
+    },
+}
 
 /// Flows of which the same would become.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,12 +46,18 @@ pub struct Sample {
 /// What would become of flows: by state, and by the state they would be moved to or the code of why they would not.
 pub type Preview = BTreeMap<(StepName, Result<StepName, String>), Sample>;
 
-/// Decides the move of every flow that the plan is about.
+/// Decides the move of every flow that the plan is about. The provider opens their commands, on which guards may depend.
 ///
 /// # Errors
-/// Where the store does not answer.
-pub async fn preview(migration: &Migration, reader: &Reader) -> Result<Preview, StoreError> {
+/// Where the store or the provider does not answer, or a command cannot be opened.
+pub async fn preview(
+    migration: &Migration,
+    reader: &Reader,
+    provider: Arc<dyn KeyProvider>,
+) -> Result<Preview, PreviewError> {
     let plan = migration.plan();
+    // Pages follow one another and keys of one are seldom those of the next.
+    let mut vault = Vault::new(provider, PAGE);
     let now = reader.now().await?;
     let mut seen = Preview::new();
     let mut after = None;
@@ -39,8 +66,15 @@ pub async fn preview(migration: &Migration, reader: &Reader) -> Result<Preview, 
         let ids: Vec<FlowId> = page.iter().map(|loaded| loaded.row.id).collect();
         let Some(last) = ids.last() else { return Ok(seen) };
         let sending = reader.sending_of(&ids).await?;
+        learn(&mut vault, reader, &page).await?;
         for loaded in page {
-            let flow = flow_of(loaded)?;
+            let id = loaded.row.id;
+            let sealed = |source| PreviewError::Sealed { flow: id, source };
+            let plain = vault.open(Place::Command(id), &loaded.command).map_err(sealed)?;
+            let command = serde_json::from_slice(&plain).map_err(|error| {
+                StoreError::Invariant(format!("flow {id}: its command is no JSON: {error}"))
+            })?;
+            let flow = flow_of(loaded, command)?;
             let decided = decide(migration, &flow, now, &sending);
             let became = match decided {
                 Ok(decision) => Ok(decision.flow.state),
@@ -54,6 +88,17 @@ pub async fn preview(migration: &Migration, reader: &Reader) -> Result<Preview, 
         }
         after = Some(*last);
     }
+}
+
+/// Has the keys of a page at hand.
+async fn learn(
+    vault: &mut Vault,
+    reader: &Reader,
+    page: &[LoadedFlow],
+) -> Result<(), PreviewError> {
+    let needed = vault.needed(page.iter().map(|loaded| loaded.command.as_slice()));
+    let rows = reader.keys(&needed).await?;
+    Ok(vault.learn(rows.into_iter().map(|row| (row.id, row.wrapped)).collect()).await?)
 }
 
 /// The move, and where it would take back what may be sent, the move that knows it.

@@ -9,6 +9,7 @@ use signalbox_bus::{BusError, Codec, Inbound, LaneBus};
 use signalbox_flow::Flow;
 use signalbox_schemas::{FlowId, LaneId, Micros, TopicName, topics::Role};
 use signalbox_store::{LaneFence, LaneStore, StoreError};
+use signalbox_vault::{KeyProvider, ProviderError, Vault};
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use crate::anchors::LaneHeads;
 use crate::health::WorkerHealth;
 use crate::intake::Work;
+use crate::keys::KeyTrouble;
 use crate::lane::Lane;
 use crate::library::JourneyLibrary;
 use crate::metrics;
@@ -34,9 +36,21 @@ pub enum WorkerError {
     /// The store cannot be used: see the message.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Keys of subjects cannot be unwrapped: see the message.
+    #[error(transparent)]
+    Keys(#[from] ProviderError),
     /// The contract has no topic for forwards, or none that lanes read.
     #[error("the contract lacks {0}; see topics.yaml")]
     Contract(&'static str),
+}
+
+impl From<KeyTrouble> for WorkerError {
+    fn from(trouble: KeyTrouble) -> Self {
+        match trouble {
+            KeyTrouble::Store(error) => Self::Store(error),
+            KeyTrouble::Provider(error) => Self::Keys(error),
+        }
+    }
 }
 
 /// How long the loop waits after trouble before it tries again.
@@ -59,6 +73,8 @@ pub struct Worker<B: LaneBus, S: LaneStore> {
     lanes: BTreeMap<LaneId, Lane>,
     /// Flows as committed, by lanes that this worker owns.
     cache: lru::LruCache<FlowId, Arc<Flow>>,
+    /// Keys of subjects.
+    vault: Vault,
     /// Records read and not yet applied, in order.
     pending: VecDeque<Arc<Inbound>>,
     /// Work taken into a tick that has to be tried again.
@@ -114,6 +130,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         store: S,
         codec: Arc<Codec>,
         journeys: JourneyLibrary,
+        keys: Arc<dyn KeyProvider>,
     ) -> Result<Self, WorkerError> {
         let topics = codec.contract().topics();
         let forwards = topics.of_role(Role::Forward).next().map(|(name, _)| TopicName::from(name));
@@ -124,6 +141,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         let cached = NonZeroUsize::new(options.cached_flows_max).unwrap_or(NonZeroUsize::MIN);
         let now = Instant::now();
         Ok(Self {
+            vault: Vault::new(keys, options.cached_keys_max),
             batch_max: options.tick_records_max.max(1),
             options,
             bus,
@@ -231,6 +249,8 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         }
         if now >= self.due.journal {
             self.store.ensure_journal().await?;
+            // A key that was destroyed meanwhile must not stay in memory.
+            self.vault.forget_all();
             self.due.journal = now + Duration::from_hours(1);
         }
         self.take_acks()?;

@@ -175,7 +175,7 @@ fn person() -> Value {
 
 fn payout(id: &str) -> Value {
     json!({
-        "payout_id": id, "customer_id": "c-1", "requested_at": 0, "rail": "ach",
+        "payout_id": id, "customer_id": customer(id), "requested_at": 0, "rail": "ach",
         "amount": {"minor_units": 1000, "currency": "USD", "exponent": 2},
         "originator": person(),
         "beneficiary": {"party": person(), "account": {"scheme": "iban", "iban": "DE89370400440532013000"}}})
@@ -184,9 +184,16 @@ fn payout(id: &str) -> Value {
 fn application(id: &str) -> Value {
     let consent = json!({"consent_id": "consent-1", "text_version": "2026-11", "given_at": 0});
     json!({
-        "onboarding_id": id, "customer_id": "c-1", "requested_at": 0, "segment": "retail",
+        "onboarding_id": id, "customer_id": customer(id), "requested_at": 0, "segment": "retail",
         "customer": person(),
         "document": {"kind": "passport", "country": "DE"},
         "consent": if id.contains("silent") { Value::Null } else { consent },
         "politically_exposed": id.contains("exposed")})
+}
+
+/// Two flows in a row are one customer's.
+fn customer(id: &str) -> String {
+    let number = id.trim_start_matches('f').split('-').next().and_then(|text| text.parse().ok());
+    let number: usize = number.unwrap_or_default();
+    format!("c-{}", number / 2)
 }

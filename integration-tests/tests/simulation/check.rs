@@ -4,6 +4,10 @@ use signalbox_schemas::{LaneId, headers};
 use signalbox_store::{Disposition, GENESIS, verify};
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::FutureExt;
+use signalbox_vault::{OpenError, Place, Vault, key_of};
+use signalbox_worker::decode_records;
+
 use super::business::{ALL, Business};
 use super::world::World;
 
@@ -15,6 +19,9 @@ pub(crate) struct Standstills {
     pub(crate) held: usize,
     pub(crate) set_aside: usize,
     pub(crate) migrated: usize,
+    /// Customers erased, and erasures that were refused while a flow ran.
+    pub(crate) erased: usize,
+    pub(crate) refused: usize,
 }
 
 impl Standstills {
@@ -24,6 +31,8 @@ impl Standstills {
         self.held += other.held;
         self.set_aside += other.set_aside;
         self.migrated += other.migrated;
+        self.erased += other.erased;
+        self.refused += other.refused;
     }
 }
 
@@ -35,7 +44,28 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> St
     for lane in 0..world.codec.contract().topics().lanes {
         assert_eq!(world.store.stopped(LaneId(lane)), None, "lane {lane} was stopped");
     }
-    what_waited_was_applied_in_order(world)
+    what_is_sealed_is_readable_unless_erased(world);
+    let (erased, refused) = (world.erased.len(), world.refused);
+    Standstills { erased, refused, ..what_waited_was_applied_in_order(world) }
+}
+
+/// Every row opens with the keys that are left, but for those whose key was destroyed; and no key that is left was.
+fn what_is_sealed_is_readable_unless_erased(world: &World) {
+    let keys = world.store.all_keys();
+    let mut vault = Vault::new(world.keys.clone(), keys.len());
+    let rows = keys.into_iter().map(|key| (key.id, key.wrapped)).collect();
+    FutureExt::now_or_never(vault.learn(rows)).unwrap().unwrap();
+    let destroyed: BTreeSet<_> = world.erased.iter().map(|(_, key)| *key).collect();
+    for lane in (0..world.codec.contract().topics().lanes).map(LaneId) {
+        for row in world.store.journal(lane).iter().filter(|row| !row.records.is_empty()) {
+            let key = key_of(&row.records).unwrap();
+            let opened = vault.open(Place::Journal { lane, seq: row.seq }, &row.records);
+            match destroyed.contains(&key) {
+                true => assert_eq!(opened, Err(OpenError::Erased(key))),
+                false => assert!(decode_records(&opened.unwrap()).is_ok()),
+            }
+        }
+    }
 }
 
 /// Nothing waits at the end, and each flow's inputs were applied in the order in which they came, however often and for

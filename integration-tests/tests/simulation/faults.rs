@@ -2,10 +2,10 @@
 //! late, partial, or come from a process that is dead already.
 
 use signalbox_bus::{Ack, BusError, Inbound, LaneBus, LogRange, MemoryLaneBus, Outbound, Position};
-use signalbox_schemas::{FlowId, JourneyName, LaneId, Micros, TopicName};
+use signalbox_schemas::{FlowId, JourneyName, KeyId, LaneId, Micros, TopicName};
 use signalbox_store::{
-    ClaimedLane, Commit, Contest, InputRow, Installation, JournalRow, LaneFence, LaneStore,
-    LoadedFlow, Losers, MemoryStore, OpenMigration, ParkedRow, PinnedJourney, StoreError,
+    ClaimedLane, Commit, Contest, InputRow, Installation, JournalRow, KeyRow, LaneFence, LaneStore,
+    LoadedFlow, Losers, MemoryStore, NewKey, OpenMigration, ParkedRow, PinnedJourney, StoreError,
     TickWrite, TimerRow, WorkerShare,
 };
 use std::sync::{Arc, Mutex};
@@ -211,6 +211,14 @@ impl LaneStore for FaultyStore {
 
     async fn load_flows(&mut self, ids: &[FlowId]) -> Result<Vec<LoadedFlow>, StoreError> {
         self.store()?.load_flows(ids).await
+    }
+
+    async fn ensure_keys(&mut self, wanted: &[NewKey]) -> Result<Vec<KeyRow>, StoreError> {
+        self.store()?.ensure_keys(wanted).await
+    }
+
+    async fn keys(&mut self, ids: &[KeyId]) -> Result<Vec<KeyRow>, StoreError> {
+        LaneStore::keys(self.store()?, ids).await
     }
 
     async fn parked(&mut self, flows: &[FlowId]) -> Result<Vec<ParkedRow>, StoreError> {

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 use signalbox_bus::{Codec, Headers, MemoryBroker, MemoryLaneBus, Outbound};
-use signalbox_schemas::{Contract, Micros, TenantKey, TopicName, home_lane};
-use signalbox_store::MemoryStore;
+use signalbox_schemas::{Contract, FlowId, KeyId, Micros, TenantKey, TopicName, home_lane};
+use signalbox_store::{Erasure, ErasureOrder, MemoryStore};
+use signalbox_vault::EnvelopeKeys;
 use signalbox_worker::{JourneyLibrary, Worker, WorkerOptions};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) lost_tails: bool,
     /// Operators act, at any moment.
     pub(crate) operators: bool,
+    /// Customers are erased, at any moment that allows it.
+    pub(crate) erasures: bool,
     /// Answers to questions that were never asked, and requests too large for the topics until somebody widens them.
     pub(crate) bad_data: bool,
     /// Half way, every journey gets a new version, and what runs is moved to it.
@@ -52,6 +55,7 @@ impl Plan {
             operators: false,
             bad_data: false,
             migrates: false,
+            erasures: false,
         }
     }
 }
@@ -81,6 +85,12 @@ pub(crate) struct World {
     pub(crate) adapters: Adapters,
     people: People,
     operators: Operators,
+    /// The envelope key, which survives every crash.
+    pub(crate) keys: Arc<EnvelopeKeys>,
+    /// Keys that were destroyed, with a flow of whom they were.
+    pub(crate) erased: Vec<(FlowId, KeyId)>,
+    /// Erasures refused because a flow ran.
+    pub(crate) refused: usize,
     processes: Vec<Process>,
     orphans: Orphans,
     begun: Instant,
@@ -119,6 +129,9 @@ impl World {
             adapters: Adapters::new(broker.clone(), store.clone(), Arc::clone(&codec)),
             people: People::new(broker.clone(), Arc::clone(&codec)),
             operators: Operators::new(broker.clone(), Arc::clone(&codec)),
+            keys: Arc::new(EnvelopeKeys::of_text(&"5a".repeat(32)).unwrap()),
+            erased: Vec::new(),
+            refused: 0,
             processes: Vec::new(),
             orphans: Orphans::default(),
             begun: Instant::now(),
@@ -168,7 +181,8 @@ impl World {
         let store = FaultyStore::new(self.store.clone(), Arc::clone(fate));
         let journeys = ALL.iter().map(|business| business.journey(self.codec.contract()));
         let library = JourneyLibrary::new(journeys.collect()).unwrap();
-        Worker::new(options, bus, store, Arc::clone(&self.codec), library).unwrap()
+        let keys = Arc::clone(&self.keys);
+        Worker::new(options, bus, store, Arc::clone(&self.codec), library, keys).unwrap()
     }
 
     /// Faults rain while commands come in.
@@ -218,7 +232,7 @@ impl World {
             self.people.turn(&mut self.rng);
             self.pass(Duration::from_millis(500)).await;
             if self.is_over() {
-                return;
+                return self.last_wishes(calm).await;
             }
         }
         let left: Vec<String> = self
@@ -233,6 +247,25 @@ impl World {
             self.store.flows().len(),
             self.commanded.len()
         );
+    }
+
+    /// When everything has ended everybody can be erased; what comes about them afterwards changes nothing of it.
+    async fn last_wishes(&mut self, calm: Plan) {
+        if !self.plan.erasures {
+            return;
+        }
+        for _ in 0..8 * self.commanded.len() {
+            self.erase();
+            for index in 0..self.processes.len() {
+                self.turn(index).await;
+            }
+            if let Some((business, id)) = self.rng.choice(&self.commanded).cloned() {
+                let request = (business.request)(&id);
+                self.publish(business, &id, business.starts_with, &request);
+            }
+            self.adapters.turn(&mut self.rng, calm).await;
+            self.pass(Duration::from_millis(900)).await;
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -256,6 +289,9 @@ impl World {
                 self.people.turn(&mut self.rng);
                 if self.plan.operators {
                     self.operators.turn(&mut self.rng, &self.commanded);
+                }
+                if self.plan.erasures {
+                    self.erase();
                 }
             }
             8 => {
@@ -326,6 +362,28 @@ impl World {
                 (fate.crashed, fate.producer_refused) = (true, true);
             }
             self.orphans.lock().unwrap().clear();
+        }
+    }
+
+    /// Somebody wants to be erased: refused while their flow runs, done once it has ended and its records are out.
+    fn erase(&mut self) {
+        let flows = self.store.flows();
+        let Some(flow) = self.rng.choice(&flows) else { return };
+        let order = ErasureOrder {
+            subjects: vec![flow.subject],
+            actor: "ann".to_owned(),
+            reason: "a simulated wish".to_owned(),
+            settled_for: Duration::from_secs(2),
+        };
+        let mut theirs = flows.iter().filter(|other| other.subject == flow.subject);
+        let running = theirs.any(|flow| !flow.ended);
+        match self.store.erase(&order) {
+            Erasure::Refused(_) if running => self.refused += 1,
+            Erasure::Refused(_) => {}
+            Erasure::Done { keys, .. } => {
+                assert!(!running, "{} was erased while a flow ran", flow.aggregate);
+                self.erased.extend(keys.into_iter().map(|key| (flow.id, key)));
+            }
         }
     }
 

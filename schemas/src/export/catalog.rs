@@ -122,8 +122,10 @@ fn rows(record: &Value, path: &str, definitions: &[(String, &Value)], depth: usi
             None => String::new(),
         };
         let personal = field.get("personal_data").and_then(Value::as_bool) == Some(true);
+        let subject = field.get("data_subject").and_then(Value::as_bool) == Some(true);
         let mut said = vec![words(field)];
         said.extend(personal.then(|| "**personal data**".to_owned()));
+        said.extend(subject.then(|| "**data subject**".to_owned()));
         said.retain(|part| !part.is_empty());
         rows.push(format!("| `{path}{name}` | {kind} | {default} | {} |", said.join(" ")));
         if let Some(inner) = inner.filter(|_| depth < DEPTH_MAX) {

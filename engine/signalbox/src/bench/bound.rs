@@ -319,7 +319,7 @@ impl<'a> Lanes<'a> {
                 self.lanes.iter_mut().for_each(|lane| lane.fence.rev += 1);
                 Ok(())
             }
-            Commit::Fenced(_) => Err(SceneError::Broken(
+            Commit::Fenced(_) | Commit::Erased(_) => Err(SceneError::Broken(
                 "a scratch database has a second owner of its lanes".to_owned(),
             )),
         }

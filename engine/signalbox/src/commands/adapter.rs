@@ -33,7 +33,7 @@ const DATABASE_PATIENCE: Duration = Duration::from_secs(1);
 /// Arguments.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Needs kafka.brokers, registry.url, postgres.url and the settings of the vendors in the policy. Run as many as you like:
+Needs kafka.brokers, registry.url, postgres.url, privacy.envelope_key and the settings of the vendors in the policy. Run as many as you like:
 they share the partitions. With adapter.vendor_base every vendor is a simulated one, see `signalbox sandbox`.
 
 Examples:
@@ -82,7 +82,7 @@ pub(crate) async fn run(args: &AdapterArgs, config: &Config) -> Result<(), CliEr
     tracing::info!(config = %config.redacted(), "an adapter starts");
     config.kafka()?;
     config.registry()?;
-    let options = options(args, &config.adapter)?;
+    let options = options(args, config)?;
     let probe =
         Arc::new(AdapterProbe { reader: wiring::reader(config)?, serving: AtomicBool::new(false) });
     let admin =
@@ -115,11 +115,14 @@ async fn work(
     Ok(())
 }
 
-fn options(args: &AdapterArgs, config: &AdapterConfig) -> Result<AdapterOptions, CliError> {
+fn options(args: &AdapterArgs, config: &Config) -> Result<AdapterOptions, CliError> {
+    let keys = config.key_provider()?;
+    let config = &config.adapter;
     let (policy, settings) = policy(config)?;
     Ok(AdapterOptions {
         policy,
         settings,
+        keys,
         capabilities: if args.all {
             wiring::contract()?.capabilities().map(|capability| capability.name.clone()).collect()
         } else {

@@ -43,7 +43,10 @@ fn check(config: &Config) -> Result<(), CliError> {
     for (what, outcome) in parts(config) {
         match outcome {
             Ok(()) => output::line(format_args!("ok       {what}"))?,
-            Err(CliError::Config(missing @ crate::config::ConfigError::Missing { .. })) => {
+            Err(CliError::Config(
+                missing @ (crate::config::ConfigError::Missing { .. }
+                | crate::config::ConfigError::NoEnvelopeKey),
+            )) => {
                 output::line(format_args!("missing  {what}: {missing}"))?;
             }
             Err(error) => {
@@ -65,6 +68,7 @@ pub(super) fn parts(config: &Config) -> Vec<(&'static str, Result<(), CliError>)
         ("registry", config.registry().map(drop).map_err(CliError::from)),
         ("postgres", config.postgres().map(drop).map_err(CliError::from)),
         ("tenant_key", config.tenant_key().map(drop).map_err(CliError::from)),
+        ("privacy.envelope_key", config.key_provider().map(drop).map_err(CliError::from)),
         ("audit.signing_key", signing_key(config)),
         ("adapter.policy", super::adapter::policy(&config.adapter).map(drop)),
         ("journeys", super::journeys::safe(&config.journeys).map(drop)),

@@ -23,7 +23,7 @@ const DATABASE_PATIENCE: Duration = Duration::from_secs(1);
 /// Arguments.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Needs kafka.brokers, registry.url, postgres.url and tenant_key. Run as many as you like: they share the lanes.
+Needs kafka.brokers, registry.url, postgres.url, tenant_key and privacy.envelope_key. Run as many as you like: they share the lanes.
 SIGTERM and Ctrl-C hand the lanes over; a second signal ends at once, which is safe too.
 
 Example:
@@ -87,6 +87,7 @@ pub(crate) async fn run(args: &EngineArgs, config: &Config) -> Result<(), CliErr
     config.kafka()?;
     config.registry()?;
     config.tenant_key()?;
+    config.key_provider()?;
     config.anchor_key()?;
     let probe = Arc::new(EngineProbe {
         reader: wiring::reader(config)?,
@@ -131,7 +132,8 @@ async fn work(
     let bus = KafkaLaneBus::connect(config.kafka()?, &worker_id)?;
     let store = PgLaneStore::new(config.postgres()?, &worker_id, options.lease)?;
     signalbox_worker::describe_metrics();
-    let worker = Worker::new(options, bus, store, Arc::clone(&codec), library)?;
+    let keys = config.key_provider()?;
+    let worker = Worker::new(options, bus, store, Arc::clone(&codec), library, keys)?;
     probe.enter(Stage::Running(worker.health()));
     tracing::info!(worker_id, "an engine runs");
     let anchors = Anchors::start(config, &worker_id, codec, worker.heads())?;

@@ -1,21 +1,25 @@
 //! `signalbox flow`: what happened to a flow, from the journal, the attempts and the vendors' calls; and how many flows
-//! are where. Acts on flows are in `operate`. It changes nothing, and it shows no personal data because none of these hold any.
+//! are where. Acts on flows are in `operate`. It changes nothing, and it shows no personal data unless it is asked to.
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
-use signalbox_bus::{KafkaLaneBus, LaneBus};
+use signalbox_bus::{KafkaLaneBus, LaneBus, Outbound};
 use signalbox_flow::{Act, Mark, Standstill};
 use signalbox_schemas::{Micros, TopicName, headers};
-use signalbox_store::{AttemptRow, FlowRow, JournalRow, Reader, Standing};
+use signalbox_store::{AttemptRow, FlowRow, JournalRow, LoadedFlow, Reader, Standing};
+use signalbox_vault::Place;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::opener::{Opened, Opener};
 use super::operate::{self, ActArgs};
+use super::subject::{self, Customer};
 use super::tail::Lens;
 use super::wiring;
 use crate::config::Config;
 use crate::error::CliError;
+use crate::masking::Masking;
 use crate::output;
 
 /// Where adapters record their calls.
@@ -28,7 +32,8 @@ const PAGE: i64 = 20_000;
 pub(crate) enum FlowCommand {
     /// Tell one flow's story: every step, vendor call, attempt and decision, with its time
     #[command(after_help = "\
-Needs postgres.url; vendor calls need kafka.brokers and registry.url too. ID is the payout's id or the flow's.
+Needs postgres.url; vendor calls need kafka.brokers and registry.url too, and what was published needs
+privacy.envelope_key. ID is the payout's id or the flow's.
 
 Examples:
   signalbox flow show p-42
@@ -36,11 +41,12 @@ Examples:
     Show(ShowArgs),
     /// Count flows by journey and state
     #[command(after_help = "\
-Needs postgres.url.
+Needs postgres.url; a customer takes tenant_key too.
 
 Examples:
   signalbox flow list
-  signalbox flow list --standing")]
+  signalbox flow list --standing
+  signalbox flow list --customer c-7 --tenant acme")]
     List(ListArgs),
     /// Take no more inputs of a flow: they wait in order, and its timers do not fire
     #[command(after_help = operate::HELP)]
@@ -67,6 +73,9 @@ Examples:
 pub(crate) struct ShowArgs {
     /// Business id or flow id
     id: String,
+    /// With the personal data of the command that started it, which is masked otherwise
+    #[arg(long)]
+    show_personal_data: bool,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -76,8 +85,14 @@ pub(crate) struct ShowArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// List the flows that are paused or parked, and why, instead of counting
-    #[arg(long)]
+    #[arg(long, conflicts_with = "customer")]
     standing: bool,
+    /// List the flows of a customer instead of counting
+    #[arg(long, value_name = "ID")]
+    customer: Option<String>,
+    /// Tenant whose customer it is
+    #[arg(long, value_name = "NAME", default_value = "default", requires = "customer")]
+    tenant: String,
     /// One JSON object per line
     #[arg(long)]
     json: bool,
@@ -101,7 +116,10 @@ pub(crate) async fn run(command: &FlowCommand, config: &Config) -> Result<(), Cl
     match command {
         FlowCommand::Show(args) => show(args, config, &reader).await,
         FlowCommand::List(args) if args.standing => list_standing(args, &reader).await,
-        FlowCommand::List(args) => list(args, &reader).await,
+        FlowCommand::List(args) => match &args.customer {
+            Some(customer) => list_customer(args, customer, config, &reader).await,
+            None => list(args, &reader).await,
+        },
         FlowCommand::Pause(args) => operate::run(Act::Pause, args, config, &reader).await,
         FlowCommand::Resume(args) => operate::run(Act::Resume, args, config, &reader).await,
         FlowCommand::Release(args) => operate::run(Act::Release, args, config, &reader).await,
@@ -155,6 +173,24 @@ fn standstill(flow: &FlowRow) -> String {
     format!("{}; {} inputs wait", marks.join("; "), still.next.saturating_sub(still.first))
 }
 
+async fn list_customer(
+    args: &ListArgs,
+    customer: &str,
+    config: &Config,
+    reader: &Reader,
+) -> Result<(), CliError> {
+    let who = Customer { tenant: args.tenant.clone(), customer: customer.to_owned() };
+    let flows = reader.flows_of_subject(who.subject(config)?).await?;
+    for flow in &flows {
+        if args.json {
+            output::json(&subject::flow_json(flow))?;
+        } else {
+            output::line(subject::flow_text(flow))?;
+        }
+    }
+    if flows.is_empty() && !args.json { output::line("no flows of this customer") } else { Ok(()) }
+}
+
 async fn list(args: &ListArgs, reader: &Reader) -> Result<(), CliError> {
     let counts = reader.flows_by_state().await?;
     for (journey, status, state, count) in &counts {
@@ -177,11 +213,14 @@ async fn show(args: &ShowArgs, config: &Config, reader: &Reader) -> Result<(), C
             args.id
         )));
     }
+    let mut opener = Opener::new(config, reader)?;
     for found in flows {
+        let command = command(&found, args.show_personal_data, &mut opener).await?;
         let flow = found.row;
         let mut timeline = Vec::new();
         for row in reader.journal_of(flow.id).await? {
-            timeline.extend(of_journal(&row));
+            let records = records(&row, &mut opener).await?;
+            timeline.extend(of_journal(&row, &records));
         }
         let attempts = reader.attempts_of(flow.id).await?;
         timeline.extend(attempts.iter().filter_map(of_attempt));
@@ -191,16 +230,50 @@ async fn show(args: &ShowArgs, config: &Config, reader: &Reader) -> Result<(), C
         }
         timeline.sort_by_key(|moment| moment.at);
         if args.json {
-            output::json(&as_json(&flow, &attempts, &timeline))?;
+            output::json(&as_json(&flow, &command, &attempts, &timeline))?;
         } else {
-            output::line(as_text(&flow, &timeline))?;
+            output::line(as_text(&flow, &command, &timeline))?;
         }
     }
     Ok(())
 }
 
+/// The command that started a flow, its personal data masked unless it is asked for; or why it cannot be shown.
+async fn command(
+    found: &LoadedFlow,
+    personal: bool,
+    opener: &mut Opener<'_>,
+) -> Result<Value, CliError> {
+    let plain = match opener.open(Place::Command(found.row.id), &found.command).await? {
+        Opened::Plain(plain) => plain,
+        Opened::Erased(at) => return Ok(Value::from(format!("erased on {}", output::instant(at)))),
+        Opened::Sealed => {
+            return Ok(Value::from("sealed: privacy.envelope_key is not set for this command"));
+        }
+    };
+    let mut command: Value = serde_json::from_slice(&plain).unwrap_or_default();
+    if !personal {
+        let schema = wiring::contract()?.record(found.record.as_str());
+        Masking::of(schema.map_or("", |schema| schema.text())).apply(&mut command);
+    }
+    Ok(command)
+}
+
+/// What a row published, where it can be read. Records that another version wrote differently are left out of the story,
+/// not of the journal.
+async fn records(row: &JournalRow, opener: &mut Opener<'_>) -> Result<Vec<Outbound>, CliError> {
+    if row.records.is_empty() {
+        return Ok(Vec::new());
+    }
+    let place = Place::Journal { lane: row.lane, seq: row.seq };
+    Ok(match opener.open(place, &row.records).await? {
+        Opened::Plain(plain) => signalbox_worker::decode_records(&plain).unwrap_or_default(),
+        Opened::Erased(_) | Opened::Sealed => Vec::new(),
+    })
+}
+
 /// A transition, and each record that it published.
-fn of_journal(row: &JournalRow) -> Vec<Moment> {
+fn of_journal(row: &JournalRow, records: &[Outbound]) -> Vec<Moment> {
     let path = match (&row.before, &row.after) {
         (Some(before), Some(after)) if before != after => format!("{before} -> {after}"),
         (_, Some(after)) => after.to_string(),
@@ -220,8 +293,7 @@ fn of_journal(row: &JournalRow) -> Vec<Moment> {
             "revision": row.flow_rev, "input": input, "journal": {"lane": row.lane, "seq": row.seq},
         }),
     }];
-    // Records that another version wrote differently are left out of the story, not of the journal.
-    for record in signalbox_worker::decode_records(&row.records).unwrap_or_default() {
+    for record in records {
         let kind = record.headers.text(headers::CE_TYPE).unwrap_or("record");
         moments.push(Moment {
             at: row.at,
@@ -307,11 +379,11 @@ fn of_call(call: Value) -> Moment {
     Moment { at, time: output::instant(at), what: "call", text: told, detail: call }
 }
 
-fn as_json(flow: &FlowRow, attempts: &[AttemptRow], timeline: &[Moment]) -> Value {
+fn as_json(flow: &FlowRow, command: &Value, attempts: &[AttemptRow], timeline: &[Moment]) -> Value {
     json!({
         "flow_id": flow.id, "tenant": flow.tenant, "aggregate_id": flow.aggregate, "lane": flow.lane,
         "journey": flow.journey, "version": flow.version, "state": flow.state, "ended": flow.ended, "revision": flow.rev,
-        "started_at": flow.started_at, "updated_at": flow.updated_at, "calls": flow.data.get("calls"),
+        "command": command, "started_at": flow.started_at, "updated_at": flow.updated_at, "calls": flow.data.get("calls"),
         "timers": flow.data.get("timers"), "votes": flow.data.get("votes"),
         "standing": flow.standing.map(Standing::as_str), "standstill": flow.data.get("standstill"),
         "assents": flow.data.get("assents"),
@@ -319,7 +391,7 @@ fn as_json(flow: &FlowRow, attempts: &[AttemptRow], timeline: &[Moment]) -> Valu
     })
 }
 
-fn as_text(flow: &FlowRow, timeline: &[Moment]) -> String {
+fn as_text(flow: &FlowRow, command: &Value, timeline: &[Moment]) -> String {
     let mut text = format!(
         "{} {}: {} {}\n  journey {} version {}, flow {}, lane {}, revision {}\n",
         flow.tenant,
@@ -332,13 +404,17 @@ fn as_text(flow: &FlowRow, timeline: &[Moment]) -> String {
         flow.lane,
         flow.rev,
     );
+    // Writing to a String cannot fail.
+    let _ = match command {
+        Value::String(told) => writeln!(text, "  personal data: {told}"),
+        command => writeln!(text, "  command {command}"),
+    };
     if flow.standing.is_some() {
         let _ = writeln!(text, "  {}", standstill(flow));
     }
     let begun = flow.started_at;
     for moment in timeline {
         let after = moment.at.since(begun).as_secs_f64();
-        // Writing to a String cannot fail.
         let _ = writeln!(
             text,
             "  {}  +{after:>9.3} s  {:<8} {}",

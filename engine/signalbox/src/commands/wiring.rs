@@ -3,6 +3,9 @@
 use signalbox_bus::{Codec, KnownSchema, Registry};
 use signalbox_schemas::Contract;
 use signalbox_store::Reader;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -44,6 +47,13 @@ pub(crate) async fn remembering_codec(config: &Config, reader: &Reader) -> Resul
 /// A file's text.
 pub(crate) fn read(path: &Path) -> Result<String, CliError> {
     std::fs::read_to_string(path).map_err(|source| CliError::File { path: path.to_owned(), source })
+}
+
+/// Writes a file that must not be there yet, with these permissions.
+pub(crate) fn write_new(file: &Path, text: &str, mode: u32) -> Result<(), CliError> {
+    let failed = |source| CliError::File { path: file.to_owned(), source };
+    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(file);
+    opened.and_then(|mut opened| writeln!(opened, "{text}")).map_err(failed)
 }
 
 /// A name for this process that no other running one has: the host's and the process's.

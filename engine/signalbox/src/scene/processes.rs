@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use signalbox_vault::EnvelopeKeys;
 
 use super::children::{Child, Program};
 use super::console::Console;
@@ -67,6 +68,8 @@ impl Scene {
             registry: stack.registry_url().to_owned(),
             postgres: stack.create_database(DATABASE).await?,
             tenant_key: TENANT_KEY.to_owned(),
+            envelope_key: EnvelopeKeys::generate()
+                .map_err(|error| SceneError::Broken(format!("the envelope key: {error}")))?,
         };
         let program = std::env::current_exe()
             .map_err(SceneError::while_doing("finding this program's file"))?;

@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+/// Variable that holds the key itself.
+const ENVELOPE_KEY: &str = "SIGNALBOX_ENVELOPE_KEY";
+
 /// Addresses of one installation.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -13,6 +16,8 @@ pub struct Settings {
     pub postgres: String,
     /// Secret from which flow and attempt ids are derived.
     pub tenant_key: String,
+    /// Key that wraps the keys of customers.
+    pub envelope_key: String,
 }
 
 impl Settings {
@@ -24,8 +29,11 @@ impl Settings {
             ("SIGNALBOX__REGISTRY__URL", &self.registry),
             ("SIGNALBOX__POSTGRES__URL", &self.postgres),
             ("SIGNALBOX__TENANT_KEY", &self.tenant_key),
+            (ENVELOPE_KEY, &self.envelope_key),
         ];
-        pairs.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect()
+        let named = ("SIGNALBOX__PRIVACY__ENVELOPE_KEY".to_owned(), format!("env:{ENVELOPE_KEY}"));
+        let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.clone()));
+        pairs.chain([named]).collect()
     }
 
     /// As lines that a shell can read with `.`.
@@ -51,11 +59,14 @@ mod tests {
             registry: "http://127.0.0.1:2/apis".to_owned(),
             postgres: "postgres://me@127.0.0.1:3/db".to_owned(),
             tenant_key: "k".to_owned(),
+            envelope_key: "e".to_owned(),
         };
         let expected = "export SIGNALBOX__KAFKA__BROKERS='127.0.0.1:1'\n\
                         export SIGNALBOX__REGISTRY__URL='http://127.0.0.1:2/apis'\n\
                         export SIGNALBOX__POSTGRES__URL='postgres://me@127.0.0.1:3/db'\n\
-                        export SIGNALBOX__TENANT_KEY='k'\n";
+                        export SIGNALBOX__TENANT_KEY='k'\n\
+                        export SIGNALBOX_ENVELOPE_KEY='e'\n\
+                        export SIGNALBOX__PRIVACY__ENVELOPE_KEY='env:SIGNALBOX_ENVELOPE_KEY'\n";
         assert_eq!(settings.shell(), expected);
     }
 }

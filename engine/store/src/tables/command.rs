@@ -23,12 +23,11 @@ pub(crate) async fn accept(
     let hashes: Vec<Vec<u8>> = ordered.iter().map(|row| row.hash.to_vec()).collect();
     let flows: Vec<uuid::Uuid> = ordered.iter().map(|row| row.flow.0).collect();
     let records: Vec<&str> = ordered.iter().map(|row| row.record.as_str()).collect();
-    let contents: Vec<sqlx::types::Json<&serde_json::Value>> =
-        ordered.iter().map(|row| sqlx::types::Json(&row.content)).collect();
+    let contents: Vec<&[u8]> = ordered.iter().map(|row| row.content.as_slice()).collect();
     let times: Vec<i64> = ordered.iter().map(|row| row.accepted_at.0).collect();
     let accepted = sqlx::query(
         "INSERT INTO command (tenant, key, hash, flow, record, content, accepted_at) \
-         SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[], $5::text[], $6::jsonb[], $7::bigint[]) \
+         SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[], $5::text[], $6::bytea[], $7::bigint[]) \
          ON CONFLICT DO NOTHING RETURNING flow",
     )
     .bind(tenants)
@@ -69,18 +68,19 @@ async fn holders(
     .await?;
     rows.iter()
         .map(|row| {
-            let hash: Vec<u8> = row.try_get("hash")?;
             Ok(CommandRow {
                 tenant: Tenant::from(row.try_get::<String, _>("tenant")?),
                 key: row.try_get("key")?,
-                hash: hash.try_into().map_err(|_| {
-                    StoreError::Invariant("command: a hash has 32 bytes".to_owned())
-                })?,
+                hash: hash(row.try_get("hash")?)?,
                 flow: FlowId(row.try_get("flow")?),
                 record: RecordName::from(row.try_get::<String, _>("record")?),
-                content: serde_json::Value::Null,
+                content: Vec::new(),
                 accepted_at: Micros(row.try_get("accepted_at")?),
             })
         })
         .collect()
+}
+
+pub(crate) fn hash(stored: Vec<u8>) -> Result<[u8; 32], StoreError> {
+    stored.try_into().map_err(|_| StoreError::Invariant("command: a hash has 32 bytes".to_owned()))
 }

@@ -1,14 +1,16 @@
 //! `flow`: where every journey under way is. Written with the revision that must be there.
 
-use signalbox_schemas::{AggregateId, FlowId, JourneyName, Micros, StepName, Tenant};
+use signalbox_schemas::{
+    AggregateId, FlowId, JourneyName, Micros, RecordName, StepName, SubjectId, Tenant,
+};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use crate::error::StoreError;
 use crate::rows::{FlowRow, FlowWrite, LoadedFlow, Standing};
-use crate::tables::{all_or_broken, lane_id, smallint};
+use crate::tables::{all_or_broken, command, lane_id, smallint};
 
-const COLUMNS: &str = "flow.id, flow.tenant, flow.aggregate, flow.lane, flow.journey, flow.version, flow.state, flow.status, \
+const COLUMNS: &str = "flow.id, flow.tenant, flow.aggregate, flow.subject, flow.lane, flow.journey, flow.version, flow.state, flow.status, \
      flow.rev, flow.started_at, flow.updated_at, flow.standing, flow.data";
 
 pub(crate) async fn load(
@@ -17,12 +19,10 @@ pub(crate) async fn load(
 ) -> Result<Vec<LoadedFlow>, StoreError> {
     let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
     let sql = format!(
-        "SELECT {COLUMNS}, command.content FROM flow JOIN command ON command.flow = flow.id WHERE flow.id = ANY($1)"
+        "SELECT {COLUMNS}, command.content, command.hash, command.record FROM flow JOIN command ON command.flow = flow.id WHERE flow.id = ANY($1)"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await?;
-    rows.iter()
-        .map(|row| Ok(LoadedFlow { row: flow(row)?, command: row.try_get("content")? }))
-        .collect()
+    rows.iter().map(loaded).collect()
 }
 
 /// Flows of a business id or a flow id given as text, newest first: how people look one up.
@@ -31,30 +31,22 @@ pub(crate) async fn find(
     text: &str,
 ) -> Result<Vec<LoadedFlow>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS}, command.content FROM flow JOIN command ON command.flow = flow.id \
+        "SELECT {COLUMNS}, command.content, command.hash, command.record FROM flow JOIN command ON command.flow = flow.id \
          WHERE flow.aggregate = $1 OR flow.id::text = $1 ORDER BY flow.started_at DESC LIMIT 100"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(text).fetch_all(connection).await?;
-    rows.iter()
-        .map(|row| Ok(LoadedFlow { row: flow(row)?, command: row.try_get("content")? }))
-        .collect()
+    rows.iter().map(loaded).collect()
 }
 
-/// Flows of a subject: by business id, by flow id, or by a field of the command that started them.
+/// Flows of a subject, newest first.
 pub(crate) async fn of_subject(
     connection: &mut PgConnection,
-    subject: &str,
-    field: &str,
-) -> Result<Vec<FlowId>, StoreError> {
-    let ids: Vec<uuid::Uuid> = sqlx::query_scalar(
-        "SELECT flow.id FROM flow JOIN command ON command.flow = flow.id \
-         WHERE flow.aggregate = $1 OR flow.id::text = $1 OR command.content ->> $2 = $1 ORDER BY flow.id",
-    )
-    .bind(subject)
-    .bind(field)
-    .fetch_all(connection)
-    .await?;
-    Ok(ids.into_iter().map(FlowId).collect())
+    subject: SubjectId,
+) -> Result<Vec<FlowRow>, StoreError> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM flow WHERE flow.subject = $1 ORDER BY flow.started_at DESC");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(subject.0).fetch_all(connection).await?;
+    rows.iter().map(flow).collect()
 }
 
 /// How many flows are in each state of each journey.
@@ -95,7 +87,7 @@ pub(crate) async fn of_version(
     at_most: usize,
 ) -> Result<Vec<LoadedFlow>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS}, command.content FROM flow JOIN command ON command.flow = flow.id \
+        "SELECT {COLUMNS}, command.content, command.hash, command.record FROM flow JOIN command ON command.flow = flow.id \
          WHERE flow.journey = $1 AND flow.version = $2 AND flow.status = 'running' AND ($3::uuid IS NULL OR flow.id > $3) \
          ORDER BY flow.id LIMIT $4"
     );
@@ -106,9 +98,7 @@ pub(crate) async fn of_version(
         .bind(i64::try_from(at_most).unwrap_or(i64::MAX))
         .fetch_all(connection)
         .await?;
-    rows.iter()
-        .map(|row| Ok(LoadedFlow { row: flow(row)?, command: row.try_get("content")? }))
-        .collect()
+    rows.iter().map(loaded).collect()
 }
 
 /// How many flows run under each version of a journey.
@@ -146,9 +136,9 @@ async fn insert(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     }
     let rows: Vec<&FlowRow> = writes.iter().map(|write| &write.row).collect();
     let done = sqlx::query(
-        "INSERT INTO flow (id, tenant, aggregate, lane, journey, version, state, status, rev, started_at, updated_at, standing, data) \
+        "INSERT INTO flow (id, tenant, aggregate, lane, journey, version, state, status, rev, started_at, updated_at, standing, data, subject) \
          SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::integer[], $7::text[], \
-             $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::jsonb[])",
+             $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::jsonb[], $14::uuid[])",
     )
     .bind(rows.iter().map(|row| row.id.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.tenant.as_str()).collect::<Vec<_>>())
@@ -163,6 +153,7 @@ async fn insert(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     .bind(rows.iter().map(|row| row.updated_at.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| standing(row)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| sqlx::types::Json(&row.data)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.subject.0).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     all_or_broken("flow", writes.len(), done.rows_affected())
@@ -194,6 +185,15 @@ async fn update(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     all_or_broken("flow", writes.len(), done.rows_affected())
 }
 
+fn loaded(row: &PgRow) -> Result<LoadedFlow, StoreError> {
+    Ok(LoadedFlow {
+        row: flow(row)?,
+        record: RecordName::from(row.try_get::<String, _>("record")?),
+        command: row.try_get("content")?,
+        hash: command::hash(row.try_get("hash")?)?,
+    })
+}
+
 fn standing(row: &FlowRow) -> Option<&'static str> {
     row.standing.map(Standing::as_str)
 }
@@ -211,6 +211,7 @@ fn flow(row: &PgRow) -> Result<FlowRow, StoreError> {
         id: FlowId(row.try_get("id")?),
         tenant: Tenant::from(row.try_get::<String, _>("tenant")?),
         aggregate: AggregateId::from(row.try_get::<String, _>("aggregate")?),
+        subject: SubjectId(row.try_get("subject")?),
         lane: lane_id(row.try_get("lane")?),
         journey: JourneyName::from(row.try_get::<String, _>("journey")?),
         version: u32::try_from(row.try_get::<i32, _>("version")?).unwrap_or(0),

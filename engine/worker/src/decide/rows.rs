@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::Transition;
 use crate::intake::{Work, WorkInput};
 use crate::lane::LanePosition;
-use crate::outbox::{encode_records, place};
+use crate::outbox::place;
 
 /// Rows of which only the last state within a tick counts.
 #[derive(Default)]
@@ -162,7 +162,7 @@ pub(super) fn journal_row(
     lane: &LanePosition,
     work: &Work,
     transition: &Transition<'_>,
-    records: &[&Outbound],
+    records: Vec<u8>,
     now: Micros,
 ) -> JournalRow {
     let record = match &work.input {
@@ -187,7 +187,7 @@ pub(super) fn journal_row(
         before: transition.before.map(|flow| flow.state.clone()),
         after: transition.flow.map(|flow| flow.state.clone()),
         out_last: lane.out_seq,
-        records: encode_records(records).unwrap_or_default(),
+        records,
         prev_hash: Vec::new(),
         hash: Vec::new(),
     };
@@ -237,6 +237,7 @@ fn flow_row(flow: &Flow, now: Micros) -> FlowRow {
         id: flow.id,
         tenant: flow.tenant.clone(),
         aggregate: flow.aggregate.clone(),
+        subject: flow.subject,
         lane: flow.lane,
         journey: flow.journey.clone(),
         version: flow.version,

@@ -6,6 +6,7 @@ use signalbox_bus::Death;
 use signalbox_flow::{Act, Decision, Flow, Input, OperatorAct, Status, park};
 use signalbox_schemas::FlowId;
 use signalbox_store::ParkedRow;
+use signalbox_vault::Place;
 use std::sync::Arc;
 
 use super::{Dead, Deciding, Note, Transition};
@@ -103,7 +104,8 @@ impl<'d> Deciding<'_, 'd> {
                 return None;
             }
         };
-        self.rows.keep(ParkedRow { flow: flow.id, seq, lane: flow.lane, record: encoded });
+        let sealed = self.seal(flow.subject, Place::Parked { flow: flow.id, seq }, &encoded);
+        self.rows.keep(ParkedRow { flow: flow.id, seq, lane: flow.lane, record: sealed });
         self.kept.entry(flow.id).or_default().push((seq, work));
         Some((seq, next))
     }

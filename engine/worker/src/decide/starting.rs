@@ -4,6 +4,7 @@ use serde_json::json;
 use signalbox_flow::{Flow, Start, Status};
 use signalbox_schemas::{Contract, Micros};
 use signalbox_store::CommandRow;
+use signalbox_vault::Place;
 
 use super::{Deciding, Note, Transition, refusal_text, rejection};
 use crate::intake::{StartWork, Work, WorkInput};
@@ -19,12 +20,7 @@ impl<'d> Deciding<'_, 'd> {
             if Contract::content_hash(&start.record, &found.command) == start.hash {
                 return self.repeated(work, start, &found);
             }
-            self.decided.notes.push(Note::Conflict);
-            let told = reject(
-                "idempotency_conflict",
-                "the same id was used with another content; use a new id",
-            );
-            return self.reject(work, Some(start.flow), &start.aggregate, events, told);
+            return self.conflicting(work, start);
         }
         if let Some(holder) = self
             .losers
@@ -55,13 +51,16 @@ impl<'d> Deciding<'_, 'd> {
             Ok(decision) => {
                 let applied = self.transition(work, None, decision);
                 if applied {
+                    let content = start.value.to_string();
+                    let place = Place::Command(start.flow);
+                    let content = self.seal(start.subject, place, content.as_bytes());
                     self.decided.contest.commands.push(CommandRow {
                         tenant: start.tenant.clone(),
                         key: start.key.clone(),
                         hash: start.hash,
                         flow: start.flow,
                         record: start.record.clone(),
-                        content: (*start.value).clone(),
+                        content,
                         accepted_at: now,
                     });
                 }
@@ -79,7 +78,22 @@ impl<'d> Deciding<'_, 'd> {
         record.timestamp_ms > 0 && self.tick.now.since(made) > self.tick.dedupe_horizon
     }
 
-    fn repeated(&mut self, work: &'d Work, start: &StartWork, found: &Flow) {
+    /// The same id with another content.
+    pub(super) fn conflicting(&mut self, work: &'d Work, start: &StartWork) {
+        self.decided.notes.push(Note::Conflict);
+        let told = rejection(
+            &start.aggregate,
+            &start.tenant,
+            &start.record,
+            "idempotency_conflict",
+            "the same id was used with another content; use a new id",
+            self.tick.now,
+        );
+        let events = start.journey.events_topic();
+        self.reject(work, Some(start.flow), &start.aggregate, events, told);
+    }
+
+    pub(super) fn repeated(&mut self, work: &'d Work, start: &StartWork, found: &Flow) {
         self.decided.notes.push(Note::Repeat("command"));
         let told = json!({
             "aggregate_id": start.aggregate, "tenant": start.tenant, "command": start.record, "flow_id": found.id,

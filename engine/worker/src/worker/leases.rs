@@ -64,7 +64,9 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         let inputs = self.inputs.clone();
         let ready =
             match claim::check_inputs(&mut lane, &inputs, &mut self.bus, &mut self.store).await {
-                Ok(_) => claim::resume(&mut lane, &mut self.bus, &mut self.store).await,
+                Ok(_) => {
+                    claim::resume(&mut lane, &mut self.bus, &mut self.store, &mut self.vault).await
+                }
                 Err(error) => Err(error),
             };
         match ready {
@@ -91,6 +93,10 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 Err(error.into())
             }
             ClaimError::Store(error) => Err(error.into()),
+            ClaimError::Keys(error) => {
+                drop(self.store.release(&[fence]).await);
+                Err(error.into())
+            }
             ClaimError::Installation(reason) | ClaimError::Lane(reason) => {
                 tracing::error!(lane = fence.lane.0, reason, "lane stopped: a person must look");
                 metrics::stopped(fence.lane);
@@ -121,7 +127,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     /// Settles a lane's outputs by what their logs hold.
     pub(super) async fn resume_lane(&mut self, id: LaneId) -> Result<(), WorkerError> {
         let Some(mut lane) = self.lanes.remove(&id) else { return Ok(()) };
-        match claim::resume(&mut lane, &mut self.bus, &mut self.store).await {
+        match claim::resume(&mut lane, &mut self.bus, &mut self.store, &mut self.vault).await {
             Ok(republished) => {
                 metrics::republished(republished);
                 self.lanes.insert(id, lane);
@@ -134,6 +140,11 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 Err(error.into())
             }
             Err(ClaimError::Store(error)) => {
+                self.lanes.insert(id, lane);
+                self.producer_broken = true;
+                Err(error.into())
+            }
+            Err(ClaimError::Keys(error)) => {
                 self.lanes.insert(id, lane);
                 self.producer_broken = true;
                 Err(error.into())

@@ -1,11 +1,13 @@
 //! One tick: read, load, decide, commit, publish. A tick that fails is tried again with the same works.
 
+use serde_json::Value;
 use signalbox_bus::LaneBus;
 use signalbox_flow::{Flow, FlowData, Status};
-use signalbox_schemas::{FlowId, LaneId};
+use signalbox_schemas::{FlowId, LaneId, Micros, SubjectId};
 use signalbox_store::{
     Commit, Contest, LaneStore, LoadedFlow, Losers, OutputRow, StoreError, TickWrite,
 };
+use signalbox_vault::{OpenError, Place};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,8 @@ use tokio::time::Instant;
 
 use super::{Worker, WorkerError};
 use crate::decide::{self, Decided, Note, Tick};
-use crate::intake::{Desk, UnknownSchema, Work, WorkInput};
+use crate::intake::{Body, Desk, UnknownSchema, Work, WorkInput};
+use crate::keys;
 use crate::lane::LanePosition;
 use crate::metrics;
 use crate::outbox::decode_kept;
@@ -193,13 +196,17 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
 
     /// One transaction. True where it was committed.
     async fn apply(&mut self, works: &[Work]) -> Result<bool, WorkerError> {
-        let flows = self.load(works).await?;
+        let Loaded { flows, erased } = self.load(works).await?;
         let Some(waiting) = self.load_waiting(works).await? else { return Ok(false) };
         let positions: BTreeMap<LaneId, LanePosition> = self.positions(works);
+        let now = self.clock.now();
+        let subjects = self.subjects(works, &flows, now);
+        keys::to_seal(&mut self.vault, &mut self.store, &subjects).await?;
+        let ring = self.vault.ring(&subjects);
         let started = Instant::now();
         let (commit, decided) = {
             let tick = Tick {
-                now: self.clock.now(),
+                now,
                 key: &self.options.tenant_key,
                 codec: &self.codec,
                 library: &self.library,
@@ -208,16 +215,25 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 dedupe_horizon: self.options.dedupe_horizon,
                 lanes: &positions,
                 flows: &flows,
+                erased: &erased,
+                ring: &ring,
                 waiting: &waiting,
                 works,
             };
             let first = tick.decide(&Losers::default());
+            if let Some(fault) = first.fault {
+                return Err(StoreError::Invariant(fault).into());
+            }
             let contest: Contest = first.contest.clone();
             let mut decided = first;
             let lanes = &self.lanes;
             let mut settle = |losers: Losers| -> TickWrite {
                 if losers != Losers::default() {
                     decided = tick.decide_again(&contest, losers);
+                }
+                if decided.fault.is_some() {
+                    // A write of no lane is refused.
+                    return TickWrite::default();
                 }
                 let mut write = std::mem::take(&mut decided.write);
                 complete(&mut write, lanes, &positions, &mut decided.lanes);
@@ -232,16 +248,20 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             Commit::Done { now } => {
                 self.clock.set(now);
                 metrics::tick(works.len(), started.elapsed());
-                for work in works.iter().filter(|work| !work.span.is_disabled()) {
-                    if let Some(flow) = work.flow().and_then(|id| decided.flows.get(&id)) {
-                        traces::applied(&work.span, flow);
-                    }
-                }
+                trace(works, &decided);
                 self.take_over(decided)?;
                 Ok(true)
             }
             Commit::Fenced(lost) => {
                 self.drop_lanes(&lost)?;
+                Ok(false)
+            }
+            Commit::Erased(subjects) => {
+                tracing::info!(
+                    ?subjects,
+                    "subjects were erased meanwhile; the tick is decided again"
+                );
+                self.vault.forget(&subjects);
                 Ok(false)
             }
         }
@@ -257,8 +277,25 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             .collect()
     }
 
+    /// Everybody whose personal data a tick may seal.
+    fn subjects(
+        &self,
+        works: &[Work],
+        flows: &HashMap<FlowId, Arc<Flow>>,
+        now: Micros,
+    ) -> BTreeSet<SubjectId> {
+        let mut subjects: BTreeSet<SubjectId> = flows.values().map(|flow| flow.subject).collect();
+        subjects.extend(works.iter().filter_map(|work| match &work.body {
+            Body::Start(start) => Some(start.subject),
+            _ => None,
+        }));
+        subjects.insert(self.options.tenant_key.unattributed(now.day()));
+        subjects
+    }
+
     /// Flows that a tick needs, from the cache or the store.
-    async fn load(&mut self, works: &[Work]) -> Result<HashMap<FlowId, Arc<Flow>>, WorkerError> {
+    async fn load(&mut self, works: &[Work]) -> Result<Loaded, WorkerError> {
+        let mut erased = HashMap::new();
         let mut flows = HashMap::new();
         let mut missing = Vec::new();
         for id in decide::needed(works) {
@@ -270,13 +307,27 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             }
         }
         if !missing.is_empty() {
-            for loaded in self.store.load_flows(&missing).await? {
-                let flow = Arc::new(flow_of(loaded)?);
-                flows.insert(flow.id, flow);
+            let found = self.store.load_flows(&missing).await?;
+            let commands = found.iter().map(|loaded| loaded.command.as_slice());
+            keys::to_open(&mut self.vault, &mut self.store, commands).await?;
+            for loaded in found {
+                let (id, hash) = (loaded.row.id, loaded.hash);
+                let command = match self.vault.open(Place::Command(id), &loaded.command) {
+                    Ok(plain) => serde_json::from_slice(&plain).map_err(|error| error.to_string()),
+                    Err(OpenError::Erased(_)) => {
+                        erased.insert(id, hash);
+                        Ok(Value::Null)
+                    }
+                    Err(error) => Err(error.to_string()),
+                };
+                let command = command.map_err(|error| {
+                    StoreError::Invariant(format!("flow {id}: its command cannot be read: {error}"))
+                })?;
+                flows.insert(id, Arc::new(flow_of(loaded, command)?));
             }
         }
         self.learn_versions_of(flows.values()).await?;
-        Ok(flows)
+        Ok(Loaded { flows, erased })
     }
 
     /// What waits for the flows that may go on in this tick, classified as if it were read now. None where the registry
@@ -290,8 +341,15 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         if flows.is_empty() {
             return Ok(Some(waiting));
         }
-        for row in self.store.parked(&flows.into_iter().collect::<Vec<_>>()).await? {
-            let record = decode_kept(&row.record).map_err(|error| {
+        let rows = self.store.parked(&flows.into_iter().collect::<Vec<_>>()).await?;
+        let sealed = rows.iter().map(|row| row.record.as_slice());
+        keys::to_open(&mut self.vault, &mut self.store, sealed).await?;
+        for row in rows {
+            let place = Place::Parked { flow: row.flow, seq: row.seq };
+            let opened = self.vault.open(place, &row.record).map_err(|error| error.to_string());
+            let record =
+                opened.and_then(|plain| decode_kept(&plain).map_err(|error| error.to_string()));
+            let record = record.map_err(|error| {
                 StoreError::Invariant(format!("flow {}: input {}: {error}", row.flow, row.seq))
             })?;
             let record = Arc::new(record);
@@ -403,8 +461,26 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 Ok(())
             }
             Commit::Fenced(lost) => self.drop_lanes(&lost),
+            // Nothing was sealed.
+            Commit::Erased(_) => Ok(()),
         }
     }
+}
+
+/// Notes in the spans of works where they have taken their flows.
+fn trace(works: &[Work], decided: &Decided) {
+    for work in works.iter().filter(|work| !work.span.is_disabled()) {
+        if let Some(flow) = work.flow().and_then(|id| decided.flows.get(&id)) {
+            traces::applied(&work.span, flow);
+        }
+    }
+}
+
+/// Flows that a tick needs.
+struct Loaded {
+    flows: HashMap<FlowId, Arc<Flow>>,
+    /// Those whose subject was erased, with the hash of their command.
+    erased: HashMap<FlowId, [u8; 32]>,
 }
 
 /// Adds to a write what every tick carries: outputs that moved or were acknowledged, and the lane rows.
@@ -430,8 +506,8 @@ fn complete(
 }
 
 /// A flow as stored, as the step needs it.
-pub(crate) fn flow_of(loaded: LoadedFlow) -> Result<Flow, StoreError> {
-    let LoadedFlow { row, command } = loaded;
+pub(crate) fn flow_of(loaded: LoadedFlow, command: Value) -> Result<Flow, StoreError> {
+    let row = loaded.row;
     let data: FlowData = serde_json::from_value(row.data).map_err(|error| {
         StoreError::Invariant(format!("flow {}: its data cannot be read: {error}", row.id))
     })?;
@@ -439,6 +515,7 @@ pub(crate) fn flow_of(loaded: LoadedFlow) -> Result<Flow, StoreError> {
         id: row.id,
         tenant: row.tenant,
         aggregate: row.aggregate,
+        subject: row.subject,
         journey: row.journey,
         version: row.version,
         lane: row.lane,

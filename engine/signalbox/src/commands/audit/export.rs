@@ -12,6 +12,7 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use super::anchors::Shelf;
+use crate::commands::subject::Customer;
 use crate::commands::wiring;
 use crate::config::{Config, ConfigError};
 use crate::error::CliError;
@@ -19,8 +20,6 @@ use crate::output;
 
 /// Rows read at once, and most rows that one line leaves out.
 const PAGE: usize = 1_000;
-/// Field of commands that names a customer.
-const CUSTOMER: &str = "customer_id";
 
 /// What to export; without a choice everything.
 #[derive(Debug, Args)]
@@ -31,6 +30,9 @@ pub(crate) struct ExportArgs {
     /// Rows about every flow of a customer, or of a business id
     #[arg(long, value_name = "ID", conflicts_with_all = ["from", "until"])]
     subject: Option<String>,
+    /// Tenant whose customer it is
+    #[arg(long, value_name = "NAME", default_value = "default", requires = "subject")]
+    tenant: String,
     /// Rows from this instant on
     #[arg(long, value_name = "RFC3339", value_parser = instant)]
     from: Option<Micros>,
@@ -67,7 +69,7 @@ fn instant(text: &str) -> Result<Micros, String> {
 pub(super) async fn run(args: &ExportArgs, config: &Config) -> Result<(), CliError> {
     let reader = wiring::reader(config)?;
     reader.require_current_schema().await?;
-    let (choice, told) = choose(args, &reader).await?;
+    let (choice, told) = choose(args, config, &reader).await?;
     let spans = match &choice {
         Choice::Flows(flows) => {
             let flows: Vec<FlowId> = flows.iter().copied().collect();
@@ -104,7 +106,11 @@ pub(super) async fn run(args: &ExportArgs, config: &Config) -> Result<(), CliErr
     file.end()
 }
 
-async fn choose(args: &ExportArgs, reader: &Reader) -> Result<(Choice, String), CliError> {
+async fn choose(
+    args: &ExportArgs,
+    config: &Config,
+    reader: &Reader,
+) -> Result<(Choice, String), CliError> {
     let nobody = |what: &str, id: &str| CliError::Refused(format!("there is no {what} {id}"));
     if let Some(id) = &args.flow {
         let flows: BTreeSet<FlowId> =
@@ -115,8 +121,10 @@ async fn choose(args: &ExportArgs, reader: &Reader) -> Result<(Choice, String), 
         };
     }
     if let Some(id) = &args.subject {
-        let flows: BTreeSet<FlowId> =
-            reader.flows_of_subject(id, CUSTOMER).await?.into_iter().collect();
+        let who = Customer { tenant: args.tenant.clone(), customer: id.clone() };
+        let theirs = reader.flows_of_subject(who.subject(config)?).await?;
+        let mut flows: BTreeSet<FlowId> = theirs.into_iter().map(|flow| flow.id).collect();
+        flows.extend(reader.find_flows(id).await?.into_iter().map(|flow| flow.row.id));
         return match flows.is_empty() {
             true => Err(nobody("flow of", id)),
             false => Ok((Choice::Flows(flows), format!("subject {id}"))),

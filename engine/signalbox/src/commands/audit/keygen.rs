@@ -2,11 +2,9 @@
 
 use clap::Args;
 use signalbox_store::AnchorKey;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::commands::wiring;
 use crate::error::CliError;
 use crate::output;
 
@@ -25,19 +23,13 @@ pub(super) fn run(args: &KeygenArgs) -> Result<(), CliError> {
     let public = AnchorKey::parse(&secret).map_err(refused)?.public().text();
     let mut public_file = args.file.clone().into_os_string();
     public_file.push(".pub");
-    write(&args.file, &secret, 0o600)?;
-    write(Path::new(&public_file), &public, 0o644)?;
+    wiring::write_new(&args.file, &secret, 0o600)?;
+    wiring::write_new(Path::new(&public_file), &public, 0o644)?;
     output::line(format_args!(
         "the secret is in {}, for audit.signing_key; the public key, for auditors, in {}:\n{public}",
         args.file.display(),
         Path::new(&public_file).display()
     ))
-}
-
-fn write(file: &Path, text: &str, mode: u32) -> Result<(), CliError> {
-    let failed = |source| CliError::File { path: file.to_owned(), source };
-    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(file);
-    opened.and_then(|mut opened| writeln!(opened, "{text}")).map_err(failed)
 }
 
 #[cfg(test)]

@@ -28,12 +28,13 @@ Examples:
     Verify(verify::VerifyArgs),
     /// Write rows of the journal as JSON lines that can be verified without a server
     #[command(after_help = "\
-Needs postgres.url; kafka.brokers and registry.url too, for the anchors that prove the rows. Rows that are not selected
+Needs postgres.url; kafka.brokers and registry.url too, for the anchors that prove the rows; a customer takes tenant_key.
+What rows publish stays sealed. Rows that are not selected
 are represented by hashes, which say nothing of what they hold. Rows of the last minute have no anchor yet.
 
 Examples:
   signalbox audit export --flow p-42 --out p-42.jsonl
-  signalbox audit export --subject customer-7 --out customer-7.jsonl
+  signalbox audit export --subject customer-7 --tenant acme --out customer-7.jsonl
   signalbox audit export --from 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z --out november.jsonl")]
     Export(export::ExportArgs),
     /// Write the anchors that engines have published as JSON lines, to be kept apart from Kafka and the database

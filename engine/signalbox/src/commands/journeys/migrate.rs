@@ -57,7 +57,7 @@ pub(super) async fn migrate(args: &MigrateArgs, config: &Config) -> Result<(), C
         output::note(format_args!("some flows could stay as they are ({}): {told}", why.code()));
     }
     if args.dry_run {
-        return dry_run(&migration, &reader).await;
+        return dry_run(&migration, &reader, config).await;
     }
     let word = |given: &Option<String>| given.as_deref().unwrap_or_default().trim().to_owned();
     let (actor, reason) = (word(&args.actor), word(&args.reason));
@@ -115,8 +115,9 @@ async fn read_plan(
 }
 
 /// What would become of the flows that there are.
-async fn dry_run(migration: &Migration, reader: &Reader) -> Result<(), CliError> {
-    let seen = signalbox_worker::preview(migration, reader).await?;
+async fn dry_run(migration: &Migration, reader: &Reader, config: &Config) -> Result<(), CliError> {
+    let keys = config.key_provider()?;
+    let seen = signalbox_worker::preview(migration, reader, keys).await?;
     let mut totals = Totals::default();
     for ((before, became), sample) in &seen {
         let flows = i64::try_from(sample.flows).unwrap_or(i64::MAX);

@@ -1,0 +1,235 @@
+//! `subject_key` and `erasure`: wrapped data keys, made once per subject, and their destruction. It never sees a key.
+
+use signalbox_schemas::{AggregateId, AttemptId, FlowId, JourneyName, KeyId, Micros, SubjectId};
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use crate::error::StoreError;
+use crate::keys::{ErasureOrder, Hindrance, KeyRow, NewKey};
+use crate::tables::{NOW_MICROS, lane_id};
+
+/// A subject that somebody makes a key for at the same moment is looked for again; more often than this is a bug.
+const TRIES: usize = 5;
+
+/// The current key of each subject; where there is none, the one given becomes it. In one statement where nobody else
+/// makes a key for the same subject.
+pub(crate) async fn ensure(
+    connection: &mut PgConnection,
+    wanted: &[NewKey],
+) -> Result<Vec<KeyRow>, StoreError> {
+    // One order for everybody, or two workers that meet could deadlock.
+    let mut left: Vec<&NewKey> = wanted.iter().collect();
+    left.sort_by_key(|key| key.subject);
+    left.dedup_by_key(|key| key.subject);
+    let mut found = Vec::with_capacity(left.len());
+    let sql = format!(
+        "WITH wanted AS (SELECT * FROM unnest($1::uuid[], $2::bytea[]) AS wanted(subject, wrapped)), \
+              made AS (INSERT INTO subject_key (subject, generation, wrapped, created_at) \
+                  SELECT wanted.subject, \
+                         coalesce((SELECT max(generation) FROM subject_key older WHERE older.subject = wanted.subject), 0) + 1, \
+                         wanted.wrapped, {NOW_MICROS} \
+                  FROM wanted WHERE NOT EXISTS (SELECT 1 FROM subject_key known \
+                      WHERE known.subject = wanted.subject AND known.erased_at IS NULL) \
+                  ORDER BY wanted.subject ON CONFLICT DO NOTHING \
+                  RETURNING subject, generation, wrapped, created_at, erased_at) \
+         SELECT * FROM made UNION ALL \
+         SELECT subject, generation, wrapped, created_at, erased_at FROM subject_key \
+         WHERE subject = ANY($1) AND erased_at IS NULL"
+    );
+    for _ in 0..TRIES {
+        if left.is_empty() {
+            return Ok(found);
+        }
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql.clone()))
+            .bind(left.iter().map(|key| key.subject.0).collect::<Vec<_>>())
+            .bind(left.iter().map(|key| key.wrapped.clone()).collect::<Vec<_>>())
+            .fetch_all(&mut *connection)
+            .await?;
+        let rows: Vec<KeyRow> = rows.iter().map(key).collect::<Result<_, _>>()?;
+        left.retain(|key| !rows.iter().any(|row| row.id.subject == key.subject));
+        found.extend(rows);
+    }
+    if left.is_empty() {
+        return Ok(found);
+    }
+    Err(StoreError::Invariant("subject_key: a key can neither be made nor found".to_owned()))
+}
+
+/// Keys by name; those that never existed are left out.
+pub(crate) async fn find(
+    connection: &mut PgConnection,
+    ids: &[KeyId],
+) -> Result<Vec<KeyRow>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (subjects, generations) = columns(ids);
+    let rows = sqlx::query(
+        "SELECT subject, generation, wrapped, created_at, erased_at FROM subject_key \
+         WHERE (subject, generation) IN (SELECT * FROM unnest($1::uuid[], $2::integer[]))",
+    )
+    .bind(subjects)
+    .bind(generations)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(key).collect()
+}
+
+/// Every key of a subject, oldest first.
+pub(crate) async fn of_subject(
+    connection: &mut PgConnection,
+    subject: SubjectId,
+) -> Result<Vec<KeyRow>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT subject, generation, wrapped, created_at, erased_at FROM subject_key WHERE subject = $1 ORDER BY generation",
+    )
+    .bind(subject.0)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(key).collect()
+}
+
+/// The current keys of the subjects of attempts. An attempt that does not exist is left out.
+pub(crate) async fn of_attempts(
+    connection: &mut PgConnection,
+    attempts: &[AttemptId],
+) -> Result<Vec<(AttemptId, KeyRow)>, StoreError> {
+    let ids: Vec<uuid::Uuid> = attempts.iter().map(|attempt| attempt.0).collect();
+    let rows = sqlx::query(
+        "SELECT attempt.id, held.subject, held.generation, held.wrapped, held.created_at, held.erased_at \
+         FROM attempt JOIN flow ON flow.id = attempt.flow \
+              JOIN subject_key held ON held.subject = flow.subject AND held.erased_at IS NULL \
+         WHERE attempt.id = ANY($1)",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(|row| Ok((AttemptId(row.try_get("id")?), key(row)?))).collect()
+}
+
+/// Those of the keys that are destroyed.
+pub(crate) async fn destroyed(
+    connection: &mut PgConnection,
+    ids: &[KeyId],
+) -> Result<Vec<SubjectId>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (subjects, generations) = columns(ids);
+    let found: Vec<uuid::Uuid> = sqlx::query_scalar(
+        "SELECT subject FROM subject_key WHERE erased_at IS NOT NULL \
+         AND (subject, generation) IN (SELECT * FROM unnest($1::uuid[], $2::integer[]))",
+    )
+    .bind(subjects)
+    .bind(generations)
+    .fetch_all(connection)
+    .await?;
+    Ok(found.into_iter().map(SubjectId).collect())
+}
+
+/// When the oldest key was made.
+pub(crate) async fn oldest(connection: &mut PgConnection) -> Result<Option<Micros>, StoreError> {
+    let at: Option<i64> =
+        sqlx::query_scalar("SELECT min(created_at) FROM subject_key").fetch_one(connection).await?;
+    Ok(at.map(Micros))
+}
+
+/// Keeps every tick from being finished until the transaction ends: each ends with an update of its lanes.
+pub(crate) async fn stand_still(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("LOCK TABLE lane IN SHARE MODE").execute(connection).await?;
+    Ok(())
+}
+
+/// What stands in the way of an erasure: flows that run or changed a moment ago, and records that may have to be
+/// published again. At most 20 of each.
+pub(crate) async fn hindrances(
+    connection: &mut PgConnection,
+    order: &ErasureOrder,
+    now: Micros,
+) -> Result<Vec<Hindrance>, StoreError> {
+    let subjects: Vec<uuid::Uuid> = order.subjects.iter().map(|subject| subject.0).collect();
+    let settled = i64::try_from(order.settled_for.as_micros()).unwrap_or(i64::MAX);
+    let rows = sqlx::query(
+        "SELECT id, aggregate, journey, status, updated_at FROM flow \
+         WHERE subject = ANY($1) AND (status = 'running' OR updated_at > $2) ORDER BY started_at LIMIT 20",
+    )
+    .bind(&subjects)
+    .bind(now.0.saturating_sub(settled))
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut found = Vec::new();
+    for row in &rows {
+        let aggregate = AggregateId::from(row.try_get::<String, _>("aggregate")?);
+        found.push(match row.try_get::<&str, _>("status")? {
+            "running" => Hindrance::Running {
+                flow: FlowId(row.try_get("id")?),
+                aggregate,
+                journey: JourneyName::from(row.try_get::<String, _>("journey")?),
+            },
+            _ => Hindrance::JustChanged { aggregate, at: Micros(row.try_get("updated_at")?) },
+        });
+    }
+    // Sealed bytes name their subject after their first byte.
+    let rows = sqlx::query(
+        "SELECT journal.lane, min(journal.seq) AS seq FROM journal JOIN lane ON lane.id = journal.lane \
+         WHERE journal.seq > lane.pub_journal_seq AND journal.out_last > lane.pub_seq AND length(journal.records) > 0 \
+           AND substring(journal.records FROM 2 FOR 16) = ANY($1) GROUP BY journal.lane ORDER BY journal.lane LIMIT 20",
+    )
+    .bind(order.subjects.iter().map(|subject| subject.0.as_bytes().to_vec()).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    for row in &rows {
+        let (lane, seq) = (lane_id(row.try_get("lane")?), row.try_get("seq")?);
+        found.push(Hindrance::Unpublished { lane, seq });
+    }
+    Ok(found)
+}
+
+/// Destroys the current keys of subjects and puts down who wanted it. Returns the keys destroyed.
+pub(crate) async fn destroy(
+    connection: &mut PgConnection,
+    order: &ErasureOrder,
+    now: Micros,
+) -> Result<Vec<KeyId>, StoreError> {
+    let rows = sqlx::query(
+        "WITH gone AS (UPDATE subject_key SET wrapped = NULL, erased_at = $2 \
+                       WHERE subject = ANY($1) AND erased_at IS NULL RETURNING subject, generation) \
+         SELECT subject, generation FROM gone ORDER BY subject",
+    )
+    .bind(order.subjects.iter().map(|subject| subject.0).collect::<Vec<_>>())
+    .bind(now.0)
+    .fetch_all(&mut *connection)
+    .await?;
+    let gone: Vec<KeyId> = rows.iter().map(id).collect::<Result<_, _>>()?;
+    let (subjects, generations) = columns(&gone);
+    sqlx::query(
+        "INSERT INTO erasure (subject, generation, at, actor, reason) \
+         SELECT subject, generation, $3, $4, $5 FROM unnest($1::uuid[], $2::integer[]) AS gone(subject, generation)",
+    )
+    .bind(subjects)
+    .bind(generations)
+    .bind(now.0)
+    .bind(&order.actor)
+    .bind(&order.reason)
+    .execute(connection)
+    .await?;
+    Ok(gone)
+}
+
+fn columns(ids: &[KeyId]) -> (Vec<uuid::Uuid>, Vec<i32>) {
+    ids.iter().map(|id| (id.subject.0, id.generation)).unzip()
+}
+
+fn id(row: &PgRow) -> Result<KeyId, StoreError> {
+    let subject = SubjectId(row.try_get("subject")?);
+    Ok(KeyId { subject, generation: row.try_get("generation")? })
+}
+
+fn key(row: &PgRow) -> Result<KeyRow, StoreError> {
+    Ok(KeyRow {
+        id: id(row)?,
+        wrapped: row.try_get("wrapped")?,
+        created_at: Micros(row.try_get("created_at")?),
+        erased_at: row.try_get::<Option<i64>, _>("erased_at")?.map(Micros),
+    })
+}
