@@ -162,11 +162,11 @@ const STORIES: &[Story] = &[
         name: "nothing_that_was_published_ended_twice",
         tell: |on| Box::pin(endings::nothing_twice(on)),
     },
+    Story { name: "metrics_and_health_are_served", tell: |on| Box::pin(upkeep::admin(on)) },
     Story {
         name: "services_run_with_the_least_privileges",
         tell: |on| Box::pin(upkeep::least_privileges(on)),
     },
-    Story { name: "metrics_and_health_are_served", tell: |on| Box::pin(upkeep::admin(on)) },
     Story { name: "the_doctor_looks_at_everything", tell: |on| Box::pin(upkeep::doctor(on)) },
     Story {
         name: "an_export_is_proven_without_a_server_and_tampering_located",
