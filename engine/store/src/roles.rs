@@ -16,13 +16,14 @@ enum Role {
 impl Role {
     const ALL: [Self; 4] = [Self::Engine, Self::Adapter, Self::Operator, Self::Reader];
 
-    fn name(self) -> &'static str {
-        match self {
-            Self::Engine => "signalbox_engine",
-            Self::Adapter => "signalbox_adapter",
-            Self::Operator => "signalbox_operator",
-            Self::Reader => "signalbox_reader",
-        }
+    fn name(self) -> String {
+        let who = match self {
+            Self::Engine => "engine",
+            Self::Adapter => "adapter",
+            Self::Operator => "operator",
+            Self::Reader => "reader",
+        };
+        format!("signalbox_{who}")
     }
 
     fn purpose(self) -> &'static str {

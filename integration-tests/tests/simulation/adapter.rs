@@ -4,7 +4,9 @@
 use serde_json::{Value, json};
 use signalbox_bus::{Codec, Headers, MemoryBroker, Outbound};
 use signalbox_schemas::{AttemptId, Effect, RecordName, TopicName};
-use signalbox_store::{AttemptStore, MemoryStore, Permit, PermitRequest, StoredResult};
+use signalbox_store::{
+    AttemptRow, AttemptStore, Disposition, MemoryStore, Permit, PermitRequest, StoredResult,
+};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -110,12 +112,15 @@ impl Adapters {
         if self.recalled.contains(&subject) {
             return "returned".to_owned();
         }
+        let began =
+            |row: &AttemptRow| row.plan.id == subject && row.disposition == Disposition::Sending;
+        let begun = self.store.attempts().iter().any(began);
         let word = match self.ledger.entry(subject) {
             Entry::Occupied(_) if rng.bool() => "settled",
             Entry::Occupied(_) => "pending",
             // Not found is no proof: the request may still be on its way.
-            Entry::Vacant(_) if rng.bool() => "in_doubt",
-            // The vendor honours keys, so the same bytes are sent again under the same key.
+            Entry::Vacant(_) if rng.bool() || !begun => "in_doubt",
+            // The vendor honours keys, so what was begun is sent again: the same bytes under the same key.
             Entry::Vacant(place) => {
                 place.insert(1);
                 "pending"
