@@ -23,7 +23,7 @@ impl Role {
             Self::Operator => "operator",
             Self::Reader => "reader",
         };
-        format!("signalbox_{who}")
+        ["signalbox", who].join("_")
     }
 
     fn purpose(self) -> &'static str {

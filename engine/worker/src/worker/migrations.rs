@@ -18,13 +18,15 @@ pub(super) struct Migrations {
     open: VecDeque<(Arc<Job>, Option<FlowId>)>,
     /// Whether it has to be read again: progress is what is committed.
     pub(super) stale: bool,
+    /// Whether the tick before was of migrations: other work has every other tick.
+    had_turn: bool,
     /// Versions that are pinned and that this program cannot read.
     unreadable: Vec<(JourneyName, u32)>,
 }
 
 impl Migrations {
     pub(super) fn unknown() -> Self {
-        Self { open: VecDeque::new(), stale: true, unreadable: Vec::new() }
+        Self { open: VecDeque::new(), stale: true, had_turn: false, unreadable: Vec::new() }
     }
 }
 
@@ -81,6 +83,10 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
 
     /// The next portion of one migration becomes works. Each lane has its turn.
     pub(super) async fn take_migrations(&mut self) -> Result<(), WorkerError> {
+        self.migrations.had_turn = !self.migrations.had_turn;
+        if !self.migrations.had_turn {
+            return Ok(());
+        }
         if self.migrations.stale {
             self.read_migrations().await?;
         }
