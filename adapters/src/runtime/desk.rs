@@ -17,7 +17,7 @@ use crate::routing::{Policy, VendorPolicy};
 use crate::runtime::batch::Batcher;
 use crate::runtime::http::{Http, Sending};
 use crate::runtime::publish;
-use crate::runtime::safe::{Safe, SafeError};
+use crate::runtime::safe::{Safe, disturbed};
 use crate::runtime::{AdapterError, AdapterOptions};
 use crate::vendors;
 
@@ -266,17 +266,6 @@ async fn store_results<S: AttemptStore>(
         }
     }
     vec![Ok(()); count]
-}
-
-pub(crate) fn disturbed(error: &SafeError) {
-    let (part, told) = match error {
-        SafeError::Store(_) => ("store", "the store does not answer as it should"),
-        SafeError::Keys(_) | SafeError::Open(_) => {
-            ("keys", "a request can neither be sealed nor opened")
-        }
-    };
-    metrics::disturbance(part);
-    tracing::warn!(error = %error, "{told}");
 }
 
 /// Waits, longer each time.

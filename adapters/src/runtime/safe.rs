@@ -7,7 +7,7 @@ use signalbox_vault::{KeyProvider, OpenError, Place, ProviderError, Vault};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::runtime::desk::disturbed;
+use crate::metrics;
 
 /// Requests can neither be sealed nor opened now.
 #[derive(Debug, thiserror::Error)]
@@ -108,4 +108,16 @@ impl<S: AttemptStore> Safe<S> {
         vault.learn(rows.into_iter().map(|row| (row.id, row.wrapped)).collect()).await?;
         Ok(vault)
     }
+}
+
+/// Tells that something that requests rest on does not answer as it should.
+pub(crate) fn disturbed(error: &SafeError) {
+    let (part, told) = match error {
+        SafeError::Store(_) => ("store", "the store does not answer as it should"),
+        SafeError::Keys(_) | SafeError::Open(_) => {
+            ("keys", "a request can neither be sealed nor opened")
+        }
+    };
+    metrics::disturbance(part);
+    tracing::warn!(error = %error, "{told}");
 }

@@ -9,7 +9,7 @@ use crate::expression::Expression;
 use crate::flow::Status;
 use crate::journey::{Action, Arm, Ask, Call, Kind, Next, WriteStatus};
 use crate::run::{RETRY, ROUND, Run, UNTIL, WITHIN};
-use crate::step::{Stop, known, not_safe, unresolvable};
+use crate::stop::{Stop, known, not_safe, unresolvable};
 
 impl Run<'_> {
     /// A capability answered.

@@ -7,6 +7,7 @@ use signalbox_schemas::Contract;
 
 use crate::error::{JourneyError, did_you_mean, mistake};
 use crate::invariant::Invariant;
+use crate::journey::Journey;
 
 /// Sentences that hold in every journey of the bank. The default has none.
 #[derive(Debug, Clone, Default)]
@@ -47,8 +48,16 @@ impl BankInvariants {
             doc.invariants.iter().enumerate().map(sentence).collect();
         parsed.map(Self).map_err(|error| error.located(yaml))
     }
+}
 
-    pub(crate) fn sentences(&self) -> impl Iterator<Item = &Invariant> {
-        self.0.iter()
+impl Journey {
+    /// The journey under the bank's sentences: the checker refuses it where they do not hold, and a flow does not call
+    /// what they forbid. A sentence about a capability that the journey does not call says nothing about it.
+    #[must_use]
+    pub fn under(mut self, bank: &BankInvariants) -> Self {
+        let called =
+            |capability: &str| self.calls.values().any(|call| call.capability == capability);
+        self.bank = bank.0.iter().filter(|sentence| called(sentence.about())).cloned().collect();
+        self
     }
 }

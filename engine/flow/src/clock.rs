@@ -6,7 +6,7 @@ use signalbox_schemas::StepName;
 use crate::flow::Status;
 use crate::journey::{Ask, Kind};
 use crate::run::{DEADLINE, ESCALATE, RETRY, ROUND, Run, UNTIL, WAIT, WITHIN};
-use crate::step::{Stop, known};
+use crate::stop::{Stop, known};
 
 /// Timers that only wait to ask again: an operator may have them fire early. No other timer may.
 pub(crate) const HURRIED: [&str; 2] = [RETRY, ROUND];

@@ -4,7 +4,7 @@ use serde_json::Value;
 use signalbox_schemas::{Capability, Effect, StepName};
 use std::collections::BTreeMap;
 
-use crate::compile::Compiler;
+use crate::compiler::Compiler;
 use crate::document::{ArmDoc, InterruptDoc, Ordered, StateDoc};
 use crate::error::{JourneyError, mistake};
 use crate::expression::Expression;

@@ -6,8 +6,8 @@ use signalbox_schemas::{
 };
 use std::collections::BTreeSet;
 
+use crate::act::OperatorAct;
 use crate::flow::Flow;
-use crate::operators::OperatorAct;
 
 /// Something that happened to a flow. It has passed the contract: values fit their records.
 #[derive(Debug, Clone, Copy, PartialEq)]

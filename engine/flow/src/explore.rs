@@ -10,12 +10,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::abstraction::Abstraction;
-use crate::check::Finding;
 use crate::continuation;
 use crate::decision::{Context, Decision, Effect, Input, Refusal, Start};
+use crate::finding::Finding;
 use crate::flow::{Flow, Status};
 use crate::journey::{Journey, Kind, State};
-use crate::step::{Stop, World, begin_in, fresh, step_in};
+use crate::step::{begin_in, fresh, step_in};
+use crate::stop::Stop;
+use crate::world::World;
 
 /// Situations looked at before the journey is called too large to prove.
 const NODES_MAX: usize = 100_000;

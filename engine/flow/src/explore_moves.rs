@@ -4,9 +4,9 @@
 use signalbox_schemas::{AttemptId, Micros, StepName};
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::check::Finding;
 use crate::decision::{Context, Effect};
 use crate::explore::{Explorer, Script};
+use crate::finding::Finding;
 use crate::flow::{Flow, Status};
 use crate::migration::{Migration, Mover, Stay, Unmovable};
 

@@ -2,17 +2,14 @@
 //! It does nothing by itself and keeps no flow's state.
 
 use serde_json::Value;
-use signalbox_schemas::{Contract, Effect, JourneyName, RecordName, StepName, TopicName};
+use signalbox_schemas::{Effect, JourneyName, RecordName, StepName, TopicName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::bank::BankInvariants;
-use crate::compile;
-use crate::error::JourneyError;
+use crate::act::Act;
 use crate::expression::Expression;
 use crate::flow::{CallState, FlowData};
 use crate::invariant::Invariant;
-use crate::operators::Act;
 
 /// A journey: parsed, type-checked, compiled. Share it in an `Arc`.
 #[derive(Debug)]
@@ -228,25 +225,6 @@ impl Journey {
         usize::try_from(asked).unwrap_or(usize::MAX)
     }
 
-    /// Reads a journey. `overrides` replace values of `parameters`.
-    pub fn parse(
-        yaml: &str,
-        contract: &Contract,
-        overrides: &BTreeMap<String, String>,
-    ) -> Result<Self, JourneyError> {
-        compile::journey(yaml, contract, overrides)
-    }
-
-    /// The journey under the bank's sentences: the checker refuses it where they do not hold, and a flow does not call
-    /// what they forbid. A sentence about a capability that the journey does not call says nothing about it.
-    #[must_use]
-    pub fn under(mut self, bank: &BankInvariants) -> Self {
-        let called =
-            |capability: &str| self.calls.values().any(|call| call.capability == capability);
-        self.bank = bank.sentences().filter(|sentence| called(sentence.about())).cloned().collect();
-        self
-    }
-
     /// Its name.
     pub fn name(&self) -> &JourneyName {
         &self.name
@@ -454,22 +432,6 @@ impl Panel {
             _ => usize::try_from(self.people).unwrap_or(usize::MAX),
         }
     }
-}
-
-/// Writes overrides into the text, so that what is pinned says what runs.
-pub(crate) fn replace_on_line(text: &str, line: u64, old: &str, new: &str) -> String {
-    let mut out = String::with_capacity(text.len() + new.len());
-    for (number, each) in (1_u64..).zip(text.split_inclusive('\n')) {
-        match each.split_once(':') {
-            Some((key, rest)) if number == line => {
-                out.push_str(key);
-                out.push(':');
-                out.push_str(&rest.replacen(old, new, 1));
-            }
-            _ => out.push_str(each),
-        }
-    }
-    out
 }
 
 /// Fields of a template, filled from facts; what is unknown is null.

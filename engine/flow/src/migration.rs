@@ -13,7 +13,9 @@ use crate::error::{JourneyError, did_you_mean, mistake};
 use crate::flow::{Flow, Status};
 use crate::journey::{Journey, Kind, State};
 use crate::run::{ESCALATE, Run, UNTIL};
-use crate::step::{Real, Stop, World, finish};
+use crate::step::finish;
+use crate::stop::Stop;
+use crate::world::{Real, World};
 
 /// Which flows are to move, and where to. States that it does not name keep their name.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -9,7 +9,7 @@ use crate::decision::{Assent, Effect};
 use crate::flow::{Status, Vote};
 use crate::journey::{Interrupt, Next};
 use crate::run::Run;
-use crate::step::{Stop, known, not_now, unresolvable};
+use crate::stop::{Stop, known, not_now, unresolvable};
 
 /// The record of a person's decision.
 const REVIEW_DECISION: &str = "signalbox.review.ReviewDecision";

@@ -10,9 +10,11 @@ use std::time::Duration;
 use crate::decision::{Context, Effect};
 use crate::expression::{Expression, Facts};
 use crate::flow::{CallState, Flow, Status};
-use crate::invariant::{Invariant, end_in_doubt, second_write};
+use crate::invariant::Invariant;
 use crate::journey::{Ask, Call, Interrupt, Journey, Kind, State, Wait, WriteStatus, fill};
-use crate::step::{Stop, World, not_safe, unresolvable};
+use crate::judgement::{end_in_doubt, second_write};
+use crate::stop::{Stop, not_safe, unresolvable};
+use crate::world::World;
 
 /// Timer of the whole journey; the only one that outlives a state.
 pub(crate) const DEADLINE: &str = "deadline";

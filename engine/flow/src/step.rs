@@ -10,42 +10,8 @@ use crate::decision::{Context, Decision, Effect, Input, Refusal, Start};
 use crate::flow::{Flow, FlowData, Status};
 use crate::journey::Journey;
 use crate::run::Run;
-
-/// Why a step was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// The input is refused.
-    Refused(Refusal),
-    /// The journey would do something that must never happen. The checker finds it before a journey runs.
-    Unsafe {
-        /// The rule that would be broken.
-        rule: &'static str,
-        /// What is wrong and what to do.
-        message: String,
-    },
-}
-
-/// What a step cannot know from the flow alone. In a real step there is an answer; in the checker both are tried.
-pub(crate) trait World {
-    /// Whether a guard holds whose facts are unknown.
-    fn unknown_guard(&mut self) -> bool;
-    /// Whether `used` tries of `at_most` are all there are.
-    fn exhausted(&mut self, used: u32, at_most: u32) -> bool;
-}
-
-/// The world of a running flow.
-pub(crate) struct Real;
-
-impl World for Real {
-    /// Every fact is there when a flow runs; what is not, is false, so that `otherwise` is taken.
-    fn unknown_guard(&mut self) -> bool {
-        false
-    }
-
-    fn exhausted(&mut self, used: u32, at_most: u32) -> bool {
-        used >= at_most
-    }
-}
+use crate::stop::{Stop, refused};
+use crate::world::{Real, World};
 
 /// Begins a flow: it runs on through states that do not wait, to the first that does. `rev` is 1.
 ///
@@ -177,33 +143,4 @@ pub(crate) fn finish(
         "an ended flow waits for nothing"
     );
     Decision { flow, effects, path, actor, reason }
-}
-
-fn refused<T>(result: Result<T, Stop>) -> Result<T, Refusal> {
-    result.map_err(|stop| match stop {
-        Stop::Refused(refusal) => refusal,
-        Stop::Unsafe { rule, message } => Refusal::Unresolvable {
-            detail: format!("the journey must not do this ({rule}): {message}"),
-        },
-    })
-}
-
-/// Nothing new.
-pub(crate) fn known<T>() -> Result<T, Stop> {
-    Err(Stop::Refused(Refusal::Known))
-}
-
-/// The command cannot be carried out now.
-pub(crate) fn not_now<T>(detail: impl Into<String>) -> Result<T, Stop> {
-    Err(Stop::Refused(Refusal::NotPossibleNow { detail: detail.into() }))
-}
-
-/// The input does not belong to the flow.
-pub(crate) fn unresolvable<T>(detail: impl Into<String>) -> Result<T, Stop> {
-    Err(Stop::Refused(Refusal::Unresolvable { detail: detail.into() }))
-}
-
-/// The journey is wrong.
-pub(crate) fn not_safe<T>(rule: &'static str, message: impl Into<String>) -> Result<T, Stop> {
-    Err(Stop::Unsafe { rule, message: message.into() })
 }

@@ -1,7 +1,6 @@
 //! Attempts as adapters see them: permits before sending, results after. Engines plan and abandon attempts in their own
 //! transactions; nothing here decides whether to send.
 
-use serde_json::Value;
 use signalbox_schemas::{AttemptId, KeyId, Micros};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,19 +9,8 @@ use std::time::Duration;
 use crate::error::StoreError;
 use crate::keys::KeyRow;
 use crate::pool;
-use crate::rows::{AttemptRow, Disposition};
+use crate::rows::{AttemptRow, Disposition, PermitRequest, StoredResult};
 use crate::tables;
-
-/// What an adapter is about to send.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PermitRequest {
-    /// The attempt.
-    pub attempt: AttemptId,
-    /// Vendor to which it goes.
-    pub vendor: String,
-    /// The exact bytes, sealed; a resend uses these.
-    pub request: Vec<u8>,
-}
 
 /// The answer to a permit request.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,15 +30,6 @@ pub enum Permit {
     Missing,
     /// The vendor's gate is closed or write effects are held: answer `unavailable`.
     GateClosed,
-}
-
-/// A result to be kept.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredResult {
-    /// The attempt.
-    pub attempt: AttemptId,
-    /// The outcome record as JSON; its `outcome` decides whether a later one may replace it.
-    pub result: Value,
 }
 
 /// Attempts, with two implementations: Postgres and a twin in memory.

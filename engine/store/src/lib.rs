@@ -11,12 +11,13 @@ mod migration_rows;
 mod pool;
 mod postgres;
 mod reader;
+mod reader_rows;
 mod roles;
 mod rows;
 mod schema;
 mod tables;
 
-pub use attempts::{AttemptStore, Permit, PermitRequest, PgAttempts, StoredResult};
+pub use attempts::{AttemptStore, Permit, PgAttempts};
 pub use error::StoreError;
 pub use journal::anchor::{Anchor, AnchorKey, AnchorKeyError, AnchorPublicKey};
 pub use journal::export::{
@@ -34,10 +35,12 @@ pub use migration_rows::{
     MigratedFlow, MigrationCount, MigrationMove, MigrationRow, MigrationStatus, OpenMigration,
 };
 pub use postgres::PgLaneStore;
-pub use reader::{JournalSpan, LaneStatus, Reader, ServerFacts};
+pub use reader::Reader;
+pub use reader_rows::{JournalSpan, LaneStatus, ServerFacts};
 pub use roles::role_script;
 pub use rows::{
     AssentRow, AttemptRow, CommandRow, Disposition, FlowRow, FlowWrite, InputRow, LaneFence,
-    LaneMove, LoadedFlow, NewAttempt, OutputRow, ParkedRow, PeerRow, Standing, TimerRow,
+    LaneMove, LoadedFlow, NewAttempt, OutputRow, ParkedRow, PeerRow, PermitRequest, Standing,
+    StoredResult, TimerRow,
 };
 pub use schema::{migrate, require_current_schema};

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::attempts::{AttemptStore, Permit, PermitRequest, StoredResult};
+use crate::attempts::{AttemptStore, Permit};
 use crate::error::StoreError;
 use crate::journal::JournalRow;
 use crate::keys::{KeyRow, NewKey};
@@ -20,7 +20,7 @@ use crate::lane_store::{
 use crate::migration_rows::OpenMigration;
 use crate::rows::{
     AssentRow, AttemptRow, CommandRow, Disposition, FlowRow, InputRow, LaneFence, LoadedFlow,
-    OutputRow, ParkedRow, PeerRow, TimerRow,
+    OutputRow, ParkedRow, PeerRow, PermitRequest, StoredResult, TimerRow,
 };
 
 /// What one lane row holds.

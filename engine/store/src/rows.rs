@@ -282,3 +282,23 @@ pub struct LaneMove {
     /// Hash of the last journal row.
     pub journal_head: Vec<u8>,
 }
+
+/// What an adapter is about to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PermitRequest {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Vendor to which it goes.
+    pub vendor: String,
+    /// The exact bytes, sealed; a resend uses these.
+    pub request: Vec<u8>,
+}
+
+/// A result to be kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredResult {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The outcome record as JSON; its `outcome` decides whether a later one may replace it.
+    pub result: Value,
+}

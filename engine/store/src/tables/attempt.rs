@@ -6,9 +6,8 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 use std::collections::BTreeSet;
 
-use crate::attempts::{PermitRequest, StoredResult};
 use crate::error::StoreError;
-use crate::rows::{AttemptRow, Disposition, NewAttempt};
+use crate::rows::{AttemptRow, Disposition, NewAttempt, PermitRequest, StoredResult};
 use crate::tables::{NOW_MICROS, lane_id, smallint};
 
 const COLUMNS: &str = "id, lane, flow, step, grp, capability, disposition, vendor, sends, request, first_sent_at, result, \

@@ -6,7 +6,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 
 use crate::error::StoreError;
 use crate::journal::JournalRow;
-use crate::reader::JournalSpan;
+use crate::reader_rows::JournalSpan;
 use crate::tables::{all_or_broken, lane_id, smallint};
 
 const COLUMNS: &str = "lane, seq, at, flow, flow_rev, kind, input_topic, input_partition, input_offset, actor, reason, journey, \

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::error::StoreError;
 use crate::journal::{GENESIS, JournalRow, seal};
 use crate::lane_store::ClaimedLane;
-use crate::reader::LaneStatus;
+use crate::reader_rows::LaneStatus;
 use crate::rows::{LaneFence, LaneMove};
 use crate::tables::{NOW_MICROS, all_or_broken, journal, lane_id, smallint};
 

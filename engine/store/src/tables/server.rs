@@ -4,7 +4,7 @@ use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
 use crate::error::StoreError;
-use crate::reader::ServerFacts;
+use crate::reader_rows::ServerFacts;
 use crate::roles;
 use crate::tables::{NOW_MICROS, installation};
 
