@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use signalbox::consumer_rule::Verdict;
+use signalbox::consumer_rule::{Sighting, Verdict, sighting};
 use signalbox::scene::{SceneError, Seen, Settings, Tally, Watcher};
 use signalbox_bus::{Codec, Inbound};
 use signalbox_schemas::{Contract, TopicName, topics};
@@ -86,6 +86,8 @@ pub struct Sightings {
     pub dead_letters: Vec<DeadLetter>,
     /// Counts of the consumers' rule per topic.
     pub tally: BTreeMap<TopicName, Tally>,
+    /// Every record that a lane published, in the order in which it was read.
+    pub published: Vec<Sighting>,
     /// Records that break the rule.
     pub breaks: Vec<String>,
     /// Why reading ended.
@@ -115,6 +117,7 @@ impl Sightings {
 
     fn take(&mut self, seen: &Seen) {
         let record = &seen.record;
+        self.published.extend(sighting(record));
         match seen.verdict {
             Verdict::Apply => {}
             Verdict::Duplicate => return,

@@ -17,6 +17,7 @@ mod real_parts {
     pub(crate) mod onboarding;
     pub(crate) mod operators;
     pub(crate) mod outages;
+    pub(crate) mod recipes;
     pub(crate) mod repeats;
     pub(crate) mod sharing;
     pub(crate) mod tampering;
@@ -36,7 +37,7 @@ use signalbox::scene::{Console, EngineName};
 
 use real_parts::{
     broken_records, canaries, crashes, endings, erasure, foreign_client, migrating, onboarding,
-    operators, outages, repeats, sharing, tampering, tracing, upkeep,
+    operators, outages, recipes, repeats, sharing, tampering, tracing, upkeep,
 };
 
 /// The engine that every story finds running, alone, and leaves so.
@@ -161,6 +162,10 @@ const STORIES: &[Story] = &[
     Story {
         name: "nothing_that_was_published_ended_twice",
         tell: |on| Box::pin(endings::nothing_twice(on)),
+    },
+    Story {
+        name: "the_consumers_rule_in_sql_says_what_the_package_says",
+        tell: |on| Box::pin(recipes::consumers_rule_in_sql(on)),
     },
     Story { name: "metrics_and_health_are_served", tell: |on| Box::pin(upkeep::admin(on)) },
     Story {
