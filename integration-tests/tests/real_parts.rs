@@ -19,6 +19,7 @@ mod real_parts {
     pub(crate) mod outages;
     pub(crate) mod recipes;
     pub(crate) mod repeats;
+    pub(crate) mod rewrapping;
     pub(crate) mod sharing;
     pub(crate) mod tampering;
     pub(crate) mod tracing;
@@ -37,7 +38,7 @@ use signalbox::scene::{Console, EngineName};
 
 use real_parts::{
     broken_records, canaries, crashes, endings, erasure, foreign_client, migrating, onboarding,
-    operators, outages, recipes, repeats, sharing, tampering, tracing, upkeep,
+    operators, outages, recipes, repeats, rewrapping, sharing, tampering, tracing, upkeep,
 };
 
 /// The engine that every story finds running, alone, and leaves so.
@@ -134,6 +135,10 @@ const STORIES: &[Story] = &[
     Story {
         name: "one_customer_among_many_is_erased",
         tell: |on| Box::pin(erasure::one_of_many(on)),
+    },
+    Story {
+        name: "the_envelope_key_is_changed_under_load_and_the_old_one_retired",
+        tell: |on| Box::pin(rewrapping::old_key_retired(on)),
     },
     Story {
         name: "canaries_are_nowhere_but_where_they_may_be",

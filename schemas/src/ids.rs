@@ -62,6 +62,10 @@ pub struct KeyId {
     pub generation: i32,
 }
 
+/// Which envelope key wrapped a data key: a fingerprint of it, which anybody may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EnvelopeId(pub [u8; 8]);
+
 /// One try at a step: the idempotency key and our reference at the vendor. UUIDv8 of HMAC-SHA-256(tenant key, flow, step, group).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -195,6 +199,12 @@ impl SubjectId {
 impl fmt::Display for SubjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for EnvelopeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
     }
 }
 

@@ -32,8 +32,8 @@ pub use contract::{Contract, ContractError};
 pub use gate::{Breaking, Broken, Direction, History, Release, breaking};
 pub use identifiers::{account_problems, is_aba, is_bic, is_iban};
 pub use ids::{
-    AggregateId, Attempt, AttemptId, FlowId, JourneyName, KeyId, LaneId, LaneSeq, MigrationId,
-    RecordName, StepName, SubjectId, Tenant, TenantKey, TopicName,
+    AggregateId, Attempt, AttemptId, EnvelopeId, FlowId, JourneyName, KeyId, LaneId, LaneSeq,
+    MigrationId, RecordName, StepName, SubjectId, Tenant, TenantKey, TopicName,
 };
 pub use money::{Money, MoneyError};
 pub use partition::{home_lane, murmur2};

@@ -3,7 +3,7 @@
 
 use config::{Config as Layers, File, FileFormat};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use signalbox_bus::{KafkaConfig, RegistryConfig};
 use signalbox_schemas::TenantKey;
@@ -72,8 +72,10 @@ pub(crate) struct AuditConfig {
 struct PrivacyConfig {
     /// Where the envelope key is, which wraps the keys of customers: `file:PATH` or `env:VARIABLE`.
     envelope_key: Option<String>,
-    /// Where earlier envelope keys are, which unwrap what they have wrapped and wrap nothing new.
-    previous: Vec<String>,
+    /// Where further envelope keys are, which unwrap what they have wrapped and wrap nothing new: the one before, or the
+    /// next one while not every service knows it.
+    #[serde(deserialize_with = "one_or_more")]
+    other_envelope_keys: Vec<String>,
 }
 
 /// Connection to Postgres.
@@ -280,7 +282,8 @@ impl Config {
             reason: error.to_string(),
         };
         let variable = |name: &str| std::env::var(name).ok();
-        EnvelopeKeys::open(source, &self.privacy.previous, variable).map(Some).map_err(wrong)
+        let others = &self.privacy.other_envelope_keys;
+        EnvelopeKeys::open(source, others, variable).map(Some).map_err(wrong)
     }
 
     /// The envelope key, for services, which need one.
@@ -314,7 +317,8 @@ impl Config {
             },
             "privacy": {
                 "envelope_key": self.privacy.envelope_key.as_deref().map(named),
-                "previous": self.privacy.previous.iter().map(|source| named(source)).collect::<Vec<_>>(),
+                "other_envelope_keys":
+                    self.privacy.other_envelope_keys.iter().map(|source| named(source)).collect::<Vec<_>>(),
             },
             "journeys": {"path": self.journeys.path, "parameters": self.journeys.parameters},
             "traces": {"otlp": self.traces.otlp.as_deref().map(without_password)},
@@ -354,6 +358,20 @@ fn overrides(
 /// Where a key is; what does not say where may be a key.
 fn named(source: &str) -> &str {
     if source.starts_with("file:") || source.starts_with("env:") { source } else { MASK }
+}
+
+/// A list, or one of its kind: an environment variable cannot say a list.
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match OneOrMore::deserialize(from)? {
+        OneOrMore::One(one) => vec![one],
+        OneOrMore::More(more) => more,
+    })
 }
 
 /// Whether a librdkafka property holds a secret.
@@ -411,7 +429,7 @@ mod tests {
         signing_key = "hush"
         [privacy]
         envelope_key = "hush"
-        previous = ["file:/old.key"]
+        other_envelope_keys = ["file:/old.key"]
         [journeys.parameters.payout]
         review_sla = "4h"
     "#;

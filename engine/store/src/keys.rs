@@ -1,6 +1,8 @@
 //! Keys of subjects as rows, and the order to destroy some. The store keeps keys wrapped and cannot use them.
 
-use signalbox_schemas::{AggregateId, FlowId, JourneyName, KeyId, LaneId, Micros, SubjectId};
+use signalbox_schemas::{
+    AggregateId, EnvelopeId, FlowId, JourneyName, KeyId, LaneId, Micros, SubjectId,
+};
 use std::time::Duration;
 
 /// A key for a subject that may have none yet.
@@ -23,6 +25,28 @@ pub struct KeyRow {
     pub created_at: Micros,
     /// When it was destroyed.
     pub erased_at: Option<Micros>,
+}
+
+/// A key that was wrapped anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RewrappedKey {
+    /// Which one.
+    pub id: KeyId,
+    /// As it was read.
+    pub before: Vec<u8>,
+    /// The same key, wrapped by another envelope key.
+    pub after: Vec<u8>,
+}
+
+/// Who has keys wrapped anew, and under what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RewrapOrder {
+    /// The envelope key that wraps them from now on.
+    pub envelope: EnvelopeId,
+    /// Who wants it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// Whom to erase, and who wants it.

@@ -25,7 +25,7 @@ pub use journal::export::{
     left_out,
 };
 pub use journal::{ChainBreak, GENESIS, JournalRow, seal, verify};
-pub use keys::{Erasure, ErasureOrder, Hindrance, KeyRow, NewKey};
+pub use keys::{Erasure, ErasureOrder, Hindrance, KeyRow, NewKey, RewrapOrder, RewrappedKey};
 pub use lane_store::{
     ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, PinnedJourney, TickWrite,
     WorkerShare,

@@ -1,6 +1,8 @@
 //! Questions of people and of start-up: flows, journals, journeys, schemas, counts. Nothing on a hot path.
 
-use signalbox_schemas::{AttemptId, FlowId, KeyId, LaneId, Micros, MigrationId, SubjectId};
+use signalbox_schemas::{
+    AttemptId, EnvelopeId, FlowId, KeyId, LaneId, Micros, MigrationId, SubjectId,
+};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Executor, Postgres, Row};
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::journal::JournalRow;
-use crate::keys::{Erasure, ErasureOrder, KeyRow};
+use crate::keys::{Erasure, ErasureOrder, KeyRow, RewrapOrder, RewrappedKey};
 use crate::lane_store::Installation;
 use crate::migration_rows::{MigrationCount, MigrationRow, MigrationStatus};
 use crate::pool;
@@ -133,6 +135,33 @@ impl Reader {
         let keys = tables::subject_key::destroy(&mut connection, order, now).await?;
         connection.execute("COMMIT").await?;
         Ok(Erasure::Done { keys, at: now })
+    }
+
+    /// How many keys each envelope key wraps.
+    pub async fn envelopes(&self) -> Result<Vec<(EnvelopeId, i64)>, StoreError> {
+        tables::subject_key::envelopes(&mut *self.connection().await?).await
+    }
+
+    /// Keys that another envelope key than this one wraps, in order, after one.
+    pub async fn keys_wrapped_by_others(
+        &self,
+        envelope: EnvelopeId,
+        after: Option<KeyId>,
+        at_most: i64,
+    ) -> Result<Vec<KeyRow>, StoreError> {
+        let connection = &mut *self.connection().await?;
+        tables::subject_key::wrapped_by_others(connection, envelope, after, at_most).await
+    }
+
+    /// Puts keys wrapped anew in the place of what was read, all at once, and puts down who wanted it. A key that was
+    /// destroyed meanwhile stays destroyed. How many were replaced.
+    pub async fn rewrap(
+        &self,
+        keys: &[RewrappedKey],
+        order: &RewrapOrder,
+    ) -> Result<i64, StoreError> {
+        // A single statement is its own transaction.
+        tables::subject_key::rewrap(&mut *self.connection().await?, keys, order).await
     }
 
     /// What the server is and what this user may do there, for a diagnosis.

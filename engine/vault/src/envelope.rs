@@ -5,7 +5,7 @@
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::rand;
 use sha2::{Digest, Sha256};
-use signalbox_schemas::SubjectId;
+use signalbox_schemas::{EnvelopeId, SubjectId};
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -13,12 +13,12 @@ use std::pin::Pin;
 const KEY_BYTES: usize = 32;
 /// Version of wrapped keys: `[1][id of the envelope key 8][nonce 12][ciphertext and tag]`.
 const VERSION: u8 = 1;
-const ID_BYTES: usize = 8;
 
 /// An answer that may take a while.
 pub type Waiting<'a, T> = Pin<Box<dyn Future<Output = Result<T, ProviderError>> + Send + 'a>>;
 
-/// Who keeps the envelope key.
+/// Who keeps the envelope key. Every wrapped key begins as `VERSION` says, whoever wrapped it, so that anybody can tell
+/// which envelope key it needs.
 pub trait KeyProvider: Send + Sync {
     /// Wraps data keys, each for its subject: unwrapped for another it is refused. In the order given.
     fn wrap<'a>(&'a self, keys: &'a [(SubjectId, PlainKey)]) -> Waiting<'a, Vec<Vec<u8>>>;
@@ -29,14 +29,17 @@ pub trait KeyProvider: Send + Sync {
 /// What a provider cannot do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
-    /// Another envelope key wrapped it: configure that one as a previous one.
+    /// An envelope key wrapped it that is not here.
     #[error(
-        "the key of subject {0} is wrapped by another envelope key; set privacy.envelope_key to that key, or add it to privacy.previous"
+        "the key of subject {0} is wrapped by the envelope key {1}, which is not configured; add that key to privacy.other_envelope_keys"
     )]
-    OtherKey(SubjectId),
+    OtherKey(SubjectId, EnvelopeId),
     /// It was changed, or belongs to another subject.
     #[error("the wrapped key of subject {0} was changed")]
     Forged(SubjectId),
+    /// Wrapped anew, it opens to something else or not at all; what it was wrapped as before must be kept.
+    #[error("the key of subject {0} does not come out of a new wrapping as it went in")]
+    NotTheSame(SubjectId),
     /// The provider does not answer: try again.
     #[error("the envelope key is out of reach: {0}")]
     Away(String),
@@ -97,14 +100,14 @@ impl PlainKey {
 
 /// One envelope key.
 struct EnvelopeKey {
-    id: [u8; ID_BYTES],
+    id: EnvelopeId,
     key: LessSafeKey,
 }
 
 /// Envelope keys in this process: one wraps, all unwrap. They cannot be printed.
 pub struct EnvelopeKeys {
     current: EnvelopeKey,
-    previous: Vec<EnvelopeKey>,
+    others: Vec<EnvelopeKey>,
 }
 
 impl EnvelopeKeys {
@@ -114,15 +117,15 @@ impl EnvelopeKeys {
     /// Whatever must be corrected in the configuration or beside it.
     pub fn open(
         current: &str,
-        previous: &[String],
+        others: &[String],
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, KeySourceError> {
         let read = |source: &str| -> Result<EnvelopeKey, KeySourceError> {
             EnvelopeKey::parse(source, &secret(source, &variable)?)
         };
         let current = read(current)?;
-        let previous = previous.iter().map(|source| read(source)).collect::<Result<_, _>>()?;
-        Ok(Self { current, previous })
+        let others = others.iter().map(|source| read(source)).collect::<Result<_, _>>()?;
+        Ok(Self { current, others })
     }
 
     /// A key out of its text.
@@ -130,7 +133,7 @@ impl EnvelopeKeys {
     /// # Errors
     /// `NoKey`.
     pub fn of_text(text: &str) -> Result<Self, KeySourceError> {
-        Ok(Self { current: EnvelopeKey::parse("the text", text)?, previous: Vec::new() })
+        Ok(Self { current: EnvelopeKey::parse("the text", text)?, others: Vec::new() })
     }
 
     /// The text of a new key.
@@ -140,6 +143,20 @@ impl EnvelopeKeys {
     pub fn generate() -> Result<String, KeySourceError> {
         let key = PlainKey::draw().map_err(|_| KeySourceError::Random)?;
         Ok(hex::encode(key.bytes()))
+    }
+
+    /// The one that wraps.
+    pub fn current(&self) -> EnvelopeId {
+        self.current.id
+    }
+
+    /// Whether what this one wrapped can be unwrapped.
+    pub fn opens(&self, id: EnvelopeId) -> bool {
+        self.find(id).is_some()
+    }
+
+    fn find(&self, id: EnvelopeId) -> Option<&EnvelopeKey> {
+        std::iter::once(&self.current).chain(&self.others).find(|key| key.id == id)
     }
 
     fn wrap_one(&self, subject: SubjectId, plain: &PlainKey) -> Result<Vec<u8>, ProviderError> {
@@ -155,7 +172,7 @@ impl EnvelopeKeys {
             )
             .map_err(|_| ProviderError::Away("the key cannot be used".to_owned()))?;
         let mut wrapped = vec![VERSION];
-        wrapped.extend_from_slice(&self.current.id);
+        wrapped.extend_from_slice(&self.current.id.0);
         wrapped.extend_from_slice(&nonce);
         wrapped.extend_from_slice(&text);
         Ok(wrapped)
@@ -163,15 +180,9 @@ impl EnvelopeKeys {
 
     fn unwrap_one(&self, subject: SubjectId, wrapped: &[u8]) -> Result<PlainKey, ProviderError> {
         let forged = || ProviderError::Forged(subject);
-        let (version, rest) = wrapped.split_first().ok_or_else(forged)?;
-        let (id, rest) = rest.split_first_chunk::<ID_BYTES>().ok_or_else(forged)?;
+        let (id, rest) = parts(wrapped).ok_or_else(forged)?;
         let (nonce, text) = rest.split_first_chunk::<NONCE_LEN>().ok_or_else(forged)?;
-        if *version != VERSION {
-            return Err(forged());
-        }
-        let known = std::iter::once(&self.current).chain(&self.previous);
-        let key =
-            known.into_iter().find(|key| key.id == *id).ok_or(ProviderError::OtherKey(subject))?;
+        let key = self.find(id).ok_or(ProviderError::OtherKey(subject, id))?;
         let mut text = text.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let plain = key
@@ -191,9 +202,9 @@ impl EnvelopeKey {
         let mut digest = Sha256::new();
         digest.update(b"signalbox envelope key");
         digest.update(&bytes);
-        let mut id = [0; ID_BYTES];
+        let mut id = [0; 8];
         id.iter_mut().zip(digest.finalize()).for_each(|(to, from)| *to = from);
-        Ok(Self { id, key: LessSafeKey::new(key) })
+        Ok(Self { id: EnvelopeId(id), key: LessSafeKey::new(key) })
     }
 }
 
@@ -207,6 +218,17 @@ impl KeyProvider for EnvelopeKeys {
             wrapped.iter().map(|(subject, key)| self.unwrap_one(*subject, key)).collect()
         })
     }
+}
+
+/// Which envelope key wrapped a data key; none where the bytes are no wrapped key.
+pub fn envelope_of(wrapped: &[u8]) -> Option<EnvelopeId> {
+    parts(wrapped).map(|(id, _)| id)
+}
+
+fn parts(wrapped: &[u8]) -> Option<(EnvelopeId, &[u8])> {
+    let (version, rest) = wrapped.split_first()?;
+    let (id, rest) = rest.split_first_chunk()?;
+    (*version == VERSION).then_some((EnvelopeId(*id), rest))
 }
 
 fn secret(
@@ -260,14 +282,15 @@ mod tests {
     }
 
     #[test]
-    fn another_envelope_key_is_named_as_the_cause_and_a_previous_one_still_opens() {
+    fn another_envelope_key_is_named_as_the_cause_and_one_that_is_kept_still_opens() {
         let (old_text, old) = keys();
         let (new_text, new) = keys();
         let wrapped = old.wrap_one(subject(1), &PlainKey::new([5; 32])).unwrap();
         assert_eq!(
             new.unwrap_one(subject(1), &wrapped).err(),
-            Some(ProviderError::OtherKey(subject(1)))
+            Some(ProviderError::OtherKey(subject(1), old.current()))
         );
+        assert_eq!(envelope_of(&wrapped), Some(old.current()));
         let variable = |name: &str| match name {
             "NEW" => Some(new_text.clone()),
             "OLD" => Some(old_text.clone()),
@@ -275,6 +298,7 @@ mod tests {
         };
         let both = EnvelopeKeys::open("env:NEW", &["env:OLD".to_owned()], variable).unwrap();
         assert!(both.unwrap_one(subject(1), &wrapped).is_ok());
+        assert!(both.opens(old.current()) && !new.opens(old.current()));
         let rewrapped = both.wrap_one(subject(1), &PlainKey::new([5; 32])).unwrap();
         assert!(new.unwrap_one(subject(1), &rewrapped).is_ok(), "the new one wraps");
     }

@@ -3,9 +3,13 @@
 //! It knows neither tables nor topics nor what it seals, holds no connection and logs nothing.
 
 mod envelope;
+mod rewrap;
 mod sealed;
 mod vault;
 
-pub use envelope::{EnvelopeKeys, KeyProvider, KeySourceError, PlainKey, ProviderError, Waiting};
+pub use envelope::{
+    EnvelopeKeys, KeyProvider, KeySourceError, PlainKey, ProviderError, Waiting, envelope_of,
+};
+pub use rewrap::rewrap;
 pub use sealed::{DataKey, OpenError, Place, key_of};
 pub use vault::{Candidate, KeyRing, Vault};

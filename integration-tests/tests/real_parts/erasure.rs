@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use integration_tests::{Expectation, Failure, Installation, verify};
 use signalbox::payouts::{Payout, Wish};
-use signalbox_schemas::{AttemptId, FlowId, LaneId, SubjectId, TenantKey};
+use signalbox_schemas::{AttemptId, FlowId, KeyId, LaneId, SubjectId, TenantKey};
 use signalbox_vault::{EnvelopeKeys, OpenError, Place, Vault, key_of};
 use sqlx::{Connection, PgConnection, Row};
 use tokio::time::{Instant, sleep};
@@ -96,7 +96,7 @@ async fn refused_while_running(on: &mut Installation, customer: &str) -> Result<
 }
 
 /// Erases as soon as what is about the customer is known to be published.
-async fn erase(on: &Installation, customer: &str) -> Result<String, Failure> {
+pub(crate) async fn erase(on: &Installation, customer: &str) -> Result<String, Failure> {
     let arguments = [
         "subject",
         "erase",
@@ -120,32 +120,41 @@ async fn erase(on: &Installation, customer: &str) -> Result<String, Failure> {
     }
 }
 
-/// Tries every sealed value of the database with every key that is there, and searches the rest for the customer.
-async fn examine(on: &Installation, theirs: &Payout, canary: &Canary) -> Result<String, Failure> {
-    let settings = on.settings();
-    let keys = EnvelopeKeys::of_text(&settings.envelope_key)
-        .map_err(|error| Failure::Broken(error.to_string()))?;
-    let mut vault = Vault::new(Arc::new(keys), 100_000);
-    let mut database = PgConnection::connect(&settings.postgres).await?;
-    let sealed = sealed(&mut database).await?;
+/// Every sealed value of the database, and what becomes of it with these envelope keys.
+pub(crate) async fn opened(
+    on: &Installation,
+    keys: EnvelopeKeys,
+) -> Result<Vec<(Place, KeyId, Result<Vec<u8>, OpenError>)>, Failure> {
     let broken = |error: &dyn std::fmt::Display| Failure::Broken(error.to_string());
+    let mut vault = Vault::new(Arc::new(keys), 100_000);
+    let mut database = PgConnection::connect(&on.settings().postgres).await?;
+    let sealed = sealed(&mut database).await?;
     let needed = vault.needed(sealed.iter().map(|(_, bytes)| bytes.as_slice()));
     let rows = on.reader.keys(&needed).await?;
-    vault
-        .learn(rows.into_iter().map(|row| (row.id, row.wrapped)).collect())
-        .await
-        .map_err(|error| broken(&error))?;
+    let rows = rows.into_iter().map(|row| (row.id, row.wrapped)).collect();
+    vault.learn(rows).await.map_err(|error| broken(&error))?;
+    let mut opened = Vec::with_capacity(sealed.len());
+    for (place, bytes) in sealed {
+        let id = key_of(&bytes).map_err(|error| broken(&error))?;
+        opened.push((place, id, vault.open(place, &bytes)));
+    }
+    Ok(opened)
+}
+
+/// Tries every sealed value of the database with every key that is there, and searches the rest for the customer.
+async fn examine(on: &Installation, theirs: &Payout, canary: &Canary) -> Result<String, Failure> {
+    let keys = EnvelopeKeys::of_text(&on.settings().envelope_key)
+        .map_err(|error| Failure::Broken(error.to_string()))?;
     let erased = subject_of(on, &text(theirs, "customer_id"));
     let mut unreadable: BTreeMap<&str, usize> = BTreeMap::new();
     let mut readable: BTreeMap<&str, usize> = BTreeMap::new();
     let mut subjects: BTreeSet<SubjectId> = BTreeSet::new();
-    for (place, bytes) in &sealed {
-        let id = key_of(bytes).map_err(|error| broken(&error))?;
-        match (vault.open(*place, bytes), id.subject == erased) {
-            (Err(OpenError::Erased(_)), true) => *unreadable.entry(word(place)).or_default() += 1,
+    for (place, id, outcome) in opened(on, keys).await? {
+        match (outcome, id.subject == erased) {
+            (Err(OpenError::Erased(_)), true) => *unreadable.entry(word(&place)).or_default() += 1,
             (Ok(_), false) => {
                 subjects.insert(id.subject);
-                *readable.entry(word(place)).or_default() += 1;
+                *readable.entry(word(&place)).or_default() += 1;
             }
             (outcome, theirs) => {
                 panic!("{place:?} of the erased customer: {theirs}: {:?}", outcome.err())
@@ -158,6 +167,7 @@ async fn examine(on: &Installation, theirs: &Payout, canary: &Canary) -> Result<
             "no {what} of the customer was looked at: {unreadable:?}"
         );
     }
+    let mut database = PgConnection::connect(&on.settings().postgres).await?;
     let found: Vec<String> = dump(&mut database)
         .await?
         .into_iter()
@@ -269,7 +279,7 @@ fn subject_of(on: &Installation, customer: &str) -> SubjectId {
     TenantKey::new(on.settings().tenant_key.as_bytes()).subject_id(&"default".into(), customer)
 }
 
-fn text(payout: &Payout, field: &str) -> String {
+pub(crate) fn text(payout: &Payout, field: &str) -> String {
     payout.command.get(field).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
 }
 

@@ -1,11 +1,14 @@
-//! `subject_key` and `erasure`: wrapped data keys, made once per subject, and their destruction. It never sees a key.
+//! `subject_key`, `erasure` and `rewrapping`: wrapped data keys, made once per subject, their destruction, and their change
+//! of envelope. It never sees a key.
 
-use signalbox_schemas::{AggregateId, AttemptId, FlowId, JourneyName, KeyId, Micros, SubjectId};
+use signalbox_schemas::{
+    AggregateId, AttemptId, EnvelopeId, FlowId, JourneyName, KeyId, Micros, SubjectId,
+};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use crate::error::StoreError;
-use crate::keys::{ErasureOrder, Hindrance, KeyRow, NewKey};
+use crate::keys::{ErasureOrder, Hindrance, KeyRow, NewKey, RewrapOrder, RewrappedKey};
 use crate::tables::{NOW_MICROS, lane_id};
 
 /// A subject that somebody makes a key for at the same moment is looked for again; more often than this is a bug.
@@ -214,6 +217,82 @@ pub(crate) async fn destroy(
     .execute(connection)
     .await?;
     Ok(gone)
+}
+
+/// How many keys each envelope key wraps. A wrapped key names it after its first byte.
+pub(crate) async fn envelopes(
+    connection: &mut PgConnection,
+) -> Result<Vec<(EnvelopeId, i64)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT substring(wrapped FROM 2 FOR 8) AS envelope, count(*) AS keys FROM subject_key \
+         WHERE wrapped IS NOT NULL GROUP BY envelope ORDER BY envelope",
+    )
+    .fetch_all(connection)
+    .await?;
+    let count = |row: &PgRow| {
+        let named: [u8; 8] = row.try_get::<&[u8], _>("envelope")?.try_into().map_err(|_| {
+            StoreError::Invariant("subject_key: a wrapped key names no envelope key".to_owned())
+        })?;
+        Ok((EnvelopeId(named), row.try_get("keys")?))
+    };
+    rows.iter().map(count).collect()
+}
+
+/// Keys that another envelope key than this one wraps, in order, after one.
+pub(crate) async fn wrapped_by_others(
+    connection: &mut PgConnection,
+    envelope: EnvelopeId,
+    after: Option<KeyId>,
+    at_most: i64,
+) -> Result<Vec<KeyRow>, StoreError> {
+    let before_all = KeyId { subject: SubjectId::from_bytes([0; 16]), generation: 0 };
+    let after = after.unwrap_or(before_all);
+    let rows = sqlx::query(
+        "SELECT subject, generation, wrapped, created_at, erased_at FROM subject_key \
+         WHERE (subject, generation) > ($1, $2) AND wrapped IS NOT NULL AND substring(wrapped FROM 2 FOR 8) <> $3 \
+         ORDER BY subject, generation LIMIT $4",
+    )
+    .bind(after.subject.0)
+    .bind(after.generation)
+    .bind(envelope.0.as_slice())
+    .bind(at_most)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(key).collect()
+}
+
+/// Puts keys wrapped anew in the place of what was read, and puts down who wanted it. One that is not as it was read,
+/// because it was destroyed, stays as it is. How many were replaced.
+pub(crate) async fn rewrap(
+    connection: &mut PgConnection,
+    keys: &[RewrappedKey],
+    order: &RewrapOrder,
+) -> Result<i64, StoreError> {
+    let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
+    let (subjects, generations) = columns(&ids);
+    let sql = format!(
+        "WITH anew AS (SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bytea[], $4::bytea[]) \
+                           AS anew(subject, generation, before, after)), \
+              mine AS (SELECT held.subject, held.generation, anew.after FROM subject_key held \
+                           JOIN anew ON (anew.subject, anew.generation) = (held.subject, held.generation) \
+                       WHERE held.wrapped = anew.before ORDER BY held.subject, held.generation FOR UPDATE OF held), \
+              done AS (UPDATE subject_key held SET wrapped = mine.after FROM mine \
+                       WHERE (held.subject, held.generation) = (mine.subject, mine.generation) RETURNING 1), \
+              told AS (INSERT INTO rewrapping (at, envelope, keys, actor, reason) \
+                       SELECT {NOW_MICROS}, $5, count(*), $6, $7 FROM done HAVING count(*) > 0) \
+         SELECT count(*) AS replaced FROM done"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(subjects)
+        .bind(generations)
+        .bind(keys.iter().map(|key| key.before.as_slice()).collect::<Vec<_>>())
+        .bind(keys.iter().map(|key| key.after.as_slice()).collect::<Vec<_>>())
+        .bind(order.envelope.0.as_slice())
+        .bind(&order.actor)
+        .bind(&order.reason)
+        .fetch_one(connection)
+        .await?;
+    Ok(row.try_get("replaced")?)
 }
 
 fn columns(ids: &[KeyId]) -> (Vec<uuid::Uuid>, Vec<i32>) {

@@ -6,6 +6,7 @@
 
 mod finding;
 mod kafka;
+mod keys;
 mod postgres;
 mod registry;
 mod vendors;
@@ -42,6 +43,7 @@ pub(crate) async fn run(args: &DoctorArgs, config: &Config) -> Result<(), CliErr
         vec![Finding::ok("program", format!("signalbox {}", env!("CARGO_PKG_VERSION")))];
     findings.extend(parts(config).into_iter().map(|(what, outcome)| of_part(what, outcome)));
     findings.extend(Box::pin(postgres::look(config)).await);
+    findings.extend(keys::look(config).await);
     findings.extend(Box::pin(kafka::look(config, args.replicas)).await);
     findings.extend(registry::look(config).await);
     findings.extend(vendors::look(config).await);

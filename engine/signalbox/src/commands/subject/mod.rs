@@ -1,10 +1,13 @@
 //! `signalbox subject`: what is known of a customer, and its erasure. A customer is looked up by an HMAC of tenant and
 //! customer id; the id itself is stored nowhere in clear.
 
+mod envelopes;
 mod erase;
 mod keygen;
+mod rewrap;
 mod show;
 
+pub(crate) use envelopes::{Envelope, Known, envelopes};
 pub(crate) use show::{flow_json, flow_text};
 
 use clap::{Args, Subcommand};
@@ -41,6 +44,22 @@ Needs no server. Writes FILE, readable by its owner alone; engines and adapters 
 Example:
   signalbox subject keygen envelope.key")]
     Keygen(keygen::KeygenArgs),
+    /// Wrap the keys of all customers anew by the envelope key that is set now, so that another one can be retired
+    #[command(after_help = "\
+Needs postgres.url, privacy.envelope_key and, for the keys that others wrap, privacy.other_envelope_keys. Engines and
+adapters go on working; they must know both envelope keys before. Given up half way, it goes on where it stopped. Each
+key is opened again before it takes the place of what was there. The whole procedure is in docs/privacy.md.
+
+Example:
+  signalbox subject rewrap --actor ann --reason 'the yearly change of the envelope key'")]
+    Rewrap(rewrap::RewrapArgs),
+    /// Count the keys that each envelope key wraps, and say which of them can be opened here
+    #[command(after_help = "\
+Needs postgres.url. Exit status 1 where an envelope key is needed that is not configured here.
+
+Example:
+  signalbox subject envelopes")]
+    Envelopes(envelopes::EnvelopesArgs),
 }
 
 /// Which customer.
@@ -71,5 +90,7 @@ pub(crate) async fn run(
         SubjectCommand::Show(args) => show::run(args, &config()?).await,
         SubjectCommand::Erase(args) => erase::run(args, &config()?).await,
         SubjectCommand::Keygen(args) => keygen::run(args),
+        SubjectCommand::Rewrap(args) => rewrap::run(args, &config()?).await,
+        SubjectCommand::Envelopes(args) => envelopes::run(args, &config()?).await,
     }
 }
