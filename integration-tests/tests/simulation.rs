@@ -149,6 +149,22 @@ fn flows_are_moved_to_a_new_version_in_the_midst_of_faults_and_none_is_lost() {
 }
 
 #[test]
+fn a_migration_is_stopped_half_way_in_the_midst_of_faults_and_none_is_moved_after_that() {
+    let seen = under_seeds(Plan {
+        migrates: true,
+        stops: true,
+        crashes: true,
+        pauses: true,
+        duplicates: true,
+        lost_answers: true,
+        ambiguous_commits: true,
+        broken_producers: true,
+        ..Plan::calm()
+    });
+    assert!(seen.migrated > 0 && seen.stopped > 0, "nothing was moved or stopped: {seen:?}");
+}
+
+#[test]
 fn flows_that_operators_stop_and_release_are_moved_or_stay_and_none_is_lost() {
     let seen = under_seeds(Plan {
         migrates: true,

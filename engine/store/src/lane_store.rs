@@ -118,6 +118,8 @@ pub struct TickWrite {
     pub assents: Vec<AssentRow>,
     /// Migrations that lanes begin; one that does not exist is refused as bad data.
     pub migrations_begun: Vec<(MigrationId, LaneId)>,
+    /// Migrations of which lanes move no more flows, begun or not; one that does not exist is refused as bad data.
+    pub migrations_stopped: Vec<(MigrationId, LaneId)>,
     /// How far lanes have come with migrations.
     pub migrations_moved: Vec<MigrationMove>,
     /// What became of flows of migrations.

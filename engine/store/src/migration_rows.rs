@@ -84,4 +84,6 @@ pub struct MigrationStatus {
     pub begun: i64,
     /// Lanes that have ended.
     pub ended: i64,
+    /// Lanes among them that were stopped before they had looked at every flow.
+    pub stopped: i64,
 }

@@ -104,6 +104,7 @@ async fn write(
     tables::parked::keep(connection, &write.parked).await?;
     tables::assent::put_down(connection, &write.assents).await?;
     tables::migration::begin(connection, &write.migrations_begun).await?;
+    tables::migration::stop(connection, &write.migrations_stopped).await?;
     tables::migration::advance(connection, &write.migrations_moved).await?;
     tables::migration::note(connection, &write.migrated).await?;
     tables::journal::append(connection, &write.journal).await?;

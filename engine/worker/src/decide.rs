@@ -67,8 +67,8 @@ pub(crate) struct Decided {
     pub(crate) published_rows: Vec<(LaneId, i64, i64)>,
     /// Earliest timer that it sets.
     pub(crate) next_timer: Option<Micros>,
-    /// Whether a lane begins a migration by it.
-    pub(crate) begins_migration: bool,
+    /// Whether a lane begins or stops a migration by it.
+    pub(crate) turns_migration: bool,
     /// Why nothing of this may be committed: a bug.
     pub(crate) fault: Option<String>,
     /// For metrics, once it is committed.
@@ -235,6 +235,7 @@ impl<'d> Deciding<'_, 'd> {
             },
             Body::Timer => self.timer(work),
             Body::Begin { migration, value } => self.begin_migration(work, *migration, value),
+            Body::Stop { migration, value } => self.stop_migration(work, *migration, value),
             Body::Migrate => self.migrate(work),
             Body::Forward { home } => self.forward(work, *home),
             Body::Dead(death) => self.die(work, None, death.clone()),

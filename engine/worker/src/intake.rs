@@ -20,8 +20,9 @@ use crate::traces;
 const REVIEW_DECISION: &str = "signalbox.review.ReviewDecision";
 /// The record by which operators act; it names its journey, too.
 const OPERATOR_ACT: &str = "signalbox.operator.OperatorAct";
-/// The one act of operators that is about a lane: it begins a migration.
+/// The acts of operators that are about a lane: it begins a migration, or stops it.
 const MIGRATE: &str = "migrate";
+const STOP_MIGRATION: &str = "stop_migration";
 
 /// One thing for a lane to apply.
 #[derive(Clone)]
@@ -75,6 +76,11 @@ pub(crate) enum Body {
     Timer,
     /// The lane begins a migration.
     Begin {
+        migration: MigrationId,
+        value: Arc<Value>,
+    },
+    /// The lane moves no more flows of a migration.
+    Stop {
         migration: MigrationId,
         value: Arc<Value>,
     },
@@ -132,7 +138,7 @@ impl Work {
                 WorkInput::Errand(errand) => errand.flow,
                 WorkInput::Record(_) | WorkInput::Timer(_) => None,
             },
-            Body::Begin { .. } | Body::Forward { .. } | Body::Dead(_) => None,
+            Body::Begin { .. } | Body::Stop { .. } | Body::Forward { .. } | Body::Dead(_) => None,
         }
     }
 
@@ -164,7 +170,7 @@ impl Work {
     /// Who acts, where an operator does.
     pub(crate) fn operator(&self) -> Option<&str> {
         match &self.body {
-            Body::Act { value, .. } | Body::Begin { value, .. } => {
+            Body::Act { value, .. } | Body::Begin { value, .. } | Body::Stop { value, .. } => {
                 value.get("actor").and_then(Value::as_str)
             }
             Body::Start(_)
@@ -187,6 +193,7 @@ impl Work {
             | Body::Outcome { .. }
             | Body::Timer
             | Body::Begin { .. }
+            | Body::Stop { .. }
             | Body::Migrate
             | Body::Forward { .. }
             | Body::Dead(_) => None,
@@ -292,14 +299,16 @@ impl Desk<'_> {
         let flow = self.key.flow_id(&tenant, journey.name(), &aggregate);
         let value = Arc::new(value);
         if name.as_str() == OPERATOR_ACT {
-            if value.get("act").and_then(Value::as_str) == Some(MIGRATE) {
+            let wanted = value.get("act").and_then(Value::as_str).unwrap_or_default();
+            if matches!(wanted, MIGRATE | STOP_MIGRATION) {
                 let named = value.get("migration").and_then(Value::as_str);
                 return match named.and_then(|id| id.parse().ok()) {
-                    Some(migration) => Body::Begin { migration, value },
+                    Some(migration) if wanted == MIGRATE => Body::Begin { migration, value },
+                    Some(migration) => Body::Stop { migration, value },
                     None => dead("no_migration", "the act names no migration".to_owned()),
                 };
             }
-            let Some(act) = value.get("act").and_then(Value::as_str).and_then(Act::parse) else {
+            let Some(act) = Act::parse(wanted) else {
                 return dead("unknown_act", "there is no such act of operators".to_owned());
             };
             return Body::Act { journey, flow, aggregate, tenant, act, record: name, value };

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use integration_tests::{Expectation, Failure, Installation, verify};
+use rustix::process::Signal;
 use signalbox::payouts::{Payout, Wish};
 use signalbox::scene::Decision;
 use tokio::time::{Instant, sleep};
@@ -61,15 +62,16 @@ pub(crate) async fn under_load(on: &mut Installation) -> Outcome {
     let trying = before.elapsed().as_secs_f64();
     assert_eq!(by_version(on, 1).await?, there, "a dry run changes nothing");
 
-    let begun =
-        on.succeed(&["journeys", "migrate", &plan, "--actor", "ann", "--reason", "CHG-7"]).await?;
-    let id = begun.lines().next().and_then(|line| line.strip_prefix("migration "));
-    let id = id.ok_or_else(|| Failure::Broken(format!("no id in {begun}")))?.to_owned();
+    let (stopped, moved) = stop_half_way(on, &plan, there).await?;
+    let left = there - moved;
+    let id = begin(on, &plan, "CHG-7").await?;
     let (seconds, result) = until_ended(on, &id, &mut load).await?;
-    assert!(result.contains(&would), "dry run and result differ: {tried}{result}");
-    assert!(result.contains(&format!("so far: {there} moved, 0 stayed")), "{result}");
+    let would = format!("review_fraud -> judge_fraud: {left}\n");
+    assert!(left == 0 || result.contains(&would), "dry run and result differ: {tried}{result}");
+    assert!(result.contains(&format!("so far: {left} moved, 0 stayed")), "{result}");
     assert_eq!(by_version(on, 1).await?, 0, "a flow is left behind");
-    each_move_is_journaled(on, &waiting, &id).await?;
+    each_move_is_journaled(on, &waiting, &[(stopped.as_str(), "CHG-5"), (id.as_str(), "CHG-7")])
+        .await?;
 
     for payout in &waiting {
         on.commands.decide(&approval(payout)).await?;
@@ -78,9 +80,62 @@ pub(crate) async fn under_load(on: &mut Installation) -> Outcome {
     let expected: Vec<Expectation> = all.map(Expectation::completed).collect();
     let verified = verify(on, &expected).await?;
     Ok(format!(
-        "{flows} waiting payouts moved in {seconds:.1} s while {count} new ones came and the engine was killed; dry run \
+        "a first migration was stopped when {moved} of {flows} waiting payouts and more were moved; a second one moved the \
+         {left} that were left in {seconds:.1} s while {count} new ones came and the engine was killed; dry run \
          ({trying:.1} s, its check included) and result agree; {verified}"
     ))
+}
+
+/// Puts a migration down. Its id.
+async fn begin(on: &Installation, plan: &str, reason: &str) -> Result<String, Failure> {
+    let arguments = ["journeys", "migrate", plan, "--actor", "ann", "--reason", reason];
+    let begun = on.succeed(&arguments).await?;
+    let id = begun.lines().next().and_then(|line| line.strip_prefix("migration "));
+    Ok(id.ok_or_else(|| Failure::Broken(format!("no id in {begun}")))?.to_owned())
+}
+
+/// A migration is begun and stopped, told twice: what was moved stays moved, the rest stays, and it does not begin again.
+/// The engine stands still meanwhile, so that something is left. Its id, and how many were moved.
+async fn stop_half_way(
+    on: &Installation,
+    plan: &str,
+    there: usize,
+) -> Result<(String, usize), Failure> {
+    let id = begin(on, plan, "CHG-5").await?;
+    while by_version(on, 1).await? == there {
+        sleep(Duration::from_millis(2)).await;
+    }
+    on.signal_engine(ENGINE, Signal::STOP)?;
+    let stop = ["journeys", "migrations", "stop", &id, "--actor", "bob", "--reason", "too early"];
+    on.succeed(&stop).await?;
+    on.succeed(&stop).await?;
+    on.signal_engine(ENGINE, Signal::CONT)?;
+    let deadline = Instant::now() + SOON;
+    let told = loop {
+        let told = on.succeed(&["journeys", "migrations", &id]).await?;
+        if told.contains("(stopped: ") || told.contains("(ended)") {
+            break told;
+        }
+        if Instant::now() > deadline {
+            let what = "lanes that have heard the word to stop".to_owned();
+            return Err(Failure::Late { what, seconds: SOON.as_secs(), seen: told });
+        }
+        sleep(Duration::from_millis(200)).await;
+    };
+    let left = by_version(on, 1).await?;
+    assert!(
+        told.contains("(stopped: ") && left > 0,
+        "everything was moved before the word came: {told}"
+    );
+    let moved = there - left;
+    let counted =
+        format!("before it stopped: {moved} moved, 0 stayed; {left} flows run under version 1 now");
+    assert!(told.contains(&counted), "{counted}: {told}");
+    let again = on.run(&["journeys", "migrations", &id, "--again"], &[]).await?;
+    assert!(again.code == Some(1) && again.err.contains("does not begin again"), "{again:?}");
+    let again = on.run(&stop, &[]).await?;
+    assert!(again.code == Some(1) && again.err.contains("nothing to stop"), "{again:?}");
+    Ok((id, moved))
 }
 
 fn approval(payout: &Payout) -> Decision {
@@ -218,12 +273,16 @@ async fn by_version(on: &Installation, version: u32) -> Result<usize, Failure> {
     Ok(usize::try_from(flows).unwrap_or(usize::MAX))
 }
 
-/// Each flow says by whom, why and by which migration it was moved, once.
+/// Each flow says by whom, why and by which of the migrations it was moved, once.
 async fn each_move_is_journaled(
     on: &Installation,
     payouts: &[Payout],
-    id: &str,
+    migrations: &[(&str, &str)],
 ) -> Result<(), Failure> {
+    let reasons: Vec<String> = migrations
+        .iter()
+        .map(|(id, reason)| format!("version 1 -> 2: migration {id}, {reason}"))
+        .collect();
     for payout in payouts {
         let flow = on.reader.find_flows(&payout.id).await?.remove(0).row;
         let journal = on.reader.journal_of(flow.id).await?;
@@ -232,7 +291,7 @@ async fn each_move_is_journaled(
             return Err(Failure::Broken(format!("{} was moved {} times", payout.id, moves.len())));
         };
         assert_eq!((one.actor.as_str(), one.version), ("ann", Some(2)));
-        assert_eq!(one.reason, format!("version 1 -> 2: migration {id}, CHG-7"));
+        assert!(reasons.contains(&one.reason), "{}", one.reason);
         assert_eq!(flow.state.as_str(), "judge_fraud");
     }
     Ok(())

@@ -94,7 +94,10 @@ async fn rewrap(on: &Installation, settings: &[Setting]) -> Result<(i64, i64), F
     assert!(said.code == Some(0) && said.out.contains("every key of a customer"), "{said:?}");
     let done = told(on).await? - before;
     let looked = doctor(on, settings).await?;
-    assert!(done > 0 && looked.out.contains("wrapped by privacy.envelope_key"), "{done}: {looked:?}");
+    assert!(
+        done > 0 && looked.out.contains("wrapped by privacy.envelope_key"),
+        "{done}: {looked:?}"
+    );
     Ok((given_up, done))
 }
 

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use signalbox_bus::{Codec, Headers, MemoryBroker, Outbound};
-use signalbox_schemas::{Contract, JourneyName, Micros, MigrationId, TopicName, home_lane};
-use signalbox_store::{MemoryStore, MigrationRow};
+use signalbox_schemas::{Contract, JourneyName, LaneId, Micros, MigrationId, TopicName, home_lane};
+use signalbox_store::{JournalRow, MemoryStore, MigrationRow};
 use std::collections::BTreeMap;
 
 use super::business::{ALL, Business};
@@ -36,6 +36,15 @@ pub(crate) fn ask(store: &MemoryStore, contract: &Contract, now: Micros) {
 
 /// Tells every lane to begin.
 pub(crate) fn begin(broker: &MemoryBroker, codec: &Codec) {
+    tell(broker, codec, "migrate");
+}
+
+/// Tells every lane to stop.
+pub(crate) fn stop(broker: &MemoryBroker, codec: &Codec) {
+    tell(broker, codec, "stop_migration");
+}
+
+fn tell(broker: &MemoryBroker, codec: &Codec, act: &str) {
     let topic = TopicName::from("signalbox.operator.acts.v1");
     let lanes = codec.contract().topics().lanes;
     for business in &ALL {
@@ -46,7 +55,7 @@ pub(crate) fn begin(broker: &MemoryBroker, codec: &Codec) {
             let key =
                 key.into_iter().find(|key| home_lane(key.as_bytes(), lanes).0 == lane).unwrap();
             let value = json!({
-                "aggregate_id": key, "journey": journey, "act": "migrate", "actor": "ann", "reason": "a better version",
+                "aggregate_id": key, "journey": journey, "act": act, "actor": "ann", "reason": "a better version",
                 "requested_at": 0, "migration": id});
             let record = "signalbox.operator.OperatorAct".into();
             broker.append(&Outbound {
@@ -62,7 +71,25 @@ pub(crate) fn begin(broker: &MemoryBroker, codec: &Codec) {
 
 /// Whether every lane has ended every migration.
 pub(crate) fn are_over(store: &MemoryStore, lanes: u16) -> bool {
-    ALL.iter().all(|business| store.lanes_migrated(id_of(business)) == usize::from(lanes))
+    ALL.iter().all(|business| store.lanes_migrated(id_of(business)).0 == usize::from(lanes))
+}
+
+/// How many lanes stopped half way. After the word to stop, none has moved a flow, whatever it was told later.
+pub(crate) fn stopped(store: &MemoryStore, lanes: u16) -> usize {
+    for business in &ALL {
+        let id = id_of(business);
+        for lane in (0..lanes).map(LaneId) {
+            let journal = store.journal(lane);
+            let told = |row: &&JournalRow| row.reason.starts_with(&format!("migration {id} stops"));
+            let after = journal.iter().skip_while(|row| !told(row));
+            let moved = |row: &&JournalRow| {
+                row.kind == "migrate" && row.reason.contains(&format!("migration {id}"))
+            };
+            let late: Vec<_> = after.filter(moved).map(|row| row.seq).collect();
+            assert!(late.is_empty(), "lane {lane} moved flows after it was stopped: {late:?}");
+        }
+    }
+    ALL.iter().map(|business| store.lanes_migrated(id_of(business)).1).sum()
 }
 
 /// Each flow that ran was moved once or stayed for a reason; none is lost, none is in a state that its version does not

@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) bad_data: bool,
     /// Half way, every journey gets a new version, and what runs is moved to it.
     pub(crate) migrates: bool,
+    /// Soon after that everybody is told to move no more.
+    pub(crate) stops: bool,
 }
 
 impl Plan {
@@ -55,6 +57,7 @@ impl Plan {
             operators: false,
             bad_data: false,
             migrates: false,
+            stops: false,
             erasures: false,
         }
     }
@@ -114,6 +117,7 @@ impl World {
             world.calm_down().await;
             let mut seen = check::everything(&world, &world.commanded);
             seen.migrated = migrations::judge(&world.store, world.codec.contract());
+            seen.stopped = migrations::stopped(&world.store, world.codec.contract().topics().lanes);
             seen
         })
     }
@@ -170,6 +174,10 @@ impl World {
     fn worker(&self, name: &str, fate: &Shared) -> SimulatedWorker {
         let mut options = WorkerOptions::new(name, TenantKey::new(b"a tenant's secret".to_vec()));
         options.cached_flows_max = 5;
+        if self.plan.stops {
+            // So small that a lane has not moved everything when it is told to stop.
+            options.migrated_flows_max = 1;
+        }
         if self.plan.bad_data && !self.mended {
             options.record_bytes_max = NARROW;
         }
@@ -198,6 +206,10 @@ impl World {
             if self.plan.migrates && (turn == STORMY / 2 || turn == STORMY / 2 + 20) {
                 // Told twice: it begins once.
                 migrations::begin(&self.broker, &self.codec);
+            }
+            if self.plan.stops && matches!(turn.checked_sub(STORMY / 2), Some(12 | 16)) {
+                // Told twice: it stops once, and what is told to begin after it does not.
+                migrations::stop(&self.broker, &self.codec);
             }
         }
         while self.commanded.len() < self.plan.flows {

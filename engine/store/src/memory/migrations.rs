@@ -13,9 +13,18 @@ use crate::migration_rows::{MigratedFlow, MigrationRow, OpenMigration};
 pub(super) struct Migrations {
     journeys: BTreeMap<(JourneyName, u32), String>,
     asked: BTreeMap<MigrationId, MigrationRow>,
-    /// The last flow looked at, and whether the lane has ended.
-    lanes: BTreeMap<(MigrationId, LaneId), (Option<FlowId>, bool)>,
+    lanes: BTreeMap<(MigrationId, LaneId), Progress>,
     flows: BTreeMap<(MigrationId, FlowId), MigratedFlow>,
+}
+
+/// How far a lane is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    /// The last flow looked at.
+    reached: Option<FlowId>,
+    ended: bool,
+    /// Whether it ended because it was told to.
+    stopped: bool,
 }
 
 impl Migrations {
@@ -30,29 +39,37 @@ impl Migrations {
     }
 
     pub(super) fn open(&self, lanes: &[LaneId]) -> Vec<OpenMigration> {
-        let open =
-            self.lanes.iter().filter(|((_, lane), (_, ended))| !ended && lanes.contains(lane));
-        open.filter_map(|((id, lane), (reached, _))| {
+        let open = self
+            .lanes
+            .iter()
+            .filter(|((_, lane), progress)| !progress.ended && lanes.contains(lane));
+        open.filter_map(|((id, lane), progress)| {
             let migration = self.asked.get(id)?.clone();
-            Some(OpenMigration { migration, lane: *lane, reached: *reached })
+            Some(OpenMigration { migration, lane: *lane, reached: progress.reached })
         })
         .collect()
     }
 
     pub(super) fn write(&mut self, write: &TickWrite) -> Result<(), StoreError> {
-        for (id, lane) in &write.migrations_begun {
+        let told = write.migrations_begun.iter().chain(&write.migrations_stopped);
+        for (id, lane) in told {
             if !self.asked.contains_key(id) {
                 return Err(StoreError::BadData(sqlx::Error::RowNotFound));
             }
             self.lanes.entry((*id, *lane)).or_default();
         }
+        for place in &write.migrations_stopped {
+            if let Some(progress) = self.lanes.get_mut(place).filter(|progress| !progress.ended) {
+                (progress.ended, progress.stopped) = (true, true);
+            }
+        }
         for moved in &write.migrations_moved {
             let held = self.lanes.get_mut(&(moved.migration, moved.lane));
-            let Some((reached, ended)) = held.filter(|(_, ended)| !ended) else {
+            let Some(progress) = held.filter(|progress| !progress.ended) else {
                 return Err(StoreError::Invariant("migration_lane: not as expected".to_owned()));
             };
-            *reached = moved.reached.or(*reached);
-            *ended = moved.ended;
+            progress.reached = moved.reached.or(progress.reached);
+            progress.ended = moved.ended;
         }
         for row in &write.migrated {
             self.flows.entry((row.migration, row.flow)).or_insert_with(|| row.clone());
@@ -72,10 +89,13 @@ impl MemoryStore {
         self.lock().migrations.asked.insert(row.id, row);
     }
 
-    /// How many lanes have ended a migration.
-    pub fn lanes_migrated(&self, id: MigrationId) -> usize {
+    /// How many lanes have ended a migration, and how many of those because they were told to stop.
+    pub fn lanes_migrated(&self, id: MigrationId) -> (usize, usize) {
         let tables = self.lock();
-        tables.migrations.lanes.iter().filter(|((of, _), (_, ended))| *of == id && *ended).count()
+        let ended =
+            tables.migrations.lanes.iter().filter(|((of, _), lane)| *of == id && lane.ended);
+        let stopped = ended.clone().filter(|(_, lane)| lane.stopped);
+        (ended.count(), stopped.count())
     }
 
     /// What became of the flows of every migration.

@@ -3,6 +3,7 @@
 use signalbox_schemas::{FlowId, JourneyName, LaneId, Micros, MigrationId, StepName};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
+use std::collections::BTreeSet;
 
 use crate::error::StoreError;
 use crate::migration_rows::{
@@ -43,7 +44,8 @@ pub(crate) async fn status(
 ) -> Result<Vec<MigrationStatus>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS}, count(migration_lane.lane) AS begun, \
-             count(migration_lane.lane) FILTER (WHERE migration_lane.ended) AS done \
+             count(migration_lane.lane) FILTER (WHERE migration_lane.ended) AS done, \
+             count(migration_lane.lane) FILTER (WHERE migration_lane.stopped) AS stopped \
          FROM migration LEFT JOIN migration_lane ON migration_lane.migration = migration.id \
          WHERE $1::uuid IS NULL OR migration.id = $1 \
          GROUP BY migration.id ORDER BY migration.requested_at DESC LIMIT 100"
@@ -58,6 +60,7 @@ pub(crate) async fn status(
                 migration: migration(row)?,
                 begun: row.try_get("begun")?,
                 ended: row.try_get("done")?,
+                stopped: row.try_get("stopped")?,
             })
         })
         .collect()
@@ -150,6 +153,28 @@ pub(crate) async fn begin(
     )
     .bind(begun.iter().map(|(id, _)| id.0).collect::<Vec<_>>())
     .bind(begun.iter().map(|(_, lane)| smallint(*lane)).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Lanes stop. One that has not begun never will; one that has ended stays so, and so does one that has stopped.
+pub(crate) async fn stop(
+    connection: &mut PgConnection,
+    stopped: &[(MigrationId, LaneId)],
+) -> Result<(), StoreError> {
+    if stopped.is_empty() {
+        return Ok(());
+    }
+    // Told twice in one tick is told once.
+    let stopped: BTreeSet<(MigrationId, LaneId)> = stopped.iter().copied().collect();
+    sqlx::query(
+        "INSERT INTO migration_lane (migration, lane, ended, stopped) \
+         SELECT told.migration, told.lane, true, true FROM unnest($1::uuid[], $2::smallint[]) AS told(migration, lane) \
+         ON CONFLICT (migration, lane) DO UPDATE SET ended = true, stopped = true WHERE NOT migration_lane.ended",
+    )
+    .bind(stopped.iter().map(|(id, _)| id.0).collect::<Vec<_>>())
+    .bind(stopped.iter().map(|(_, lane)| smallint(*lane)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

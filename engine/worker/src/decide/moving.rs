@@ -1,4 +1,4 @@
-//! Migrations in a tick: a lane begins one, moves flows, ends it. Every flow that moves is journaled as a transition of its
+//! Migrations in a tick: a lane begins one, moves flows, ends it, or stops half way. Every flow that moves is journaled as a transition of its
 //! own; one that does not is counted with the reason, and stays untouched.
 
 use serde_json::Value;
@@ -12,17 +12,23 @@ use crate::intake::{Work, WorkInput};
 impl<'d> Deciding<'_, 'd> {
     /// The lane has been told to begin. A migration that does not exist is the store's to refuse.
     pub(super) fn begin_migration(&mut self, work: &'d Work, id: MigrationId, value: &Value) {
+        self.rows.begin_migration(id, work.lane);
+        self.turn_migration(work, format!("migration {id} begins"), value);
+    }
+
+    /// The lane has been told to move no more. What it has moved stays moved, and it does not begin again.
+    pub(super) fn stop_migration(&mut self, work: &'d Work, id: MigrationId, value: &Value) {
+        self.rows.stop_migration(id, work.lane);
+        self.turn_migration(work, format!("migration {id} stops"), value);
+    }
+
+    /// What is left to do is read again after this tick.
+    fn turn_migration(&mut self, work: &'d Work, what: String, value: &Value) {
+        self.decided.turns_migration = true;
         let text =
             |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().trim();
-        self.rows.begin_migration(id, work.lane);
-        self.decided.begins_migration = true;
-        let transition = Transition {
-            kind: "migration",
-            flow: None,
-            before: None,
-            actor: text("actor").to_owned(),
-            reason: format!("migration {id} begins: {}", text("reason")),
-        };
+        let (actor, reason) = (text("actor").to_owned(), format!("{what}: {}", text("reason")));
+        let transition = Transition { kind: "migration", flow: None, before: None, actor, reason };
         self.journal(work, transition, Vec::new());
     }
 

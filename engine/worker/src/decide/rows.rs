@@ -25,6 +25,7 @@ pub(super) struct NetRows {
     parked: BTreeMap<(FlowId, i64), Option<ParkedRow>>,
     assents: Vec<AssentRow>,
     migrations_begun: Vec<(MigrationId, LaneId)>,
+    migrations_stopped: Vec<(MigrationId, LaneId)>,
     migrations_moved: BTreeMap<(MigrationId, LaneId), MigrationMove>,
     migrated: Vec<MigratedFlow>,
 }
@@ -49,6 +50,11 @@ impl NetRows {
     /// A lane begins a migration.
     pub(super) fn begin_migration(&mut self, id: MigrationId, lane: LaneId) {
         self.migrations_begun.push((id, lane));
+    }
+
+    /// A lane moves no more flows of a migration.
+    pub(super) fn stop_migration(&mut self, id: MigrationId, lane: LaneId) {
+        self.migrations_stopped.push((id, lane));
     }
 
     /// A lane comes further with a migration.
@@ -120,6 +126,7 @@ impl NetRows {
         write.attempts = self.attempts;
         write.assents = self.assents;
         write.migrations_begun = self.migrations_begun;
+        write.migrations_stopped = self.migrations_stopped;
         write.migrations_moved = self.migrations_moved.into_values().collect();
         write.migrated = self.migrated;
         for (key, kept) in self.parked {

@@ -386,7 +386,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     /// After the commit: memory follows, and records are published in sequence order.
     fn take_over(&mut self, decided: Decided) -> Result<(), WorkerError> {
         let now = Instant::now();
-        self.migrations.stale |= decided.begins_migration;
+        self.migrations.stale |= decided.turns_migration;
         for note in &decided.notes {
             tell(note);
         }

@@ -5,6 +5,7 @@ mod check;
 mod deploy;
 mod load;
 mod migrate;
+mod migrations;
 mod run;
 mod show;
 
@@ -59,11 +60,11 @@ Examples:
   signalbox journeys migrate plan.yaml --dry-run
   signalbox journeys migrate plan.yaml --actor ann --reason 'CHG-7: people judge fraud anew'")]
     Migrate(migrate::MigrateArgs),
-    /// List migrations, or show what became of the flows of one
+    /// List migrations, show what became of the flows of one, or stop it
     #[command(
-        after_help = "Needs postgres.url.\n\nExamples:\n  signalbox journeys migrations\n  signalbox journeys migrations 01890a5d-ac96-774b-bcce-b302099a8057"
+        after_help = "Needs postgres.url.\n\nExamples:\n  signalbox journeys migrations\n  signalbox journeys migrations 01890a5d-ac96-774b-bcce-b302099a8057\n  signalbox journeys migrations stop 01890a5d-ac96-774b-bcce-b302099a8057 --actor ann --reason 'CHG-8'"
     )]
-    Migrations(migrate::MigrationsArgs),
+    Migrations(migrations::MigrationsArgs),
     /// Print the JSON Schema with which editors complete and explain journeys, scenarios and invariants
     #[command(
         after_help = "The schemas of this version lie under schemas/editor.\n\nExamples:\n  signalbox journeys schema > journey.schema.json\n  signalbox journeys schema scenario"
@@ -80,7 +81,7 @@ pub(crate) async fn run(command: &JourneysCommand, config: &Config) -> Result<()
         JourneysCommand::Run(args) => run::run(args, config),
         JourneysCommand::Deploy(args) => deploy::run(args, config).await,
         JourneysCommand::Migrate(args) => migrate::migrate(args, config).await,
-        JourneysCommand::Migrations(args) => migrate::migrations(args, config).await,
+        JourneysCommand::Migrations(args) => migrations::run(args, config).await,
         JourneysCommand::Schema(args) => show::schema(args),
     }
 }
