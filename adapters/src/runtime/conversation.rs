@@ -32,6 +32,13 @@ pub(crate) enum Ending {
     Silence(&'static str),
 }
 
+impl Ending {
+    /// With an answer that need not be kept: it is known already, or nobody has to remember it.
+    pub(crate) fn said(answer: Answer) -> Self {
+        Self::Answer { answer: Box::new(answer), keep: false }
+    }
+}
+
 /// One request under way.
 pub(crate) struct Conversation<'a, S> {
     desk: &'a Desk<S>,
@@ -243,10 +250,7 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
                 Some((_, Some(partner))) => self.partner = partner,
                 Some((vendor, None)) => {
                     tracing::error!(vendor, "a vendor that holds a payout is not configured");
-                    return Err(Ending::Answer {
-                        answer: Box::new(Answer::in_doubt("vendor_not_configured")),
-                        keep: false,
-                    });
+                    return Err(Ending::said(Answer::in_doubt("vendor_not_configured")));
                 }
                 None => {}
             }
@@ -271,7 +275,7 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
             }
             Move::Send | Move::AskAgain => Ok(None),
             Move::Inquire { request, sends } => Err(self.inquire_instead(request, sends).await),
-            Move::Publish(answer) => Err(Ending::Answer { answer: Box::new(answer), keep: false }),
+            Move::Publish(answer) => Err(Ending::said(answer)),
             Move::Drop => Err(Ending::Silence("abandoned")),
             Move::Closed => Err(self.unavailable("vendor_gate_closed")),
             Move::Page => {
@@ -307,7 +311,7 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
     fn unavailable(&self, reason: &str) -> Ending {
         let retry_after = Some(Duration::from_millis(self.partner.terms.retry_after_ms));
         let answer = Answer::unavailable(ErrorClass::Transient, reason).retry_after(retry_after);
-        Ending::Answer { answer: Box::new(answer), keep: false }
+        Ending::said(answer)
     }
 
     /// It may have been sent and must not be sent again: a payout is asked about, a recall stays in doubt.

@@ -23,6 +23,13 @@ struct Decided {
     calls: Vec<VendorCall>,
 }
 
+impl Decided {
+    /// Said at once, without a call.
+    fn said(answer: Answer) -> Self {
+        Self { ending: Ending::said(answer), calls: Vec::new() }
+    }
+}
+
 /// Carries out one record to its end.
 pub(crate) async fn handle<S: AttemptStore + 'static, O: Outlet>(
     desk: &Desk<S>,
@@ -172,19 +179,15 @@ async fn decide<S: AttemptStore + 'static>(
     arrived: Instant,
 ) -> Decided {
     let left = ask.call().reply_by.since(wall_clock());
-    let said = |answer| Decided {
-        ending: Ending::Answer { answer: Box::new(answer), keep: false },
-        calls: Vec::new(),
-    };
     if left.is_zero() {
-        return said(Answer::unavailable(ErrorClass::Transient, "too_late"));
+        return Decided::said(Answer::unavailable(ErrorClass::Transient, "too_late"));
     }
     let deadline = arrived + left.min(Duration::from_secs(3_600));
     match ask {
         Ask::Kyc(_) | Ask::Aml(_) | Ask::Fraud(_) | Ask::Send(_) => {
             match route(&desk.policy, capability, &ask.call().excluded) {
                 Some(route) => talk(desk, capability, (ask, None), &route, deadline).await,
-                None => said(Answer::unavailable(ErrorClass::Misconfigured, "no_route")),
+                None => Decided::said(Answer::unavailable(ErrorClass::Misconfigured, "no_route")),
             }
         }
         Ask::Inquire(request) => {
@@ -204,19 +207,18 @@ async fn talk<S: AttemptStore + 'static>(
     route: &Route,
     deadline: Instant,
 ) -> Decided {
-    let said = |answer| Decided {
-        ending: Ending::Answer { answer: Box::new(answer), keep: false },
-        calls: Vec::new(),
-    };
     let Some(partner) = desk.partner(&route.vendor) else {
         tracing::error!(vendor = %route.vendor, "a vendor that is asked for is not configured");
-        return said(Answer::unavailable(ErrorClass::Misconfigured, "vendor_not_configured"));
+        return Decided::said(Answer::unavailable(
+            ErrorClass::Misconfigured,
+            "vendor_not_configured",
+        ));
     };
     let deadline = deadline.min(Instant::now() + partner.terms.deadline());
     let retry_after = Duration::from_millis(partner.terms.retry_after_ms);
     let Some(_place) = partner.place(deadline).await else {
         metrics::vendor_full(&route.vendor);
-        return said(
+        return Decided::said(
             Answer::unavailable(ErrorClass::Transient, "vendor_full")
                 .retry_after(Some(retry_after)),
         );
@@ -259,20 +261,16 @@ async fn inquire<S: AttemptStore + 'static>(
     subject: AttemptId,
     deadline: Instant,
 ) -> Decided {
-    let said = |answer| Decided {
-        ending: Ending::Answer { answer: Box::new(answer), keep: false },
-        calls: Vec::new(),
-    };
     let row = match rows(desk, subject, ask.call().attempt_id, deadline).await {
         Ok((row, _)) => row,
-        Err(answer) => return said(answer),
+        Err(answer) => return Decided::said(answer),
     };
     let (vendor, request, sends) = match rules::inquiry(row.as_ref()) {
         Inquiry::Ask { vendor, request, sends } => (vendor, request, sends),
-        Inquiry::Answer(answer) => return said(answer),
+        Inquiry::Answer(answer) => return Decided::said(answer),
         Inquiry::Page(answer) => {
             page(subject);
-            return said(answer);
+            return Decided::said(answer);
         }
     };
     let sent = Sent { attempt: subject, request };
@@ -291,7 +289,7 @@ async fn inquire<S: AttemptStore + 'static>(
     };
     let Some(key_left) = key_left else {
         let settled = rules::settle(Words::Inquire, answer.as_ref().clone(), sends, terms);
-        decided.ending = Ending::Answer { answer: Box::new(settled), keep: false };
+        decided.ending = Ending::said(settled);
         return decided;
     };
     let deadline = deadline.min(Instant::now() + partner.terms.deadline());
@@ -304,7 +302,7 @@ async fn inquire<S: AttemptStore + 'static>(
             desk.keep(subject, &answer).await;
         }
         let answer = rules::settle(Words::Inquire, rules::as_inquired(answer), sends, terms);
-        decided.ending = Ending::Answer { answer: Box::new(answer), keep: false };
+        decided.ending = Ending::said(answer);
     }
     decided.calls.extend(conversation.into_calls());
     decided
@@ -316,16 +314,12 @@ async fn recall<S: AttemptStore + 'static>(
     subject: AttemptId,
     deadline: Instant,
 ) -> Decided {
-    let said = |answer| Decided {
-        ending: Ending::Answer { answer: Box::new(answer), keep: false },
-        calls: Vec::new(),
-    };
     let (row, own) = match rows(desk, subject, ask.call().attempt_id, deadline).await {
         Ok(found) => found,
-        Err(answer) => return said(answer),
+        Err(answer) => return Decided::said(answer),
     };
     if let Some(answer) = own.as_ref().and_then(rules::stored_answer) {
-        return said(answer);
+        return Decided::said(answer);
     }
     match rules::inquiry(row.as_ref()) {
         Inquiry::Ask { vendor, request, .. } => {
@@ -334,12 +328,12 @@ async fn recall<S: AttemptStore + 'static>(
             talk(desk, capability, (ask, Some(&sent)), &route, deadline).await
         }
         Inquiry::Answer(answer) if answer.outcome == Outcome::NotExecuted => {
-            said(Answer::of(Outcome::Recalled).reason("given_up_before_sending"))
+            Decided::said(Answer::of(Outcome::Recalled).reason("given_up_before_sending"))
         }
-        Inquiry::Answer(answer) => said(answer),
+        Inquiry::Answer(answer) => Decided::said(answer),
         Inquiry::Page(answer) => {
             page(subject);
-            said(answer)
+            Decided::said(answer)
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod payouts;
 mod run;
 pub mod scene;
 mod shutdown;
+mod starter;
 pub mod zeroed;
 
 pub use cli::Cli;

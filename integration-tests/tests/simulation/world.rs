@@ -61,6 +61,19 @@ impl Plan {
             erasures: false,
         }
     }
+
+    /// Processes and servers fail in every way, and no record is lost for it.
+    pub(crate) fn stormy() -> Self {
+        Self {
+            crashes: true,
+            pauses: true,
+            duplicates: true,
+            lost_answers: true,
+            ambiguous_commits: true,
+            broken_producers: true,
+            ..Self::calm()
+        }
+    }
 }
 
 const START: Micros = Micros(1_800_000_000_000_000);

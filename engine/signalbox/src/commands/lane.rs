@@ -43,10 +43,10 @@ pub(crate) struct StartArgs {
     /// Number of the lane
     lane: u16,
     /// Who starts it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = wiring::word)]
     actor: String,
     /// Why, for the journal
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = wiring::word)]
     reason: String,
 }
 
@@ -95,13 +95,7 @@ fn as_text(lane: &LaneStatus) -> String {
 }
 
 async fn start(args: &StartArgs, reader: &Reader) -> Result<(), CliError> {
-    let (actor, reason) = (args.actor.trim(), args.reason.trim());
-    if actor.is_empty() || reason.is_empty() {
-        return Err(CliError::Input(
-            "an act needs --actor and --reason, with a word each".to_owned(),
-        ));
-    }
-    if reader.start_lane(LaneId(args.lane), actor, reason).await? {
+    if reader.start_lane(LaneId(args.lane), &args.actor, &args.reason).await? {
         return output::line(format_args!("lane {} may be claimed again", args.lane));
     }
     Err(CliError::Refused(format!("there is no stopped lane {}", args.lane)))

@@ -7,6 +7,7 @@ use signalbox_flow::Act;
 use signalbox_store::{FlowRow, Reader};
 
 use super::publish::{Desk, now};
+use super::wiring;
 use crate::config::Config;
 use crate::error::CliError;
 use crate::output;
@@ -28,10 +29,10 @@ pub(crate) struct ActArgs {
     /// Business id or flow id
     id: String,
     /// Who acts
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = wiring::word)]
     actor: String,
     /// Why, for the journal
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = wiring::word)]
     reason: String,
     /// Journey, where several have a flow of this id
     #[arg(long, value_name = "NAME")]
@@ -48,16 +49,11 @@ pub(crate) async fn run(
     config: &Config,
     reader: &Reader,
 ) -> Result<(), CliError> {
-    if args.actor.trim().is_empty() || args.reason.trim().is_empty() {
-        return Err(CliError::Input(
-            "an act needs --actor and --reason, with a word each".to_owned(),
-        ));
-    }
     let found = reader.find_flows(&args.id).await?.into_iter().map(|found| found.row).collect();
     let flow = the_one(found, args)?;
     let value = json!({
         "aggregate_id": flow.aggregate, "tenant": flow.tenant, "journey": flow.journey, "act": act.word(),
-        "actor": args.actor.trim(), "reason": args.reason.trim(), "requested_at": now(),
+        "actor": args.actor, "reason": args.reason, "requested_at": now(),
     });
     let desk = Desk::open(config, ACT, None, None).await?;
     let (good, bad) = desk.prepare(&value.to_string());

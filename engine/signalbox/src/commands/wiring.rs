@@ -66,6 +66,14 @@ pub(crate) fn process_name() -> String {
     )
 }
 
+/// Reads who wants something or why: a word at least, without spaces around it. For clap.
+pub(crate) fn word(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("write a word at least: it is put down for good".to_owned()),
+        word => Ok(word.to_owned()),
+    }
+}
+
 /// Reads a duration as people write it: `500ms`, `5s`, `2m`, `1h`. For clap.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) =
@@ -88,6 +96,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_acts_without_a_name_and_a_reason() {
+        assert_eq!(word(" ann "), Ok("ann".to_owned()));
+        assert!(word("").is_err() && word("  ").is_err());
+    }
 
     #[test]
     fn durations_are_read_as_people_write_them() {

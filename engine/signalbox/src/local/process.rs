@@ -1,9 +1,7 @@
 //! Child processes that cannot outlive us: started, watched, ended.
 //!
 //! Every child is started through `setpriv --pdeathsig`, so the kernel signals it when its parent
-//! dies, however that happens. To the kernel the parent is the *thread* that started the child. A
-//! thread of an async runtime may end long before the process does, so one thread that lives as
-//! long as the process starts all children.
+//! dies, however that happens; see `starter`.
 //!
 //! This file knows nothing about what the children are; it restarts nothing by itself.
 
@@ -14,8 +12,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -24,6 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use super::error::{StackError, tail, tells_of_taken_port};
 use super::progress::Progress;
+use crate::starter;
 
 /// How often a child is looked at while it is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
@@ -107,7 +104,7 @@ impl Running {
         let log_start = log.metadata().map_err(failed)?.len();
         let mut command = command(recipe);
         command.stdout(log.try_clone().map_err(failed)?).stderr(log);
-        let child = start_from_lasting_thread(command).map_err(failed)?;
+        let child = starter::start(command).map_err(failed)?;
         Ok(Self {
             part: recipe.part,
             ending: recipe.ending,
@@ -253,32 +250,6 @@ fn command(recipe: &Recipe) -> Command {
     command.arg("--").arg(&recipe.program).args(&recipe.arguments);
     command.current_dir(&recipe.directory).stdin(Stdio::null()).process_group(0);
     command
-}
-
-struct Order {
-    command: Command,
-    reply: SyncSender<io::Result<Child>>,
-}
-
-/// Starts `command` from the one thread that ends with the process and not before.
-fn start_from_lasting_thread(command: Command) -> io::Result<Child> {
-    static STARTER: OnceLock<Option<SyncSender<Order>>> = OnceLock::new();
-    let starter = STARTER.get_or_init(|| {
-        let (orders, inbox) = sync_channel::<Order>(1);
-        let serve = move || {
-            while let Ok(mut order) = inbox.recv() {
-                // Whoever ordered waits for the reply, so it cannot fail.
-                let _ = order.reply.send(order.command.spawn());
-            }
-        };
-        thread::Builder::new().name("local-stack-starter".into()).spawn(serve).ok()?;
-        Some(orders)
-    });
-    let gone = || io::Error::other("the thread that starts children is gone");
-    let (reply, answer) = sync_channel(1);
-    let order = Order { command, reply };
-    starter.as_ref().and_then(|starter| starter.send(order).ok()).ok_or_else(gone)?;
-    answer.recv().map_err(|_| gone())?
 }
 
 async fn answers(answer: &Answer) -> bool {

@@ -3,19 +3,16 @@
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
-use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child as Process, Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 use super::error::SceneError;
+use crate::starter;
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Lines of its log that an error about a child repeats.
@@ -61,7 +58,7 @@ impl Child {
         // A group of its own: Ctrl-C at the terminal reaches us alone, and we stop the children in order.
         command.stdin(Stdio::null()).process_group(0);
         command.stdout(log.try_clone().map_err(failed)?).stderr(log);
-        let process = start_from_lasting_thread(command).map_err(failed)?;
+        let process = starter::start(command).map_err(failed)?;
         Ok(Self { name: program.name.clone(), process, log: program.log.clone() })
     }
 
@@ -176,31 +173,4 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.kill_now();
     }
-}
-
-struct Order {
-    command: Command,
-    reply: SyncSender<io::Result<Process>>,
-}
-
-/// To the kernel the parent is the *thread* that starts a child, so children are started from one that ends with
-/// the process and not before.
-fn start_from_lasting_thread(command: Command) -> io::Result<Process> {
-    static STARTER: OnceLock<Option<SyncSender<Order>>> = OnceLock::new();
-    let starter = STARTER.get_or_init(|| {
-        let (orders, inbox) = sync_channel::<Order>(1);
-        let serve = move || {
-            while let Ok(mut order) = inbox.recv() {
-                // Whoever ordered waits for the reply, so it cannot fail.
-                let _ = order.reply.send(order.command.spawn());
-            }
-        };
-        thread::Builder::new().name("process-starter".into()).spawn(serve).ok()?;
-        Some(orders)
-    });
-    let gone = || io::Error::other("the thread that starts processes is gone");
-    let (reply, answer) = sync_channel(1);
-    let order = Order { command, reply };
-    starter.as_ref().and_then(|starter| starter.send(order).ok()).ok_or_else(gone)?;
-    answer.recv().map_err(|_| gone())?
 }

@@ -27,10 +27,10 @@ pub(crate) struct MigrateArgs {
     #[arg(long)]
     dry_run: bool,
     /// Who wants it
-    #[arg(long, value_name = "NAME", required_unless_present = "dry_run")]
+    #[arg(long, value_name = "NAME", value_parser = wiring::word, required_unless_present = "dry_run")]
     actor: Option<String>,
     /// Why, for the journal of each flow
-    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    #[arg(long, value_name = "TEXT", value_parser = wiring::word, required_unless_present = "dry_run")]
     reason: Option<String>,
 }
 
@@ -48,13 +48,6 @@ pub(super) async fn migrate(args: &MigrateArgs, config: &Config) -> Result<(), C
     if args.dry_run {
         return dry_run(&migration, &reader, config).await;
     }
-    let word = |given: &Option<String>| given.as_deref().unwrap_or_default().trim().to_owned();
-    let (actor, reason) = (word(&args.actor), word(&args.reason));
-    if actor.is_empty() || reason.is_empty() {
-        return Err(CliError::Input(
-            "a migration needs --actor and --reason, with a word each".to_owned(),
-        ));
-    }
     let plan = migration.plan();
     let row = MigrationRow {
         id: MigrationId(Uuid::now_v7()),
@@ -62,8 +55,8 @@ pub(super) async fn migrate(args: &MigrateArgs, config: &Config) -> Result<(), C
         from: plan.from,
         to: plan.to,
         plan: text,
-        actor,
-        reason,
+        actor: args.actor.clone().unwrap_or_default(),
+        reason: args.reason.clone().unwrap_or_default(),
         requested_at: now(),
     };
     // Connected before anything is put down: a migration whose lanes cannot be told is none.

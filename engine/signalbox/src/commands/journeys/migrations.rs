@@ -45,10 +45,10 @@ struct StopArgs {
     /// Id of the migration
     id: Uuid,
     /// Who wants it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = wiring::word)]
     actor: String,
     /// Why, for the journal of each lane
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = wiring::word)]
     reason: String,
 }
 
@@ -168,19 +168,13 @@ pub(super) async fn run(args: &MigrationsArgs, config: &Config) -> Result<(), Cl
 
 /// Tells every lane to stop.
 async fn stop(args: &StopArgs, config: &Config, reader: &Reader) -> Result<(), CliError> {
-    let (actor, reason) = (args.actor.trim(), args.reason.trim());
-    if actor.is_empty() || reason.is_empty() {
-        return Err(CliError::Input(
-            "stopping needs --actor and --reason, with a word each".to_owned(),
-        ));
-    }
     let status = one(reader, MigrationId(args.id)).await?;
     let lanes = i64::from(wiring::contract()?.topics().lanes);
     if status.ended == lanes {
         return Err(CliError::Refused(format!("there is nothing to stop: {}", said(&status)?)));
     }
     let desk = Desk::open(config, LaneAct::RECORD, None, None).await?;
-    let act = LaneAct { word: "stop_migration", actor, reason };
+    let act = LaneAct { word: "stop_migration", actor: &args.actor, reason: &args.reason };
     act.tell_lanes(&desk, &status.migration).await?;
     output::note(format_args!(
         "see what became of it: signalbox journeys migrations {}",

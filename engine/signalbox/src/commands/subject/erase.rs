@@ -27,10 +27,10 @@ pub(crate) struct EraseArgs {
     #[arg(long, value_name = "DATE", conflicts_with = "customer", value_parser = day)]
     unattributed_before: Option<i64>,
     /// Who wants it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = wiring::word)]
     actor: String,
     /// Why, for the record; it must hold no personal data
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = wiring::word)]
     reason: String,
     /// Refuse where a flow of the customer changed within this time
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = wiring::duration)]
@@ -46,19 +46,13 @@ fn day(text: &str) -> Result<i64, String> {
 
 /// Erases.
 pub(super) async fn run(args: &EraseArgs, config: &Config) -> Result<(), CliError> {
-    let (actor, reason) = (args.actor.trim(), args.reason.trim());
-    if actor.is_empty() || reason.is_empty() {
-        return Err(CliError::Input(
-            "an erasure needs --actor and --reason, with a word each".to_owned(),
-        ));
-    }
     let reader = wiring::reader(config)?;
     reader.require_current_schema().await?;
     let subjects = subjects(args, config, &reader).await?;
     let order = ErasureOrder {
         subjects: subjects.clone(),
-        actor: actor.to_owned(),
-        reason: reason.to_owned(),
+        actor: args.actor.clone(),
+        reason: args.reason.clone(),
         settled_for: args.settled_for,
     };
     match reader.erase(&order).await? {

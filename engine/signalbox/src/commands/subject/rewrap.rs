@@ -15,10 +15,10 @@ use crate::output;
 #[derive(Debug, Args)]
 pub(crate) struct RewrapArgs {
     /// Who wants it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = wiring::word)]
     actor: String,
     /// Why, for the record
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = wiring::word)]
     reason: String,
     /// Keys in one transaction
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = 1..=10_000)]
@@ -27,19 +27,13 @@ pub(crate) struct RewrapArgs {
 
 /// Wraps all keys anew.
 pub(super) async fn run(args: &RewrapArgs, config: &Config) -> Result<(), CliError> {
-    let (actor, reason) = (args.actor.trim(), args.reason.trim());
-    if actor.is_empty() || reason.is_empty() {
-        return Err(CliError::Input(
-            "a change needs --actor and --reason, with a word each".to_owned(),
-        ));
-    }
     let keys = config.envelope_keys()?.ok_or(ConfigError::NoEnvelopeKey)?;
     let reader = wiring::reader(config)?;
     reader.require_current_schema().await?;
     let order = RewrapOrder {
         envelope: keys.current(),
-        actor: actor.to_owned(),
-        reason: reason.to_owned(),
+        actor: args.actor.clone(),
+        reason: args.reason.clone(),
     };
     let total = left(&reader, &keys).await?;
     replace(&reader, &keys, &order, (args.portion, total)).await?;
