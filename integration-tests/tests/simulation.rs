@@ -162,6 +162,35 @@ fn flows_that_operators_stop_and_release_are_moved_or_stay_and_none_is_lost() {
 }
 
 #[test]
+fn both_majors_of_a_command_are_one_payout_in_the_midst_of_faults() {
+    under_seeds(Plan {
+        majors: true,
+        crashes: true,
+        pauses: true,
+        duplicates: true,
+        lost_answers: true,
+        ambiguous_commits: true,
+        operators: true,
+        ..Plan::calm()
+    });
+}
+
+#[test]
+fn payouts_of_the_first_major_are_moved_to_the_journey_of_the_second_and_none_is_lost() {
+    let seen = under_seeds(Plan {
+        majors: true,
+        from_first: true,
+        migrates: true,
+        crashes: true,
+        pauses: true,
+        duplicates: true,
+        lost_answers: true,
+        ..Plan::calm()
+    });
+    assert!(seen.migrated > 0, "nothing was ever moved");
+}
+
+#[test]
 fn a_customer_is_erased_only_after_their_flows_and_what_comes_later_gets_a_new_key() {
     let seen = under_seeds(Plan {
         erasures: true,

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use signalbox_schemas::{
-    Capability, Contract, JourneyName, RecordName, RecordSchema, StepName, TopicName,
+    Capability, Contract, JourneyName, RecordName, RecordSchema, StepName, TopicName, Type,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,7 +16,6 @@ use crate::expression::{Expression, Scope};
 use crate::invariant::Invariant;
 use crate::journey::{Deadline, Journey, Kind, State, replace_on_line};
 use crate::operators::Act;
-use crate::types::Type;
 
 /// Everything that the compilation of one state may look up.
 pub(crate) struct Compiler<'a> {
@@ -91,7 +90,7 @@ impl<'a> Compiler<'a> {
         parameters: BTreeMap<String, Duration>,
     ) -> Result<Self, JourneyError> {
         let record = |place: &str, name: &str| {
-            let found = Type::of_record(contract, name);
+            let found = contract.type_of(name);
             found.map_or_else(
                 || mistake(place, format!("there is no record {name} in the contract")),
                 Ok,
@@ -184,6 +183,7 @@ impl<'a> Compiler<'a> {
             invariants: self.invariants()?,
             bank: Vec::new(),
             operators: self.operators()?,
+            lifts: self.contract.lifts().clone(),
             source,
         })
     }
@@ -191,7 +191,7 @@ impl<'a> Compiler<'a> {
     fn commands(&self) -> Result<Vec<(String, RecordName)>, JourneyError> {
         let command = |(name, record): (&str, &String)| {
             let place = format!("commands.{name}");
-            let Some(kind) = Type::of_record(self.contract, record) else {
+            let Some(kind) = self.contract.type_of(record) else {
                 return mistake(place, format!("there is no record {record} in the contract"));
             };
             if kind.field(&self.doc.aggregate).is_none() {

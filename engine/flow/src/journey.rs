@@ -2,7 +2,7 @@
 //! It does nothing by itself and keeps no flow's state.
 
 use serde_json::Value;
-use signalbox_schemas::{Contract, Effect, JourneyName, RecordName, StepName, TopicName};
+use signalbox_schemas::{Contract, Effect, JourneyName, Lifts, RecordName, StepName, TopicName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub struct Journey {
     pub(crate) bank: Vec<Invariant>,
     /// How many people an operator's act takes, where it is more than usual.
     pub(crate) operators: BTreeMap<Act, u32>,
+    /// How commands of older majors become those that it takes.
+    pub(crate) lifts: Lifts,
     pub(crate) source: String,
 }
 
@@ -260,6 +262,12 @@ impl Journey {
     /// Record of the command that starts it.
     pub fn starts_with(&self) -> &RecordName {
         &self.starts_with
+    }
+
+    /// A command that may start it, or has, as the record that it starts with; nothing where its record is neither that
+    /// nor an older major of it.
+    pub fn starting_command(&self, record: &RecordName, command: &Value) -> Option<Value> {
+        self.lifts.as_record(record, command, &self.starts_with)
     }
 
     /// Records of commands that it takes while it runs. Review decisions reach every journey and are not listed.

@@ -31,7 +31,6 @@ mod run;
 mod schema;
 mod script;
 mod step;
-mod types;
 
 pub use bank::BankInvariants;
 pub use check::{Finding, check, check_continuation, check_migration};

@@ -78,6 +78,10 @@ pub(crate) struct Decided {
 /// Something worth counting.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Note {
+    Command {
+        record: RecordName,
+        deprecated: bool,
+    },
     Started(String),
     Ended(String, String),
     Dead(Dead),
@@ -185,6 +189,11 @@ struct Transition<'a> {
 impl<'d> Deciding<'_, 'd> {
     fn apply(&mut self, work: &'d Work) {
         if self.moves_on(work) {
+            if let Some(record) = work.command() {
+                let topics = self.tick.codec.contract().topics();
+                let deprecated = topics.is_deprecated(record.as_str());
+                self.decided.notes.push(Note::Command { record: record.clone(), deprecated });
+            }
             self.carry_out(work);
         }
     }

@@ -43,23 +43,23 @@ pub(crate) async fn under_load(on: &mut Installation) -> Outcome {
     let waiting = on.request(&wish, flows).await?;
     until_open(on, &waiting, "review_fraud").await?;
     // Payouts that earlier stories have left waiting for the same people are moved with them.
-    let there = by_version(on, 1).await?;
+    let there = by_version(on, 2).await?;
     assert!(there >= flows, "{there} of {flows} payouts wait");
 
     let desk = Desk::new()?;
     deploy_next_version(on, &desk).await?;
-    let mut load = vec![until_started_under(on, 2).await?];
+    let mut load = vec![until_started_under(on, 3).await?];
     refuse_what_is_illegal(on, &desk).await?;
     let plan = desk.write(
         "plan.yaml",
-        "journey: payout\nfrom: 1\nto: 2\nstates: {review_fraud: judge_fraud}\n",
+        "journey: payout\nfrom: 2\nto: 3\nstates: {review_fraud: judge_fraud}\n",
     )?;
     let before = Instant::now();
     let tried = on.succeed(&["journeys", "migrate", &plan, "--dry-run"]).await?;
     let would = format!("review_fraud -> judge_fraud: {there}\n");
     assert_eq!(tried, format!("{would}dry run: {there} would move, 0 would stay\n"));
     let trying = before.elapsed().as_secs_f64();
-    assert_eq!(by_version(on, 1).await?, there, "a dry run changes nothing");
+    assert_eq!(by_version(on, 2).await?, there, "a dry run changes nothing");
 
     let begun =
         on.succeed(&["journeys", "migrate", &plan, "--actor", "ann", "--reason", "CHG-7"]).await?;
@@ -68,7 +68,7 @@ pub(crate) async fn under_load(on: &mut Installation) -> Outcome {
     let (seconds, result) = until_ended(on, &id, &mut load).await?;
     assert!(result.contains(&would), "dry run and result differ: {tried}{result}");
     assert!(result.contains(&format!("so far: {there} moved, 0 stayed")), "{result}");
-    assert_eq!(by_version(on, 1).await?, 0, "a flow is left behind");
+    assert_eq!(by_version(on, 2).await?, 0, "a flow is left behind");
     each_move_is_journaled(on, &waiting, &id).await?;
 
     for payout in &waiting {
@@ -117,14 +117,14 @@ async fn until_open(on: &mut Installation, payouts: &[Payout], step: &str) -> Re
     }
 }
 
-/// Version 2 asks the same under another name. It is pinned once; another definition of it is refused with what differs.
+/// Version 3 asks the same under another name. It is pinned once; another definition of it is refused with what differs.
 async fn deploy_next_version(on: &Installation, desk: &Desk) -> Result<(), Failure> {
     let file = on.checkout().join(Path::new("journeys/payout.yaml"));
     let text = std::fs::read_to_string(file).map_err(Failure::while_doing("reading a journey"))?;
-    let next = text.replace("version: 1\n", "version: 2\n").replace("review_fraud", "judge_fraud");
+    let next = text.replace("version: 2\n", "version: 3\n").replace("review_fraud", "judge_fraud");
     let file = desk.write("payout.yaml", &next)?;
     let said = on.succeed(&["journeys", "deploy", &file]).await?;
-    assert!(said.contains("payout version 2 is pinned"), "{said}");
+    assert!(said.contains("payout version 3 is pinned"), "{said}");
     let said = on.succeed(&["journeys", "deploy", &file]).await?;
     assert!(said.contains("pinned already"), "{said}");
     let other = desk.write("other.yaml", &next.replace("after: 48h", "after: 24h"))?;
@@ -174,7 +174,7 @@ async fn refuse_what_is_illegal(on: &Installation, desk: &Desk) -> Result<(), Fa
             "hold left without release: compliance_hold",
         ),
     ] {
-        let text = format!("journey: payout\nfrom: 1\nto: 2\nstates: {states}\n");
+        let text = format!("journey: payout\nfrom: 2\nto: 3\nstates: {states}\n");
         let plan = desk.write("illegal.yaml", &text)?;
         let arguments = ["journeys", "migrate", &plan, "--actor", "ann", "--reason", "CHG-6"];
         let said = on.run(&arguments, &[]).await?;
@@ -231,8 +231,8 @@ async fn each_move_is_journaled(
         let [one] = moves.as_slice() else {
             return Err(Failure::Broken(format!("{} was moved {} times", payout.id, moves.len())));
         };
-        assert_eq!((one.actor.as_str(), one.version), ("ann", Some(2)));
-        assert_eq!(one.reason, format!("version 1 -> 2: migration {id}, CHG-7"));
+        assert_eq!((one.actor.as_str(), one.version), ("ann", Some(3)));
+        assert_eq!(one.reason, format!("version 2 -> 3: migration {id}, CHG-7"));
         assert_eq!(flow.state.as_str(), "judge_fraud");
     }
     Ok(())

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::meter::{Meter, Reading};
 use crate::consumer_rule::Verdict;
-use crate::payouts::{Payouts, Wish};
+use crate::payouts::{Payouts, REQUEST_PAYOUT, Wish};
 use crate::scene::{
     COMMANDS, Commands, Console, Quantiles, Scene, SceneError, Watcher, codec, now,
 };
@@ -149,7 +149,7 @@ impl Load {
             let payout = self.payouts.next(&wish, now());
             let record = self.commands.record(
                 COMMANDS,
-                "payments.payout.RequestPayout",
+                REQUEST_PAYOUT,
                 &payout.id,
                 &payout.command,
             )?;

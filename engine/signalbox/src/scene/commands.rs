@@ -13,6 +13,7 @@ use super::error::SceneError;
 use super::prepare::{contract, kafka, registry};
 use super::settings::Settings;
 use crate::applications::consent;
+use crate::payouts::REQUEST_PAYOUT;
 
 /// Topic of payout commands.
 pub const COMMANDS: &str = "payments.payout.commands.v1";
@@ -82,12 +83,12 @@ impl Commands {
         Ok(Self { publisher, codec, lanes: contract()?.topics().lanes })
     }
 
-    /// Publishes a `RequestPayout`; returns when it is acknowledged.
+    /// Publishes a `RequestPayout` of the newest major; returns when it is acknowledged.
     ///
     /// # Errors
     /// `Encode` where it does not fit the contract, `Bus` where it cannot be delivered.
     pub async fn request(&self, id: &str, command: &Value) -> Result<(), SceneError> {
-        self.command("payments.payout.RequestPayout", id, command).await
+        self.command(REQUEST_PAYOUT, id, command).await
     }
 
     /// Publishes a command of any journey; returns when it is acknowledged.
