@@ -233,13 +233,17 @@ fn symbols_problem(words: &Symbols, found: &Type, wanted: &Type) -> Option<Strin
     let (Type::Enum { symbols: older, .. }, Type::Enum { symbols: newer, .. }) =
         (found.strict(), wanted.strict())
     else {
-        return Some(format!("symbols go from an enum to an enum; {from} is {found}, and {wanted} is needed"));
+        return Some(format!(
+            "symbols go from an enum to an enum; {from} is {found}, and {wanted} is needed"
+        ));
     };
     if matches!(found, Type::Optional(_)) && !matches!(wanted, Type::Optional(_)) {
         return Some(format!("{from} may be null, but {wanted} is needed"));
     }
     if let Some(missing) = older.iter().find(|symbol| !words.symbols.contains_key(*symbol)) {
-        return Some(format!("{from} may be {missing}, for which there is no symbol; add {missing}: <symbol>"));
+        return Some(format!(
+            "{from} may be {missing}, for which there is no symbol; add {missing}: <symbol>"
+        ));
     }
     let unknown = words.symbols.iter().find_map(|(old, new)| {
         if !older.contains(old) {
@@ -252,18 +256,18 @@ fn symbols_problem(words: &Symbols, found: &Type, wanted: &Type) -> Option<Strin
 
 /// Both majors are on one topic, where a key has one order, and what says which command it is stays as it is.
 fn identity(lift: &LiftDoc, schemas: &[Value], topics: &Topics) -> Vec<String> {
-    let holds = |record: &String| {
-        let held = move |(_, topic): &(&String, &crate::topics::Topic)| {
+    let holds = |record: &String| -> Vec<(String, String)> {
+        let topics = topics.topics.iter().filter(|(_, topic)| {
             topic.role == Role::Command && topic.schemas.value.contains(record)
-        };
-        topics.topics.iter().filter(held).map(|(name, topic)| (name.clone(), topic.key.clone()))
+        });
+        topics.map(|(name, topic)| (name.clone(), topic.key.clone())).collect()
     };
-    let older: Vec<(String, String)> = holds(&lift.from).collect();
+    let older = holds(&lift.from);
     let Some((topic, key)) = older.first() else {
         return vec![format!("no topic of commands holds {}; lifts are for commands", lift.from)];
     };
     let mut told = Vec::new();
-    if holds(&lift.to).collect::<Vec<_>>() != older {
+    if holds(&lift.to) != older {
         told.push(format!(
             "{topic} holds the older record and not the newer; both belong on one topic, where a key keeps its order"
         ));
@@ -276,7 +280,9 @@ fn identity(lift: &LiftDoc, schemas: &[Value], topics: &Topics) -> Vec<String> {
     same.extend(subject(&lift.to).zip(subject(&lift.from)));
     for (newer, older) in same {
         if !matches!(lift.fields.get(&newer), Some(Source::Path(path)) if *path == older) {
-            told.push(format!("{newer} says which command it is, and whose; write {newer}: {older}"));
+            told.push(format!(
+                "{newer} says which command it is, and whose; write {newer}: {older}"
+            ));
         }
     }
     told

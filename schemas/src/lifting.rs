@@ -138,7 +138,10 @@ impl Lift {
 impl Source {
     fn of(&self, value: &Value) -> Value {
         let field = |path: &str| {
-            path.split('.').try_fold(value, |value, name| value.get(name)).cloned().unwrap_or_default()
+            path.split('.')
+                .try_fold(value, |value, name| value.get(name))
+                .cloned()
+                .unwrap_or_default()
         };
         match self {
             Self::Constant(given) => given.constant.clone(),

@@ -260,7 +260,8 @@ pub fn vague_deprecations(topics: &Topics, lifted: &dyn Fn(&str) -> Vec<String>)
     let held = |topic: &Topic, record: &str| topic.schemas.value.iter().any(|name| name == record);
     let mut faults = Vec::new();
     for (name, record, notice) in topics.deprecated() {
-        let mut told = |what: String| faults.push(format!("topic {name}: deprecated {record}: {what}"));
+        let mut told =
+            |what: String| faults.push(format!("topic {name}: deprecated {record}: {what}"));
         let Some(topic) = topics.topics.get(name) else { continue };
         let instead = notice.instead.as_str();
         if !held(topic, record) {

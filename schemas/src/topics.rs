@@ -255,9 +255,9 @@ impl Topics {
         self.deprecated().filter(move |(_, _, notice)| notice.until < *today)
     }
 
-    /// Whether any topic says of a record that it is on its way out.
-    pub fn is_deprecated(&self, record: &str) -> bool {
-        self.topics.values().any(|topic| topic.deprecated.contains_key(record))
+    /// What a topic says of a record that is on its way out.
+    pub fn deprecation(&self, record: &str) -> Option<&Deprecation> {
+        self.topics.values().find_map(|topic| topic.deprecated.get(record))
     }
 
     /// Reads the file; unknown keys are errors.

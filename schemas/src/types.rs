@@ -168,7 +168,9 @@ pub(crate) fn collect_named(schema: &Value, namespace: &str, named: &mut BTreeMa
             }
             object.values().for_each(|inner| collect_named(inner, &own, named));
         }
-        Value::Array(items) => items.iter().for_each(|inner| collect_named(inner, namespace, named)),
+        Value::Array(items) => {
+            items.iter().for_each(|inner| collect_named(inner, namespace, named))
+        }
         _ => {}
     }
 }

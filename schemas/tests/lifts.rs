@@ -48,9 +48,7 @@ topics:
 ";
 
 fn schemas() -> [Value; 2] {
-    let symbols = |symbols: &[&str]| {
-        json!({"type": "enum", "name": "Kind", "symbols": symbols, "default": "UNKNOWN"})
-    };
+    let symbols = |symbols: &[&str]| json!({"type": "enum", "name": "Kind", "symbols": symbols, "default": "UNKNOWN"});
     let older = json!({"type": "record", "namespace": "shop", "name": "Order", "fields": [
         {"name": "id", "type": "string"},
         {"name": "tenant", "type": "string", "default": "default"},
@@ -87,31 +85,79 @@ fn a_sound_lift_has_no_fault_and_fills_defaults() {
     let expected = json!({"id": "o-1", "tenant": "acme", "buyer": "c-1", "kind": "coins",
         "remarks": {"text": null, "language": "en"}, "gifts": 0});
     assert_eq!(lifted, expected);
-    assert_eq!(contract.lifts().as_record(&names[1], &lifted, &names[0]), None, "there is no way back");
+    assert_eq!(
+        contract.lifts().as_record(&names[1], &lifted, &names[0]),
+        None,
+        "there is no way back"
+    );
 }
 
 #[test]
 fn a_lift_that_is_not_total_or_not_typed_is_refused_with_field_and_reason() {
     let rows = [
         ("  remarks.language: {constant: en}\n", "", "remarks.language is text and is not given"),
-        ("  remarks.text: note\n  remarks.language: {constant: en}\n", "", "remarks is a shop.v2.Remarks and is not given"),
-        ("remarks.language: {constant: en}", "remarks.language: note", "remarks.language: note is text, or null, but text is needed"),
-        ("remarks.language: {constant: en}", "remarks.language: {constant: 4}", "remarks.language: 4 is not text"),
-        ("remarks.text: note", "remarks.text: till", "remarks.text: till is a whole number, but text, or null is needed"),
+        (
+            "  remarks.text: note\n  remarks.language: {constant: en}\n",
+            "",
+            "remarks is a shop.v2.Remarks and is not given",
+        ),
+        (
+            "remarks.language: {constant: en}",
+            "remarks.language: note",
+            "remarks.language: note is text, or null, but text is needed",
+        ),
+        (
+            "remarks.language: {constant: en}",
+            "remarks.language: {constant: 4}",
+            "remarks.language: 4 is not text",
+        ),
+        (
+            "remarks.text: note",
+            "remarks.text: till",
+            "remarks.text: till is a whole number, but text, or null is needed",
+        ),
         ("remarks.text: note", "remarks.text: nota", "remarks.text: shop.Order has no field nota"),
-        ("{from: kind, symbols: {UNKNOWN: UNKNOWN, card: electronic, cash: coins}}", "kind", "kind: kind is one of UNKNOWN, card, cash (shop.Kind), but one of UNKNOWN, electronic, coins (shop.v2.Kind) is needed"),
+        (
+            "{from: kind, symbols: {UNKNOWN: UNKNOWN, card: electronic, cash: coins}}",
+            "kind",
+            "kind: kind is one of UNKNOWN, card, cash (shop.Kind), but one of UNKNOWN, electronic, coins (shop.v2.Kind) is needed",
+        ),
         (", cash: coins", "", "kind may be cash, for which there is no symbol; add cash: <symbol>"),
         ("cash: coins", "cash: gold", "gold is none of UNKNOWN, electronic, coins"),
-        ("cash: coins", "cash: coins, cheque: coins", "kind never is cheque; it is UNKNOWN, card, cash"),
-        ("{from: kind,", "{from: till,", "symbols go from an enum to an enum; till is a whole number"),
+        (
+            "cash: coins",
+            "cash: coins, cheque: coins",
+            "kind never is cheque; it is UNKNOWN, card, cash",
+        ),
+        (
+            "{from: kind,",
+            "{from: till,",
+            "symbols go from an enum to an enum; till is a whole number",
+        ),
         ("drops: [till]", "drops: []", "till would be lost; use it, or name it under drops"),
         ("drops: [till]", "drops: [till, note]", "drops: note is used; take it off the list"),
         ("drops: [till]", "drops: [till, receipt]", "drops: shop.Order has no field receipt"),
         ("drops:", "  presents: till\ndrops:", "presents is no field of shop.v2.Order"),
-        ("drops:", "  remarks: {constant: null}\ndrops:", "remarks.text is no field of shop.v2.Order, or is inside of one that is given as a whole"),
-        ("  id: id", "  id: {constant: o-1}", "id says which command it is, and whose; write id: id"),
-        ("tenant: tenant", "tenant: customer", "tenant says which command it is, and whose; write tenant: tenant"),
-        ("buyer: customer", "buyer: id", "buyer says which command it is, and whose; write buyer: customer"),
+        (
+            "drops:",
+            "  remarks: {constant: null}\ndrops:",
+            "remarks.text is no field of shop.v2.Order, or is inside of one that is given as a whole",
+        ),
+        (
+            "  id: id",
+            "  id: {constant: o-1}",
+            "id says which command it is, and whose; write id: id",
+        ),
+        (
+            "tenant: tenant",
+            "tenant: customer",
+            "tenant says which command it is, and whose; write tenant: tenant",
+        ),
+        (
+            "buyer: customer",
+            "buyer: id",
+            "buyer says which command it is, and whose; write buyer: customer",
+        ),
         ("from: shop.Order", "from: shop.Bill", "there is no record shop.Bill"),
         ("to: shop.v2.Order", "to: shop.v3.Order", "there is no record shop.v3.Order"),
     ];
@@ -147,7 +193,11 @@ fn a_deprecation_that_leads_nowhere_is_refused() {
         ("deprecated: {shop.Order:", "deprecated: {shop.Bill:", "the topic does not hold it"),
         ("use: shop.v2.Order", "use: shop.v3.Order", "no topic holds shop.v3.Order"),
         ("use: shop.v2.Order", "use: shop.Order", "shop.Order is deprecated itself"),
-        ("until: 2026-12-31", "until: 2025-12-31", "until 2025-12-31 is not after since 2026-01-01"),
+        (
+            "until: 2026-12-31",
+            "until: 2025-12-31",
+            "until 2025-12-31 is not after since 2026-01-01",
+        ),
         ("use: shop.v2.Order", "use: shop.Order", "nothing lifts it to shop.Order"),
     ];
     for (old, new, expected) in rows {
@@ -155,7 +205,10 @@ fn a_deprecation_that_leads_nowhere_is_refused() {
         let topics = Topics::parse(&TOPICS.replacen(old, new, 1)).unwrap();
         let found = vague_deprecations(&topics, &|record| lifted_to(&docs, record));
         let told = found.iter().any(|fault| fault.contains(expected));
-        assert!(found.is_empty() == expected.is_empty() && (told || expected.is_empty()), "{new}: {found:?}");
+        assert!(
+            found.is_empty() == expected.is_empty() && (told || expected.is_empty()),
+            "{new}: {found:?}"
+        );
     }
     for day in ["2026-13-01", "2026-1-1", "soon", "2026-12-31T00:00:00Z"] {
         assert!(Topics::parse(&TOPICS.replace("2026-12-31", day)).is_err(), "{day}");
@@ -167,7 +220,10 @@ fn by_hand(first: &Value) -> Value {
     let mut second = first.clone();
     let fields = second.as_object_mut().unwrap();
     let text = fields.remove("reference").unwrap();
-    fields.insert("remittance".to_owned(), json!({"structured_reference": null, "unstructured": text}));
+    fields.insert(
+        "remittance".to_owned(),
+        json!({"structured_reference": null, "unstructured": text}),
+    );
     let segment = match first["segment"].as_str().unwrap() {
         "retail" => "personal",
         "business" => "company",
@@ -181,9 +237,8 @@ fn by_hand(first: &Value) -> Value {
 fn a_payout_means_the_same_and_has_the_same_hash_in_either_major() {
     let contract = Contract::builtin().unwrap();
     let [first, second] = [FIRST, SECOND].map(|name| contract.record(name).unwrap());
-    let outcome = TestRunner::new(ProptestConfig::with_cases(200)).run(
-        &random::values_of(first),
-        |value| {
+    let outcome =
+        TestRunner::new(ProptestConfig::with_cases(200)).run(&random::values_of(first), |value| {
             let command = Command { record: FIRST.into(), value: value.clone() };
             let majors = contract.lifts().until(command, |record| record.as_str() == SECOND);
             let lifted = majors.unwrap().expect("there is a lift").into_newest();
@@ -198,8 +253,7 @@ fn a_payout_means_the_same_and_has_the_same_hash_in_either_major() {
             let other = contract.lifts().as_record(&FIRST.into(), &other, &SECOND.into()).unwrap();
             assert_ne!(Contract::content_hash(&SECOND.into(), &other), sent.content_hash());
             Ok(())
-        },
-    );
+        });
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }
 

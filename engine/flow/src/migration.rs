@@ -138,7 +138,8 @@ impl Migration {
         }
         let (before, after) = (old.starts_with(), new.starts_with());
         if !new.lifts.reach(before, after) {
-            let told = format!("it starts with {after}, which {before} is not lifted to; add a lift");
+            let told =
+                format!("it starts with {after}, which {before} is not lifted to; add a lift");
             return mistake("to", told);
         }
         for (from, to) in &plan.states {

@@ -246,8 +246,7 @@ impl<'a> Player<'a> {
 
     /// A record with what is given; of the rest, what the starting command says, or something plain of the right type.
     fn filled(&self, record: &RecordName, given: &Value) -> Value {
-        let Some(Type::Record { fields, .. }) = self.contract.type_of(record.as_str())
-        else {
+        let Some(Type::Record { fields, .. }) = self.contract.type_of(record.as_str()) else {
             return given.clone();
         };
         let value = |name: &str, kind: &Type| {

@@ -112,9 +112,12 @@ fn a_flow_of_the_first_major_is_moved_and_asks_in_the_words_of_the_second() {
     assert_eq!(Some(&*moved.command), new.starting_command(&FIRST.into(), &flow.command).as_ref());
     assert_eq!(moved.command["remittance"]["unstructured"], "Invoice 42");
     // It is paid with the text that the first major had.
-    for (capability, outcome) in
-        [("kyc.check", "pass"), ("aml.screen", "clear"), ("aml.screen", "clear"), ("fraud.score", "approve")]
-    {
+    for (capability, outcome) in [
+        ("kyc.check", "pass"),
+        ("aml.screen", "clear"),
+        ("aml.screen", "clear"),
+        ("fraud.score", "approve"),
+    ] {
         let open = moved.data.calls.values().filter(|call| call.outcome.is_none());
         let attempt = open.map(|call| call.attempt).next().unwrap();
         let value = json!({"ref": {"attempt_id": attempt}, "outcome": outcome, "class": null, "reason": null, "retry_after_ms": null});
@@ -126,7 +129,10 @@ fn a_flow_of_the_first_major_is_moved_and_asks_in_the_words_of_the_second() {
         });
         assert_eq!(sent.is_some(), capability == "fraud.score");
         if let Some(sent) = sent {
-            assert_eq!((&sent["reference"], &sent["structured_reference"]), (&json!("Invoice 42"), &Value::Null));
+            assert_eq!(
+                (&sent["reference"], &sent["structured_reference"]),
+                (&json!("Invoice 42"), &Value::Null)
+            );
         }
         moved = decision.flow;
     }

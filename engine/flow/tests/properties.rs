@@ -127,7 +127,8 @@ fn apply(
         Event::Migrate => {
             let (migration, to) = world.story.renaming();
             let moved = world.migrate(migration, to);
-            if before.version == world.story.journey().version() && before.status == Status::Running {
+            if before.version == world.story.journey().version() && before.status == Status::Running
+            {
                 let moved =
                     moved.unwrap_or_else(|why| panic!("{} in {}", why.code(), before.state));
                 assert_eq!(moved.path.as_slice(), std::slice::from_ref(&moved.flow.state));

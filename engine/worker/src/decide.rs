@@ -11,6 +11,7 @@ mod starting;
 use serde_json::{Value, json};
 use signalbox_bus::{Codec, Death, Inbound, Outbound, dead_letter};
 use signalbox_flow::{Context, Decision, Flow, Input, Journey, Refusal, Status};
+use signalbox_schemas::topics::Day;
 use signalbox_schemas::{
     AggregateId, AttemptId, ErrorClass, FlowId, LaneId, Micros, RecordName, Tenant, TenantKey,
     TopicName, headers,
@@ -78,10 +79,7 @@ pub(crate) struct Decided {
 /// Something worth counting.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Note {
-    Command {
-        record: RecordName,
-        deprecated: bool,
-    },
+    Command { record: RecordName, deprecated: &'static str },
     Started(String),
     Ended(String, String),
     Dead(Dead),
@@ -190,11 +188,19 @@ impl<'d> Deciding<'_, 'd> {
     fn apply(&mut self, work: &'d Work) {
         if self.moves_on(work) {
             if let Some(record) = work.command() {
-                let topics = self.tick.codec.contract().topics();
-                let deprecated = topics.is_deprecated(record.as_str());
+                let deprecated = self.deprecated(record);
                 self.decided.notes.push(Note::Command { record: record.clone(), deprecated });
             }
             self.carry_out(work);
+        }
+    }
+
+    /// Whether a record is on its way out, and past its last day.
+    fn deprecated(&self, record: &RecordName) -> &'static str {
+        match self.tick.codec.contract().topics().deprecation(record.as_str()) {
+            None => "no",
+            Some(notice) if notice.until < Day::from(self.tick.now) => "overdue",
+            Some(_) => "yes",
         }
     }
 

@@ -49,7 +49,7 @@ pub fn describe() {
     describe_histogram!(TIMER_LAG, metrics::Unit::Seconds, "How late timers fire");
     describe_counter!(
         COMMANDS,
-        "Commands read, by record and so by major, and whether that is deprecated"
+        "Commands read, by record and so by major, and whether that is deprecated or overdue"
     );
     describe_counter!(REPEATS, "Inputs that had been applied before, by kind");
     describe_counter!(DEAD, "Records sent to a dead-letter topic, by topic and code");
@@ -104,8 +104,7 @@ pub(crate) fn timer_lag(late: Duration) {
     histogram!(TIMER_LAG).record(late.as_secs_f64());
 }
 
-pub(crate) fn command(record: &RecordName, deprecated: bool) {
-    let deprecated = if deprecated { "yes" } else { "no" };
+pub(crate) fn command(record: &RecordName, deprecated: &'static str) {
     counter!(COMMANDS, "record" => record.to_string(), "deprecated" => deprecated).increment(1);
 }
 

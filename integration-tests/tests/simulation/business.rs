@@ -1,6 +1,7 @@
 //! The journeys that are simulated, each with its commands, what is special about some of them, and how those may end.
 //! A journey file that is not registered here fails `every_journey_is_simulated`. It runs nothing itself.
 
+use integration_tests::{FIRST_REQUEST_PAYOUT, in_first_major};
 use serde_json::{Value, json};
 use signalbox_flow::Journey;
 use signalbox_schemas::Contract;
@@ -36,7 +37,7 @@ pub(crate) struct Business {
 pub(crate) struct Older {
     pub(crate) record: &'static str,
     /// The same request in its words.
-    pub(crate) told: fn(Value) -> Value,
+    pub(crate) told: fn(&Value) -> Value,
     /// The journey as it was written for it: edits of today's.
     edits: &'static [(&'static str, &'static str)],
 }
@@ -87,8 +88,8 @@ const PAYOUT: Business = Business {
     ],
     request: payout,
     older: Some(Older {
-        record: "payments.payout.RequestPayout",
-        told: older_payout,
+        record: FIRST_REQUEST_PAYOUT,
+        told: in_first_major,
         edits: &[
             ("\nversion: 2\n", "\nversion: 1\n"),
             ("payments.payout.v2.RequestPayout", "payments.payout.RequestPayout"),
@@ -192,7 +193,8 @@ impl Business {
         let rename = |yaml: String, (old, new): &(&str, &str)| yaml.replace(old, new);
         let yaml = self.renamed.iter().fold(self.yaml.to_owned(), rename);
         let version = self.journey(contract).version();
-        let (this, next) = (format!("\nversion: {version}\n"), format!("\nversion: {}\n", version + 1));
+        let (this, next) =
+            (format!("\nversion: {version}\n"), format!("\nversion: {}\n", version + 1));
         self.parsed(&yaml.replace(&this, &next), contract)
     }
 
@@ -214,15 +216,6 @@ fn payout(id: &str) -> Value {
         "amount": {"minor_units": 1000, "currency": "USD", "exponent": 2},
         "originator": person(),
         "beneficiary": {"party": person(), "account": {"scheme": "iban", "iban": "DE89370400440532013000"}}})
-}
-
-/// A payout in the words of the first major.
-fn older_payout(mut request: Value) -> Value {
-    let fields = request.as_object_mut().unwrap();
-    let remittance = fields.remove("remittance").unwrap();
-    fields.insert("reference".to_owned(), remittance["unstructured"].clone());
-    fields.insert("segment".to_owned(), json!("retail"));
-    request
 }
 
 fn application(id: &str) -> Value {

@@ -54,7 +54,8 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> St
 fn only_what_contradicts_is_refused(world: &World) {
     let lanes = world.codec.contract().topics().lanes;
     let journals = (0..lanes).flat_map(|lane| world.store.journal(LaneId(lane)));
-    let refused = journals.filter(|row| row.kind == "reject" && row.reason == "idempotency_conflict");
+    let refused =
+        journals.filter(|row| row.kind == "reject" && row.reason == "idempotency_conflict");
     assert_eq!(refused.count(), world.contradictions, "contradictions");
 }
 

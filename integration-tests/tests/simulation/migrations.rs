@@ -1,8 +1,8 @@
 //! A new version of every journey in the midst of a run: it is pinned, and the flows that run are moved to it.
 
 use serde_json::json;
-use signalbox_flow::Journey;
 use signalbox_bus::{Codec, Headers, MemoryBroker, Outbound};
+use signalbox_flow::Journey;
 use signalbox_schemas::{Contract, JourneyName, Micros, MigrationId, TopicName, home_lane};
 use signalbox_store::{MemoryStore, MigrationRow};
 use std::collections::BTreeMap;

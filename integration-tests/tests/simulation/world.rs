@@ -476,7 +476,7 @@ impl World {
     fn request(&mut self, business: &Business, id: &str, request: &Value, older: bool) {
         match business.older.as_ref().filter(|_| older) {
             Some(before) => {
-                let told = (before.told)(request.clone());
+                let told = (before.told)(request);
                 self.publish(business, id, before.record, &told);
             }
             None => self.publish(business, id, business.starts_with, request),

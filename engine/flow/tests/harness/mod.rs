@@ -61,7 +61,8 @@ impl Story {
             yaml.replace(old, new)
         });
         let version = self.journey().version();
-        let (this, next) = (format!("\nversion: {version}\n"), format!("\nversion: {}\n", version + 1));
+        let (this, next) =
+            (format!("\nversion: {version}\n"), format!("\nversion: {}\n", version + 1));
         Arc::new(parsed(&edited.replace(&this, &next)))
     }
 

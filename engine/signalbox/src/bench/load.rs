@@ -147,12 +147,8 @@ impl Load {
         let wish = Wish::default();
         let make = |_| {
             let payout = self.payouts.next(&wish, now());
-            let record = self.commands.record(
-                COMMANDS,
-                REQUEST_PAYOUT,
-                &payout.id,
-                &payout.command,
-            )?;
+            let record =
+                self.commands.record(COMMANDS, REQUEST_PAYOUT, &payout.id, &payout.command)?;
             Ok(Ready { id: payout.id, record })
         };
         (0..flows).map(make).collect()

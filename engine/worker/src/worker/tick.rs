@@ -523,7 +523,10 @@ pub(crate) fn flow_of(
             let read = version.starting_command(&record, &command);
             read.ok_or_else(|| {
                 let wanted = version.starts_with();
-                StoreError::Invariant(format!("flow {}: its {record} is not read as {wanted}", row.id))
+                StoreError::Invariant(format!(
+                    "flow {}: its {record} is not read as {wanted}",
+                    row.id
+                ))
             })?
         }
         Some(_) | None => command,
@@ -550,7 +553,7 @@ pub(crate) fn flow_of(
 
 fn tell(note: &Note) {
     match note {
-        Note::Command { record, deprecated } => metrics::command(record, *deprecated),
+        Note::Command { record, deprecated } => metrics::command(record, deprecated),
         Note::Started(journey) => metrics::started(journey),
         Note::Ended(journey, state) => metrics::ended(journey, state),
         Note::Dead(dead) => {
