@@ -191,6 +191,19 @@ fn payouts_of_the_first_major_are_moved_to_the_journey_of_the_second_and_none_is
 }
 
 #[test]
+fn what_was_erased_is_recognised_by_the_hash_of_its_first_major() {
+    let seen = under_seeds(Plan {
+        from_first: true,
+        migrates: true,
+        erasures: true,
+        crashes: true,
+        duplicates: true,
+        ..Plan::calm()
+    });
+    assert!(seen.erased > 0 && seen.migrated > 0, "nobody was erased or moved: {seen:?}");
+}
+
+#[test]
 fn a_customer_is_erased_only_after_their_flows_and_what_comes_later_gets_a_new_key() {
     let seen = under_seeds(Plan {
         erasures: true,

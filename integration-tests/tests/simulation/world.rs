@@ -274,7 +274,7 @@ impl World {
             }
             if let Some((business, id)) = self.rng.choice(&self.commanded).cloned() {
                 let request = (business.request)(&id);
-                self.publish(business, &id, business.starts_with, &request);
+                self.request(business, &id, &request, self.plan.from_first);
             }
             self.adapters.turn(&mut self.rng, calm).await;
             self.pass(Duration::from_millis(900)).await;
@@ -469,7 +469,7 @@ impl World {
     fn speaks_older(&mut self) -> bool {
         let lanes = self.codec.contract().topics().lanes;
         let known = !self.plan.from_first || migrations::are_over(&self.store, lanes);
-        self.plan.majors && (!known || self.rng.bool())
+        !known || self.plan.majors && self.rng.bool()
     }
 
     /// Asks for something in one major of the command.
