@@ -245,13 +245,12 @@ fn symbols_problem(words: &Symbols, found: &Type, wanted: &Type) -> Option<Strin
             "{from} may be {missing}, for which there is no symbol; add {missing}: <symbol>"
         ));
     }
-    let unknown = words.symbols.iter().find_map(|(old, new)| {
+    words.symbols.iter().find_map(|(old, new)| {
         if !older.contains(old) {
             return Some(format!("{from} never is {old}; it is {}", older.join(", ")));
         }
         (!newer.contains(new)).then(|| format!("{new} is none of {}", newer.join(", ")))
-    });
-    unknown
+    })
 }
 
 /// Both majors are on one topic, where a key has one order, and what says which command it is stays as it is.

@@ -300,6 +300,13 @@ impl Journey {
         self.states.get(name)
     }
 
+    /// What it calls a command: by its record, or by a newer major that says the same.
+    pub(crate) fn command_named(&self, record: &RecordName) -> Option<&str> {
+        let exact = self.commands.iter().find(|(_, known)| known == record);
+        let newer = || self.commands.iter().find(|(_, known)| self.lifts.reach(record, known));
+        exact.or_else(newer).map(|(name, _)| name.as_str())
+    }
+
     /// What is known about a write step that was called.
     pub(crate) fn write_status(&self, step: &StepName, call: &CallState) -> WriteStatus {
         let word = call.ruling.as_deref().or(call.outcome.as_deref());

@@ -20,7 +20,7 @@ impl Run<'_> {
         if record.as_str() == REVIEW_DECISION {
             return self.decide(value);
         }
-        let Some(name) = self.named(record) else {
+        let Some(name) = self.journey.command_named(record) else {
             let lifts = &self.journey.lifts;
             let older = self.journey.commands.iter().find(|(_, known)| lifts.reach(known, record));
             let (journey, version) = (self.journey.name(), self.journey.version());
@@ -32,14 +32,6 @@ impl Run<'_> {
             };
         };
         self.interrupt(name)
-    }
-
-    /// What the journey calls a command: by its record, or by a newer major that says the same.
-    fn named(&self, record: &RecordName) -> Option<&'_ str> {
-        let (commands, lifts) = (&self.journey.commands, &self.journey.lifts);
-        let exact = commands.iter().find(|(_, known)| known == record);
-        let newer = || commands.iter().find(|(_, known)| lifts.reach(record, known));
-        exact.or_else(newer).map(|(name, _)| name.as_str())
     }
 
     /// What the state at hand does where this command comes, whoever gives it.

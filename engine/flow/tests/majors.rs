@@ -45,11 +45,10 @@ fn with_another_cancel() -> Contract {
     };
     let (mut avro, mut lifts) = (read("schemas/avro"), read("schemas/lifts"));
     let because = json!({"type": "record", "name": "Because", "fields": [{"name": "text", "type": "string"}]});
-    let cancel: Value = serde_json::from_str(
+    let mut second: Value = serde_json::from_str(
         &fs::read_to_string(root.join(format!("schemas/avro/{CANCEL}.avsc"))).unwrap(),
     )
     .unwrap();
-    let mut second = cancel;
     second["namespace"] = json!("payments.payout.v2");
     let fields = second["fields"].as_array_mut().unwrap();
     fields.retain(|field| field["name"] != "reason");
@@ -58,8 +57,6 @@ fn with_another_cancel() -> Contract {
     lifts.push(CANCEL_LIFT.to_owned());
     let topics = fs::read_to_string(root.join("topics.yaml")).unwrap();
     let topics = topics.replace(&format!("{CANCEL}]"), &format!("{CANCEL}, {CANCEL_2}]"));
-    let texts = |texts: &[String]| -> Vec<String> { texts.to_vec() };
-    let (avro, lifts) = (texts(&avro), texts(&lifts));
     let avro: Vec<&str> = avro.iter().map(String::as_str).collect();
     let lifts: Vec<&str> = lifts.iter().map(String::as_str).collect();
     Contract::load(&avro, &topics, &lifts).unwrap()

@@ -3,6 +3,7 @@
 
 mod draft;
 mod moving;
+mod notes;
 mod rows;
 mod sealing;
 mod standing;
@@ -27,6 +28,7 @@ use crate::lane::LanePosition;
 use crate::library::JourneyLibrary;
 use crate::outbox::{Cause, encode_records};
 use draft::Drafter;
+pub(crate) use notes::{Dead, Note};
 use rows::NetRows;
 
 /// The engine as dead letters name their consumer.
@@ -76,23 +78,6 @@ pub(crate) struct Decided {
     pub(crate) notes: Vec<Note>,
 }
 
-/// Something worth counting.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Note {
-    Command { record: RecordName, deprecated: &'static str },
-    Started(String),
-    Ended(String, String),
-    Dead(Dead),
-    Parked(Dead),
-    Held,
-    Act(&'static str),
-    Repeat(&'static str),
-    Migrated(String),
-    NotMigrated(&'static str),
-    Conflict,
-    TimerLate(Duration),
-}
-
 impl Tick<'_> {
     /// Decides everything. With the first pass nothing is lost yet; its contest is what may be.
     pub(crate) fn decide(&self, losers: &Losers) -> Decided {
@@ -128,35 +113,6 @@ impl Tick<'_> {
                 return decided;
             }
             losers.sending.extend(new);
-        }
-    }
-}
-
-/// What was dead-lettered or parked a flow, for the log: no value of the record is in it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Dead {
-    pub(crate) topic: TopicName,
-    pub(crate) code: &'static str,
-    pub(crate) message: String,
-    /// The flow, as CloudEvents' correlation id.
-    pub(crate) correlation: Option<FlowId>,
-    /// Trace of the record that died.
-    pub(crate) trace: Option<String>,
-}
-
-impl Dead {
-    fn of(work: &Work, death: &Death) -> Self {
-        let topic = match &work.input {
-            WorkInput::Record(record) => record.topic.clone(),
-            WorkInput::Timer(_) => TopicName::from("timer"),
-            WorkInput::Errand(_) => TopicName::from("migration"),
-        };
-        Self {
-            topic,
-            code: death.code,
-            message: death.message.clone(),
-            correlation: work.flow(),
-            trace: work.header(headers::TRACEPARENT).map(str::to_owned),
         }
     }
 }

@@ -30,7 +30,8 @@ pub(crate) fn ask(store: &MemoryStore, from_first: bool, now: Micros) {
     for business in &ALL {
         let [_, next] = versions(business, from_first);
         store.deploy(next.name().clone(), next.version(), next.source());
-        let renamed = if from_first && business.older.is_some() { &[] } else { business.renamed };
+        let renamed: &[_] =
+            if from_first && business.older.is_some() { &[] } else { business.renamed };
         let states: BTreeMap<_, _> = renamed.iter().copied().collect();
         let (from, to) = (next.version() - 1, next.version());
         let plan = json!({"journey": next.name(), "from": from, "to": to, "states": states});
