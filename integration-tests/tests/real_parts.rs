@@ -13,6 +13,7 @@ mod real_parts {
     pub(crate) mod endings;
     pub(crate) mod erasure;
     pub(crate) mod foreign_client;
+    pub(crate) mod majors;
     pub(crate) mod migrating;
     pub(crate) mod onboarding;
     pub(crate) mod operators;
@@ -37,8 +38,9 @@ use serde_json::json;
 use signalbox::scene::{Console, EngineName};
 
 use real_parts::{
-    broken_records, canaries, crashes, endings, erasure, foreign_client, migrating, onboarding,
-    operators, outages, recipes, repeats, rewrapping, sharing, tampering, tracing, upkeep,
+    broken_records, canaries, crashes, endings, erasure, foreign_client, majors, migrating,
+    onboarding, operators, outages, recipes, repeats, rewrapping, sharing, tampering, tracing,
+    upkeep,
 };
 
 /// The engine that every story finds running, alone, and leaves so.
@@ -119,6 +121,10 @@ const STORIES: &[Story] = &[
     Story {
         name: "broken_records_are_set_aside_and_the_partition_goes_on",
         tell: |on| Box::pin(broken_records::set_aside(on)),
+    },
+    Story {
+        name: "both_majors_of_a_command_live_side_by_side",
+        tell: |on| Box::pin(majors::side_by_side(on)),
     },
     Story {
         name: "a_trace_goes_from_the_command_to_the_vendors_and_back",

@@ -153,6 +153,48 @@ fn flows_that_operators_stop_and_release_are_moved_or_stay_and_none_is_lost() {
 }
 
 #[test]
+fn both_majors_of_a_command_are_one_payout_in_the_midst_of_faults() {
+    under_seeds(Plan {
+        majors: true,
+        crashes: true,
+        pauses: true,
+        duplicates: true,
+        lost_answers: true,
+        ambiguous_commits: true,
+        operators: true,
+        ..Plan::calm()
+    });
+}
+
+#[test]
+fn payouts_of_the_first_major_are_moved_to_the_journey_of_the_second_and_none_is_lost() {
+    let seen = under_seeds(Plan {
+        majors: true,
+        from_first: true,
+        migrates: true,
+        crashes: true,
+        pauses: true,
+        duplicates: true,
+        lost_answers: true,
+        ..Plan::calm()
+    });
+    assert!(seen.migrated > 0, "nothing was ever moved");
+}
+
+#[test]
+fn what_was_erased_is_recognised_by_the_hash_of_its_first_major() {
+    let seen = under_seeds(Plan {
+        from_first: true,
+        migrates: true,
+        erasures: true,
+        crashes: true,
+        duplicates: true,
+        ..Plan::calm()
+    });
+    assert!(seen.erased > 0 && seen.migrated > 0, "nobody was erased or moved: {seen:?}");
+}
+
+#[test]
 fn a_customer_is_erased_only_after_their_flows_and_what_comes_later_gets_a_new_key() {
     let seen = under_seeds(Plan {
         erasures: true,

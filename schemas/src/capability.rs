@@ -321,6 +321,18 @@ pub struct SendRequest {
     pub rail: String,
     /// Shown to the beneficiary.
     pub reference: Option<String>,
+    /// The beneficiary's own reference, by which their books match the payment.
+    #[serde(default)]
+    pub structured_reference: Option<String>,
+}
+
+impl SendRequest {
+    /// What the beneficiary is told, in one line: their own reference, then the text.
+    pub fn remittance(&self) -> Option<String> {
+        let parts = [&self.structured_reference, &self.reference];
+        let told: Vec<&str> = parts.into_iter().filter_map(Option::as_deref).collect();
+        (!told.is_empty()).then(|| told.join(" "))
+    }
 }
 
 /// `payout.inquire.Request`.

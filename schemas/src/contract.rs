@@ -8,19 +8,23 @@ use std::sync::OnceLock;
 
 use crate::capability::Capability;
 use crate::ids::{RecordName, TopicName};
+use crate::lift::{LiftDoc, LiftDocError};
+use crate::lifting::Lifts;
 use crate::record::{RecordSchema, canonical};
 use crate::rules::full_name;
 use crate::topics::Topics;
+use crate::types::{Type, collect_named};
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
 /// Most bytes that reading one value may allocate, in the whole process; records have 1 MiB at most.
 const ALLOCATION_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Records, topics and capabilities.
+/// Records, topics, lifts and capabilities.
 pub struct Contract {
     records: BTreeMap<String, RecordSchema>,
     topics: Topics,
+    lifts: Lifts,
     capabilities: BTreeMap<String, Capability>,
 }
 
@@ -36,6 +40,17 @@ pub enum ContractError {
     /// The topics do not parse.
     #[error(transparent)]
     Topics(#[from] crate::topics::TopicsError),
+    /// A lift does not parse.
+    #[error(transparent)]
+    Lift(#[from] LiftDocError),
+    /// A lift leads to a record that does not exist.
+    #[error("lift of {from}: there is no record {to}")]
+    LiftTo {
+        /// The older record.
+        from: String,
+        /// The newer one.
+        to: String,
+    },
 }
 
 impl Contract {
@@ -45,13 +60,13 @@ impl Contract {
         let load = || {
             // Avro lets a record ask for 512 MB at once; ours are bounded by the topics.
             apache_avro::util::max_allocation_bytes(ALLOCATION_BYTES_MAX);
-            Self::load(AVRO, TOPICS)
+            Self::load(AVRO, TOPICS, LIFTS)
         };
         BUILTIN.get_or_init(load).as_ref()
     }
 
-    /// Loads a contract from schema texts and a topics text.
-    pub fn load(avro: &[&str], topics: &str) -> Result<Self, ContractError> {
+    /// Loads a contract from schema texts, a topics text and the texts of lifts.
+    pub fn load(avro: &[&str], topics: &str, lifts: &[&str]) -> Result<Self, ContractError> {
         let mut documents = BTreeMap::new();
         let mut named = BTreeMap::new();
         for (index, text) in avro.iter().enumerate() {
@@ -68,7 +83,8 @@ impl Contract {
             records.insert(name.clone(), record);
         }
         let capabilities = Capability::all(&documents);
-        Ok(Self { records, topics: Topics::parse(topics)?, capabilities })
+        let lifts = lifts_of(lifts, &records)?;
+        Ok(Self { records, topics: Topics::parse(topics)?, lifts, capabilities })
     }
 
     /// A record by its full name.
@@ -84,6 +100,17 @@ impl Contract {
     /// The topics.
     pub fn topics(&self) -> &Topics {
         &self.topics
+    }
+
+    /// How commands of older majors become newer ones.
+    pub fn lifts(&self) -> &Lifts {
+        &self.lifts
+    }
+
+    /// The type of a record and of everything in it.
+    pub fn type_of(&self, record: &str) -> Option<Type> {
+        let document: Value = serde_json::from_str(self.record(record)?.text()).ok()?;
+        Type::of_record([&document], record)
     }
 
     /// A capability by its name, such as `kyc.check`.
@@ -118,26 +145,23 @@ impl Contract {
     }
 }
 
-/// Finds every named type, however deep it is defined, with its namespace written out.
-fn collect_named(schema: &Value, namespace: &str, named: &mut BTreeMap<String, Value>) {
-    match schema {
-        Value::Object(object) => {
-            let own =
-                object.get("namespace").and_then(Value::as_str).unwrap_or(namespace).to_owned();
-            let kind = object.get("type").and_then(Value::as_str);
-            if matches!(kind, Some("record" | "enum" | "fixed")) && object.contains_key("name") {
-                let mut definition = object.clone();
-                definition.insert("namespace".to_owned(), Value::String(own.clone()));
-                let definition = Value::Object(definition);
-                named.insert(full_name(&definition), definition);
-            }
-            object.values().for_each(|inner| collect_named(inner, &own, named));
-        }
-        Value::Array(items) => {
-            items.iter().for_each(|inner| collect_named(inner, namespace, named))
-        }
-        _ => {}
+/// Lifts, each with the record that it leads to.
+fn lifts_of(
+    texts: &[&str],
+    records: &BTreeMap<String, RecordSchema>,
+) -> Result<Lifts, ContractError> {
+    let mut lifts = Vec::new();
+    for text in texts {
+        let doc = LiftDoc::parse(text)?;
+        let LiftDoc { from, to, .. } = &doc;
+        let Some(found) = records.get(to) else {
+            return Err(ContractError::LiftTo { from: from.clone(), to: to.clone() });
+        };
+        let target = RecordSchema::compile(found.name().clone(), found.text().to_owned())
+            .map_err(|error| ContractError::Schema(to.clone(), error))?;
+        lifts.push((doc, target));
     }
+    Ok(Lifts::new(lifts))
 }
 
 /// Replaces the first mention of each named type by its definition, so that the schema stands alone in a registry.

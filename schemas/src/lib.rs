@@ -9,11 +9,14 @@ mod gate;
 mod identifiers;
 mod ids;
 mod json;
+mod lift;
+mod lifting;
 mod money;
 mod partition;
 mod record;
 mod rules;
 mod time;
+mod types;
 
 /// The contract in the words of other tools.
 pub mod export;
@@ -35,8 +38,11 @@ pub use ids::{
     AggregateId, Attempt, AttemptId, EnvelopeId, FlowId, JourneyName, KeyId, LaneId, LaneSeq,
     MigrationId, RecordName, StepName, SubjectId, Tenant, TenantKey, TopicName,
 };
+pub use lift::{LiftDoc, LiftDocError, lift_faults, lifted_to};
+pub use lifting::{Command, Lifts, Majors};
 pub use money::{Money, MoneyError};
 pub use partition::{home_lane, murmur2};
 pub use record::{DecodeError, EncodeError, RecordSchema, confluent_envelope, split_confluent};
-pub use rules::{faults, full_name, unclear_subjects};
+pub use rules::{faults, full_name, unclear_subjects, vague_deprecations};
 pub use time::Micros;
+pub use types::{Field, Type};

@@ -253,3 +253,32 @@ pub fn unclear_subjects(schemas: &[Value], starting: &[String]) -> Vec<String> {
     }
     faults
 }
+
+/// A deprecation says something of use: of a record that is there, what else is there, and, for commands, that whoever
+/// still sends the old one is understood (`lifted` are the records that a command is lifted to).
+pub fn vague_deprecations(topics: &Topics, lifted: &dyn Fn(&str) -> Vec<String>) -> Vec<String> {
+    let held = |topic: &Topic, record: &str| topic.schemas.value.iter().any(|name| name == record);
+    let mut faults = Vec::new();
+    for (name, record, notice) in topics.deprecated() {
+        let mut told =
+            |what: String| faults.push(format!("topic {name}: deprecated {record}: {what}"));
+        let Some(topic) = topics.topics.get(name) else { continue };
+        let instead = notice.instead.as_str();
+        if !held(topic, record) {
+            told("the topic does not hold it; take it off the list".to_owned());
+        }
+        if !topics.topics.values().any(|topic| held(topic, instead)) {
+            told(format!("no topic holds {instead}, which is to be used instead"));
+        }
+        if topics.deprecated().any(|(_, other, _)| other == instead) {
+            told(format!("{instead} is deprecated itself; name what is not"));
+        }
+        if notice.until <= notice.since {
+            told(format!("until {} is not after since {}", notice.until, notice.since));
+        }
+        if topic.role == Role::Command && !lifted(record).iter().any(|newer| newer == instead) {
+            told(format!("nothing lifts it to {instead}; add schemas/lifts/{record}.yaml"));
+        }
+    }
+    faults
+}

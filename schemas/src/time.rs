@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+use crate::topics::Day;
+
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// Microseconds since 1970-01-01T00:00:00Z, as Avro's `timestamp-micros`.
@@ -37,5 +39,12 @@ impl Micros {
         instant
             .unwrap_or(if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX })
             .to_string()
+    }
+}
+
+impl From<Micros> for Day {
+    /// The UTC day of an instant; before all days where it is before the year 1.
+    fn from(at: Micros) -> Self {
+        Self::of(&at.to_rfc3339()).unwrap_or_default()
     }
 }

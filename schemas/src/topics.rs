@@ -52,6 +52,9 @@ pub struct Topic {
     pub group: String,
     /// Which records it holds.
     pub schemas: TopicSchemas,
+    /// Records of it that nobody should begin to use, by name.
+    #[serde(default)]
+    pub deprecated: BTreeMap<String, Deprecation>,
     /// Topic configuration over the defaults.
     pub config: BTreeMap<String, ConfigValue>,
     /// True where a dead-letter topic is derived.
@@ -63,6 +66,24 @@ pub struct Topic {
     /// Services that read it.
     pub consumers: Vec<String>,
 }
+
+/// A record that is on its way out. It is taken and published as ever; what becomes of that is decided by people.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deprecation {
+    /// Since when its users are asked to move.
+    pub since: Day,
+    /// Last day on which it can be counted on.
+    pub until: Day,
+    /// Record that is to be used instead.
+    #[serde(rename = "use")]
+    pub instead: String,
+}
+
+/// A day, written as YYYY-MM-DD, so that days are in order as texts are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Day(String);
 
 /// What records of a topic are to the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -186,7 +207,59 @@ pub struct WantedTopic {
     pub config: BTreeMap<String, String>,
 }
 
+impl Day {
+    /// The day of an instant in RFC 3339, or a day alone.
+    pub fn of(text: &str) -> Option<Self> {
+        let day = text.get(..10)?;
+        let number = |part: std::ops::Range<usize>| day.get(part)?.parse::<u8>().ok();
+        let year = day.get(..4)?.parse::<u16>().ok();
+        let dashes = day.get(4..5) == Some("-") && day.get(7..8) == Some("-");
+        let is_day = (1..=12).contains(&number(5..7)?) && (1..=31).contains(&number(8..10)?);
+        (year.is_some() && dashes && is_day).then(|| Self(day.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Day {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let day = Self::of(&text).filter(|day| day.0 == text);
+        day.ok_or_else(|| format!("{text} is no day; write YYYY-MM-DD"))
+    }
+}
+
+impl std::fmt::Display for Day {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::fmt::Display for Deprecation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { since, until, instead } = self;
+        write!(f, "deprecated since {since}, to be counted on until {until}; use {instead}")
+    }
+}
+
 impl Topics {
+    /// Every deprecated record with its topic.
+    pub fn deprecated(&self) -> impl Iterator<Item = (&str, &str, &Deprecation)> {
+        self.topics.iter().flat_map(|(topic, spec)| {
+            let told = spec.deprecated.iter();
+            told.map(move |(record, notice)| (topic.as_str(), record.as_str(), notice))
+        })
+    }
+
+    /// Deprecated records whose last day has passed.
+    pub fn overdue(&self, today: &Day) -> impl Iterator<Item = (&str, &str, &Deprecation)> {
+        self.deprecated().filter(move |(_, _, notice)| notice.until < *today)
+    }
+
+    /// What a topic says of a record that is on its way out.
+    pub fn deprecation(&self, record: &str) -> Option<&Deprecation> {
+        self.topics.values().find_map(|topic| topic.deprecated.get(record))
+    }
+
     /// Reads the file; unknown keys are errors.
     pub fn parse(text: &str) -> Result<Self, TopicsError> {
         serde_saphyr::from_str(text).map_err(|error| TopicsError(error.to_string()))

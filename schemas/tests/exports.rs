@@ -189,3 +189,22 @@ fn the_catalog_marks_personal_data_and_says_who_reads_which_field() {
     let reference = page.lines().find(|line| line.starts_with("| `reference` |")).unwrap();
     assert!(reference.ends_with("**personal data** |"), "{reference}");
 }
+
+#[test]
+fn whoever_reads_of_a_deprecated_record_is_told_until_when_and_what_to_use() {
+    let page = catalog(contract(), &Consumers::builtin().unwrap(), &History::builtin().unwrap());
+    let document = described();
+    for (topic, record, notice) in contract().topics().deprecated() {
+        let (_, described) = page.split_once(&format!("### `{record}`")).unwrap();
+        let told = described.lines().find(|line| line.starts_with("**Deprecated**")).unwrap();
+        assert!(
+            told.contains(&notice.until.to_string()) && told.contains(&notice.instead),
+            "{told}"
+        );
+        let tags = &document["channels"][topic]["messages"][record]["tags"];
+        assert_eq!(tags[0]["name"], "deprecated", "{record}");
+        assert!(tags[0]["description"].as_str().unwrap().contains(&notice.instead), "{tags}");
+        let instead = &document["channels"][topic]["messages"][&notice.instead];
+        assert!(instead["name"].is_string() && instead["tags"].is_null(), "{instead}");
+    }
+}

@@ -1,7 +1,7 @@
 """Publishes payout requests with Confluent's Python client and its Avro serializer: nothing in it is Signalbox's.
 
 Without a file it asks for one payout to an invented beneficiary. With a file, each line is one request as JSON with
-the fields of payments.payout.RequestPayout. For each record it prints one line of JSON: where Kafka has put it.
+the fields of payments.payout.v2.RequestPayout. For each record it prints one line of JSON: where Kafka has put it.
 It does not wait for the outcome: `signalbox tail` and `signalbox flow show PAYOUT_ID` show that.
 """
 
@@ -17,7 +17,7 @@ from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 TOPIC = "payments.payout.commands.v1"
-RECORD = "payments.payout.RequestPayout"
+RECORD = "payments.payout.v2.RequestPayout"
 
 
 def now():
@@ -61,8 +61,8 @@ def example():
             },
         },
         "rail": "ach",
-        "reference": "Invoice 42",
-        "segment": "retail",
+        "remittance": {"structured_reference": None, "unstructured": "Invoice 42"},
+        "segment": "personal",
         "requested_at": now(),
     }
 

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use signalbox_schemas::{
-    Capability, Contract, JourneyName, RecordName, RecordSchema, StepName, TopicName,
+    Capability, Contract, JourneyName, RecordName, RecordSchema, StepName, TopicName, Type,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,7 +16,6 @@ use crate::duration;
 use crate::error::{JourneyError, mistake};
 use crate::invariant::Invariant;
 use crate::journey::{Deadline, Journey, Kind, State};
-use crate::types::Type;
 
 impl Journey {
     /// Reads a journey: resolves and types it. `overrides` replace values of `parameters`.
@@ -152,6 +151,7 @@ impl Compiler<'_> {
             invariants: self.invariants()?,
             bank: Vec::new(),
             operators: self.operators()?,
+            lifts: self.contract.lifts().clone(),
             source,
         })
     }
@@ -159,7 +159,7 @@ impl Compiler<'_> {
     fn commands(&self) -> Result<Vec<(String, RecordName)>, JourneyError> {
         let command = |(name, record): (&str, &String)| {
             let place = format!("commands.{name}");
-            let Some(kind) = Type::of_record(self.contract, record) else {
+            let Some(kind) = self.contract.type_of(record) else {
                 return mistake(place, format!("there is no record {record} in the contract"));
             };
             if kind.field(&self.doc.aggregate).is_none() {

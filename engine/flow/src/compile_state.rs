@@ -1,7 +1,7 @@
 //! One state of the file, by its kind: which keys belong to it, what they mean, what they refer to.
 
 use serde_json::Value;
-use signalbox_schemas::{Capability, Effect, StepName};
+use signalbox_schemas::{Capability, Effect, StepName, Type};
 use std::collections::BTreeMap;
 
 use crate::compiler::Compiler;
@@ -11,7 +11,6 @@ use crate::expression::Expression;
 use crate::journey::{
     Action, Arm, Ask, Call, Escalate, Interrupt, Kind, Matcher, Next, Panel, Retry, State, Wait,
 };
-use crate::types::Type;
 
 type Calls = Vec<(StepName, Call)>;
 
@@ -214,7 +213,7 @@ fn call(
         );
     };
     let request = capability.request();
-    let Some(record) = Type::of_record(compiler.contract, request.as_str()) else {
+    let Some(record) = compiler.contract.type_of(request.as_str()) else {
         return mistake(place, format!("there is no record {request} in the contract"));
     };
     let subject = doc.compensate.as_ref().or(doc.of.as_ref());

@@ -2,7 +2,7 @@
 //! It knows neither kinds of states nor how a journey is put together.
 
 use serde_json::Value;
-use signalbox_schemas::{Capability, Contract, StepName};
+use signalbox_schemas::{Capability, Contract, StepName, Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use crate::document::{JourneyDoc, Ordered, StateDoc};
 use crate::duration;
 use crate::error::{JourneyError, did_you_mean, mistake};
 use crate::expression::{Expression, Scope};
-use crate::types::Type;
 
 /// Everything that the compilation of one state may look up.
 pub(crate) struct Compiler<'a> {
@@ -40,7 +39,7 @@ impl<'a> Compiler<'a> {
         parameters: BTreeMap<String, Duration>,
     ) -> Result<Self, JourneyError> {
         let record = |place: &str, name: &str| {
-            let found = Type::of_record(contract, name);
+            let found = contract.type_of(name);
             found.map_or_else(
                 || mistake(place, format!("there is no record {name} in the contract")),
                 Ok,

@@ -5,12 +5,11 @@
 use cel::common::ast::{CallExpr, Expr as Ast, LiteralValue, SelectExpr, operators};
 use cel::parser::Parser;
 use serde_json::Value;
-use signalbox_schemas::{Money, StepName, account_problems};
+use signalbox_schemas::{Money, StepName, Type, account_problems};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::flow::FlowData;
-use crate::types::Type;
 
 /// A compiled expression.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 //! It does nothing by itself and keeps no flow's state.
 
 use serde_json::Value;
-use signalbox_schemas::{Effect, JourneyName, RecordName, StepName, TopicName};
+use signalbox_schemas::{Effect, JourneyName, Lifts, RecordName, StepName, TopicName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub struct Journey {
     pub(crate) bank: Vec<Invariant>,
     /// How many people an operator's act takes, where it is more than usual.
     pub(crate) operators: BTreeMap<Act, u32>,
+    /// How commands of older majors become those that it takes.
+    pub(crate) lifts: Lifts,
     pub(crate) source: String,
 }
 
@@ -240,6 +242,12 @@ impl Journey {
         &self.starts_with
     }
 
+    /// A command that may start it, or has, as the record that it starts with; nothing where its record is neither that
+    /// nor an older major of it.
+    pub fn starting_command(&self, record: &RecordName, command: &Value) -> Option<Value> {
+        self.lifts.as_record(record, command, &self.starts_with)
+    }
+
     /// Records of commands that it takes while it runs. Review decisions reach every journey and are not listed.
     pub fn reacts_to(&self) -> &[RecordName] {
         &self.reacts_to
@@ -268,6 +276,13 @@ impl Journey {
     /// The state or ending of a name.
     pub(crate) fn state(&self, name: &StepName) -> Option<&State> {
         self.states.get(name)
+    }
+
+    /// What it calls a command: by its record, or by a newer major that says the same.
+    pub(crate) fn command_named(&self, record: &RecordName) -> Option<&str> {
+        let exact = self.commands.iter().find(|(_, known)| known == record);
+        let newer = || self.commands.iter().find(|(_, known)| self.lifts.reach(record, known));
+        exact.or_else(newer).map(|(name, _)| name.as_str())
     }
 
     /// What is known about a write step that was called.

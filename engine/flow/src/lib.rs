@@ -36,7 +36,6 @@ mod schema;
 mod script;
 mod step;
 mod stop;
-mod types;
 mod world;
 
 pub use act::{Act, OperatorAct};

@@ -3,6 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 use signalbox_schemas::{Effect as CallEffect, JourneyName, StepName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,6 +64,8 @@ pub enum Unmovable {
     WriteInDoubt,
     /// The new version would forget a payment, or an answer that stops the journey, or take it for something else.
     WouldForget,
+    /// Its command cannot be read as the one that the new version starts with.
+    CommandUnread,
     /// The new version would do at once what must never happen.
     Unsafe,
 }
@@ -113,6 +116,7 @@ impl Unmovable {
             Self::InHold => "in_hold",
             Self::WriteInDoubt => "write_in_doubt",
             Self::WouldForget => "would_forget",
+            Self::CommandUnread => "command_unread",
             Self::Unsafe => "unsafe",
         }
     }
@@ -134,6 +138,12 @@ impl Migration {
                 return mistake("journey", format!("{name} version {is} is not what is meant"));
             }
         }
+        let (before, after) = (old.starts_with(), new.starts_with());
+        if !new.lifts.reach(before, after) {
+            let told =
+                format!("it starts with {after}, which {before} is not lifted to; add a lift");
+            return mistake("to", told);
+        }
         for (from, to) in &plan.states {
             let place = format!("states.{from}");
             let here = known(&old, from, &place)?;
@@ -154,6 +164,12 @@ impl Migration {
     #[must_use]
     pub fn plan(&self) -> &MigrationPlan {
         &self.plan
+    }
+
+    /// The version that the flows run under.
+    #[must_use]
+    pub fn from(&self) -> &Journey {
+        &self.old
     }
 
     /// Where flows of a state go.
@@ -191,6 +207,7 @@ impl Migration {
         let target = self.destination(&flow.state);
         let mut next = flow.clone();
         next.rev = flow.rev.saturating_add(1);
+        next.command = self.command(flow)?;
         let waits_on = self.waits_on(&flow.state, there);
         let (next, effects) =
             if waits_on { (next, Vec::new()) } else { self.leave(next, ctx, world)? };
@@ -215,6 +232,17 @@ impl Migration {
         let (old, new) = (self.old.version(), self.new.version());
         let reason = format!("version {old} -> {new}: {}", by.reason.trim());
         Ok(finish(run, &flow.data.timers, by.actor.trim().to_owned(), reason))
+    }
+
+    /// The command that started a flow as the new version reads it. The checker moves flows without one.
+    fn command(&self, flow: &Flow) -> Result<Arc<Value>, Stay> {
+        let (before, after) = (self.old.starts_with(), self.new.starts_with());
+        if before == after || flow.command.is_null() {
+            return Ok(Arc::clone(&flow.command));
+        }
+        let lifted = self.new.starting_command(before, &flow.command).map(Arc::new);
+        let told = || format!("its {before} cannot be read as {after}");
+        lifted.ok_or_else(|| Stay::Here(Unmovable::CommandUnread, told()))
     }
 
     /// The state that a flow is to wait in, where nothing can be said against it without trying.

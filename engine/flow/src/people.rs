@@ -20,9 +20,16 @@ impl Run<'_> {
         if record.as_str() == REVIEW_DECISION {
             return self.decide(value);
         }
-        let named = self.journey.commands.iter().find(|(_, known)| known == record);
-        let Some((name, _)) = named else {
-            return unresolvable(format!("journey {} does not take {record}", self.journey.name()));
+        let Some(name) = self.journey.command_named(record) else {
+            let lifts = &self.journey.lifts;
+            let older = self.journey.commands.iter().find(|(_, known)| lifts.reach(known, record));
+            let (journey, version) = (self.journey.name(), self.journey.version());
+            return match older {
+                Some((_, older)) => not_now(format!(
+                    "the flow follows version {version}, which takes {older} and no newer one; send that"
+                )),
+                None => unresolvable(format!("journey {journey} does not take {record}")),
+            };
         };
         self.interrupt(name)
     }

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 use signalbox_schemas::{
     Attempt, AttemptId, Contract, Effect as CallEffect, LaneId, Micros, RecordName, StepName,
-    TenantKey,
+    TenantKey, Type,
 };
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,7 +20,6 @@ use crate::flow::Flow;
 use crate::journey::Journey;
 use crate::script::{AnswerDoc, Scenario, StepDoc};
 use crate::step::{begin, step};
-use crate::types::Type;
 
 /// Timers that may fire while a scenario waits; more is a scenario that nobody reads.
 const TIMERS_MAX: usize = 1_000;
@@ -247,8 +246,7 @@ impl<'a> Player<'a> {
 
     /// A record with what is given; of the rest, what the starting command says, or something plain of the right type.
     fn filled(&self, record: &RecordName, given: &Value) -> Value {
-        let Some(Type::Record { fields, .. }) = Type::of_record(self.contract, record.as_str())
-        else {
+        let Some(Type::Record { fields, .. }) = self.contract.type_of(record.as_str()) else {
             return given.clone();
         };
         let value = |name: &str, kind: &Type| {

@@ -60,7 +60,7 @@ fn the_plan_of_the_document_means_what_it_says() {
         let contract = Contract::builtin().unwrap();
         Arc::new(Journey::parse(yaml, contract, &BTreeMap::new()).unwrap())
     };
-    let next = PAYOUT.replace("\nversion: 1\n", "\nversion: 2\n");
+    let next = PAYOUT.replace("\nversion: 2\n", "\nversion: 3\n");
     let next = parsed(&next.replace("review_fraud", "judge_fraud"));
     let plan = MigrationPlan::parse(plan).unwrap_or_else(|error| panic!("{error}"));
     let made = Migration::new(plan, parsed(PAYOUT), next);

@@ -19,10 +19,10 @@ fn world(given: &str) -> World {
     world
 }
 
-/// A plan from version 1 to one that differs by edits.
+/// A plan from today's version to one that differs by edits.
 fn plan(states: &str, edits: &[(&str, &str)]) -> (Migration, Arc<Journey>) {
     let plan =
-        MigrationPlan::parse(&format!("journey: payout\nfrom: 1\nto: 2\nstates: {{{states}}}\n"));
+        MigrationPlan::parse(&format!("journey: payout\nfrom: 2\nto: 3\nstates: {{{states}}}\n"));
     let new = PAYOUT.next_version(edits);
     let made = Migration::new(plan.unwrap(), Arc::clone(PAYOUT.journey()), Arc::clone(&new));
     (made.unwrap(), new)
@@ -52,9 +52,9 @@ fn a_flow_that_keeps_its_state_waits_on_as_it_did() {
         let before = world.flow.clone();
         let decision = world.migrate(&migration, &new).unwrap();
         assert_eq!((&decision.flow.state, &decision.flow.data), (&before.state, &before.data));
-        assert_eq!((decision.flow.version, decision.effects.len()), (2, 0), "{given}");
+        assert_eq!((decision.flow.version, decision.effects.len()), (3, 0), "{given}");
         assert_eq!(decision.actor, "ann");
-        assert_eq!(decision.reason, "version 1 -> 2: CHG-1");
+        assert_eq!(decision.reason, "version 2 -> 3: CHG-1");
         assert_eq!(world.migrate(&migration, &new), Err(Unmovable::NotInVersion));
     }
 }
@@ -204,7 +204,7 @@ fn a_plan_past_the_sanctions_screening_is_refused_with_its_path() {
     let (said, _) = findings("screen_parties: score_fraud", &[]);
     assert!(said.contains("invariant: send: payout.send is called, but screen_parties/"), "{said}");
     assert!(said.contains("kyc.check answers pass -> screen_parties"), "{said}");
-    assert!(said.contains("version 2 -> score_fraud"), "{said}");
+    assert!(said.contains("version 3 -> score_fraud"), "{said}");
 }
 
 #[test]
@@ -253,19 +253,19 @@ fn a_plan_that_means_nothing_is_told_what_to_do() {
     for (states, said) in [
         (
             "{review_fruad: send}",
-            "states.review_fruad: version 1 has no state review_fruad. Did you mean review_fraud?",
+            "states.review_fruad: version 2 has no state review_fruad. Did you mean review_fraud?",
         ),
-        ("{review_fraud: sned}", "version 2 has no state sned. Did you mean send?"),
+        ("{review_fraud: sned}", "version 3 has no state sned. Did you mean send?"),
         ("{announce_hold: send}", "no flow ever waits in announce_hold"),
         ("{review_fraud: cancelled}", "cancelled is an ending"),
     ] {
-        let told = wrong(&format!("journey: payout\nfrom: 1\nto: 2\nstates: {states}\n"));
+        let told = wrong(&format!("journey: payout\nfrom: 2\nto: 3\nstates: {states}\n"));
         assert!(told.contains(said), "{told}");
     }
-    assert!(wrong("journey: payout\nfrom: 1\nto: 1\n").contains("version 1 already"));
+    assert!(wrong("journey: payout\nfrom: 2\nto: 2\n").contains("version 2 already"));
     assert!(
-        wrong("journey: payout\nfrom: 1\nto: 3\n")
-            .contains("payout version 2 is not what is meant")
+        wrong("journey: payout\nfrom: 2\nto: 4\n")
+            .contains("payout version 3 is not what is meant")
     );
-    assert!(wrong("journey: payout\nfrom: 1\nto: 2\nstats: {}\n").contains("Did you mean states?"));
+    assert!(wrong("journey: payout\nfrom: 2\nto: 3\nstats: {}\n").contains("Did you mean states?"));
 }

@@ -145,7 +145,7 @@ fn a_scenario_that_cannot_happen_is_refused_with_its_place() {
     let wrong = BEGINNING.replace("{like", "{with: {amount.minor: 1}, like");
     let error = played(&format!("{wrong}  - wait: 1h\n")).unwrap_err().to_string();
     assert!(
-        error.contains("line 2, column 1: command: it is no payments.payout.RequestPayout"),
+        error.contains("line 2, column 1: command: it is no payments.payout.v2.RequestPayout"),
         "{error}"
     );
 }
@@ -157,7 +157,7 @@ fn the_path_is_told_step_by_step() {
     let told: Vec<String> = played.moments.iter().map(ToString::to_string).collect();
     assert_eq!(
         told.join("\n"),
-        "        0s  payments.payout.RequestPayout comes -> check_request -> confirm_identity
+        "        0s  payments.payout.v2.RequestPayout comes -> check_request -> confirm_identity
             asks confirm_identity (kyc.check), try 1
         0s  confirm_identity answers soft_fail -> confirm_identity
        10m  timer retry fires -> confirm_identity

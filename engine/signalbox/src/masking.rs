@@ -115,9 +115,9 @@ mod tests {
     #[test]
     fn names_and_accounts_of_both_parties_are_hidden_and_the_rest_stays() {
         let text =
-            Contract::builtin().unwrap().record("payments.payout.RequestPayout").unwrap().text();
+            Contract::builtin().unwrap().record("payments.payout.v2.RequestPayout").unwrap().text();
         let mut value: Value =
-            serde_json::from_str(include_str!("examples/payments.payout.RequestPayout.json"))
+            serde_json::from_str(include_str!("examples/payments.payout.v2.RequestPayout.json"))
                 .unwrap();
         Masking::of(text).apply(&mut value);
         let shown = value.to_string();
@@ -128,6 +128,7 @@ mod tests {
             "Birch",
             "9876543210",
             "Invoice",
+            "RF18539007547034",
             "Springfield",
             "Portland",
             "7409",

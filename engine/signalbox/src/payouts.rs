@@ -23,6 +23,9 @@ const TOWNS: [(&str, &str, &str); 4] = [
 /// Amounts of payouts without a wish, in cents: below every amount that chooses a persona.
 const AMOUNT_MINOR: std::ops::Range<i64> = 1_000..500_000;
 
+/// The newest major of the command that asks for a payout.
+pub const REQUEST_PAYOUT: &str = "payments.payout.v2.RequestPayout";
+
 /// How a payout is to travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,7 +75,7 @@ pub struct Payout {
     pub id: String,
     /// Account number or IBAN; no other payout of the run has it, so it finds the payout in a vendor's ledger.
     pub account: String,
-    /// Content of `payments.payout.RequestPayout`.
+    /// Content of the newest major of `RequestPayout`.
     pub command: Value,
 }
 
@@ -110,8 +113,8 @@ impl Payouts {
             "originator": person(&mut self.random, wish.originator.as_deref()),
             "beneficiary": {"party": person(&mut self.random, wish.beneficiary.as_deref()), "account": account},
             "rail": rail,
-            "reference": format!("Invoice {number}"),
-            "segment": "retail",
+            "remittance": {"structured_reference": null, "unstructured": format!("Invoice {number}")},
+            "segment": "personal",
             "requested_at": now.0,
         });
         Payout { id, account: account_number, command }
@@ -191,13 +194,13 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use signalbox_schemas::{Contract, Micros, account_problems};
 
-    use super::{Account, Payouts, Rail, Wish};
+    use super::{Account, Payouts, REQUEST_PAYOUT, Rail, Wish};
 
     const NOW: Micros = Micros(1_700_000_000_000_000);
 
     #[test]
     fn every_payout_fits_the_contract() {
-        let schema = Contract::builtin().unwrap().record("payments.payout.RequestPayout").unwrap();
+        let schema = Contract::builtin().unwrap().record(REQUEST_PAYOUT).unwrap();
         let mut payouts = Payouts::new("t", 1);
         for account in [Account::Aba, Account::Iban, Account::BrokenAba, Account::BrokenIban] {
             for rail in [Rail::Ach, Rail::Rtp] {

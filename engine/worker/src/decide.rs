@@ -3,6 +3,7 @@
 
 mod draft;
 mod moving;
+mod notes;
 mod rows;
 mod sealing;
 mod standing;
@@ -11,6 +12,7 @@ mod starting;
 use serde_json::{Value, json};
 use signalbox_bus::{Codec, Death, Inbound, Outbound, dead_letter};
 use signalbox_flow::{Context, Decision, Flow, Input, Journey, Refusal, Status};
+use signalbox_schemas::topics::Day;
 use signalbox_schemas::{
     AggregateId, AttemptId, ErrorClass, FlowId, LaneId, Micros, RecordName, Tenant, TenantKey,
     TopicName, headers,
@@ -26,6 +28,7 @@ use crate::lane::LanePosition;
 use crate::library::JourneyLibrary;
 use crate::outbox::{Cause, encode_records};
 use draft::Drafter;
+pub(crate) use notes::{Dead, Note};
 use rows::NetRows;
 
 /// The engine as dead letters name their consumer.
@@ -75,22 +78,6 @@ pub(crate) struct Decided {
     pub(crate) notes: Vec<Note>,
 }
 
-/// Something worth counting.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Note {
-    Started(String),
-    Ended(String, String),
-    Dead(Dead),
-    Parked(Dead),
-    Held,
-    Act(&'static str),
-    Repeat(&'static str),
-    Migrated(String),
-    NotMigrated(&'static str),
-    Conflict,
-    TimerLate(Duration),
-}
-
 impl Tick<'_> {
     /// Decides everything. With the first pass nothing is lost yet; its contest is what may be.
     pub(crate) fn decide(&self, losers: &Losers) -> Decided {
@@ -130,35 +117,6 @@ impl Tick<'_> {
     }
 }
 
-/// What was dead-lettered or parked a flow, for the log: no value of the record is in it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Dead {
-    pub(crate) topic: TopicName,
-    pub(crate) code: &'static str,
-    pub(crate) message: String,
-    /// The flow, as CloudEvents' correlation id.
-    pub(crate) correlation: Option<FlowId>,
-    /// Trace of the record that died.
-    pub(crate) trace: Option<String>,
-}
-
-impl Dead {
-    fn of(work: &Work, death: &Death) -> Self {
-        let topic = match &work.input {
-            WorkInput::Record(record) => record.topic.clone(),
-            WorkInput::Timer(_) => TopicName::from("timer"),
-            WorkInput::Errand(_) => TopicName::from("migration"),
-        };
-        Self {
-            topic,
-            code: death.code,
-            message: death.message.clone(),
-            correlation: work.flow(),
-            trace: work.header(headers::TRACEPARENT).map(str::to_owned),
-        }
-    }
-}
-
 /// One pass over the works of a tick.
 struct Deciding<'t, 'd> {
     tick: &'d Tick<'t>,
@@ -185,7 +143,20 @@ struct Transition<'a> {
 impl<'d> Deciding<'_, 'd> {
     fn apply(&mut self, work: &'d Work) {
         if self.moves_on(work) {
+            if let Some(record) = work.command() {
+                let deprecated = self.deprecated(record);
+                self.decided.notes.push(Note::Command { record: record.clone(), deprecated });
+            }
             self.carry_out(work);
+        }
+    }
+
+    /// Whether a record is on its way out, and past its last day.
+    fn deprecated(&self, record: &RecordName) -> &'static str {
+        match self.tick.codec.contract().topics().deprecation(record.as_str()) {
+            None => "no",
+            Some(notice) if notice.until < Day::from(self.tick.now) => "overdue",
+            Some(_) => "yes",
         }
     }
 

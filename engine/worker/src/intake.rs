@@ -5,7 +5,7 @@ use serde_json::Value;
 use signalbox_bus::{Codec, Death, Inbound, Undecoded};
 use signalbox_flow::{Act, Journey};
 use signalbox_schemas::{
-    AggregateId, AttemptId, Contract, FlowId, JourneyName, LaneId, MigrationId, RecordName,
+    AggregateId, AttemptId, Command, FlowId, JourneyName, LaneId, Majors, MigrationId, RecordName,
     SubjectId, Tenant, TenantKey, TopicName, headers, home_lane, topics::Role,
 };
 use signalbox_store::TimerRow;
@@ -102,8 +102,14 @@ pub(crate) struct StartWork {
     /// Whose personal data it brings.
     pub(crate) subject: SubjectId,
     pub(crate) key: String,
+    /// Over its content as the journey reads it: equal whichever major it came by.
     pub(crate) hash: [u8; 32],
+    /// Over its content as the older majors that it was: by these it may have been kept.
+    pub(crate) older_hashes: Vec<[u8; 32]>,
+    /// As it was sent.
     pub(crate) record: RecordName,
+    pub(crate) sent: Arc<Value>,
+    /// As the journey reads it.
     pub(crate) value: Arc<Value>,
 }
 
@@ -139,6 +145,20 @@ impl Work {
                 WorkInput::Record(_) | WorkInput::Timer(_) => None,
             },
             Body::Begin { .. } | Body::Stop { .. } | Body::Forward { .. } | Body::Dead(_) => None,
+        }
+    }
+
+    /// The record by which a service asks for something, as it was sent.
+    pub(crate) fn command(&self) -> Option<&RecordName> {
+        match &self.body {
+            Body::Start(start) => Some(&start.record),
+            Body::Command { record, .. } | Body::Act { record, .. } => Some(record),
+            Body::Outcome { .. }
+            | Body::Timer
+            | Body::Begin { .. }
+            | Body::Migrate
+            | Body::Forward { .. }
+            | Body::Dead(_) => None,
         }
     }
 
@@ -198,6 +218,13 @@ impl Work {
             | Body::Forward { .. }
             | Body::Dead(_) => None,
         }
+    }
+}
+
+impl StartWork {
+    /// Whether this is the hash of its content in any major.
+    pub(crate) fn has_hash(&self, hash: &[u8; 32]) -> bool {
+        self.hash == *hash || self.older_hashes.contains(hash)
     }
 }
 
@@ -268,25 +295,22 @@ impl Desk<'_> {
     }
 
     fn command(&self, record: &Inbound, name: RecordName, value: Value) -> Body {
-        let dead = |code, message: String| Body::Dead(Death::unprocessable(code, message));
-        let text = |field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
-        let (journey, field) = if let Some(journey) = self.library.starting(&name) {
-            (Arc::clone(journey), journey.aggregate_field().to_owned())
-        } else if let Some(journey) = self.library.reacting(&name) {
-            (Arc::clone(journey), journey.aggregate_field().to_owned())
-        } else if matches!(name.as_str(), REVIEW_DECISION | OPERATOR_ACT) {
-            let wanted = JourneyName::from(text("journey").unwrap_or_default());
-            match self.library.newest(&wanted) {
-                Some(journey) => (Arc::clone(journey), "aggregate_id".to_owned()),
-                None => {
-                    return dead(
-                        "no_journey",
-                        "the record names a journey that does not exist here".to_owned(),
-                    );
-                }
+        let sent = Command { record: name.clone(), value };
+        let majors = match self.codec.contract().lifts().until(sent, |name| self.takes(name)) {
+            Ok(Some(majors)) => majors,
+            Ok(None) => {
+                return dead("no_journey", format!("no journey starts with or reacts to {name}"));
             }
-        } else {
-            return dead("no_journey", format!("no journey starts with or reacts to {name}"));
+            Err(error) => return dead("unliftable", error.to_string()),
+        };
+        // The newest decides whom it is for. What it is about is the same in every major; the build sees to that.
+        let newest = majors.newest();
+        let text = |field: &str| newest.value.get(field).and_then(Value::as_str).map(str::to_owned);
+        let Some((journey, field)) = self.addressee(newest) else {
+            return dead(
+                "no_journey",
+                "the record names a journey that does not exist here".to_owned(),
+            );
         };
         let Some(aggregate) = text(&field).filter(|id| !id.is_empty() && id.len() <= 64) else {
             return dead("bad_aggregate", format!("{field} must have 1 to 64 bytes"));
@@ -297,34 +321,56 @@ impl Desk<'_> {
         let tenant = Tenant::from(text("tenant").unwrap_or_else(|| "default".to_owned()));
         let aggregate = AggregateId::from(aggregate);
         let flow = self.key.flow_id(&tenant, journey.name(), &aggregate);
-        let value = Arc::new(value);
+        let addressed = Addressed { journey, flow, aggregate, tenant };
         if name.as_str() == OPERATOR_ACT {
-            let wanted = value.get("act").and_then(Value::as_str).unwrap_or_default();
-            if matches!(wanted, MIGRATE | STOP_MIGRATION) {
-                let named = value.get("migration").and_then(Value::as_str);
-                return match named.and_then(|id| id.parse().ok()) {
-                    Some(migration) if wanted == MIGRATE => Body::Begin { migration, value },
-                    Some(migration) => Body::Stop { migration, value },
-                    None => dead("no_migration", "the act names no migration".to_owned()),
-                };
-            }
-            let Some(act) = Act::parse(wanted) else {
-                return dead("unknown_act", "there is no such act of operators".to_owned());
-            };
-            return Body::Act { journey, flow, aggregate, tenant, act, record: name, value };
+            return act(addressed, majors.sent);
         }
-        if *journey.starts_with() != name {
-            return Body::Command { journey, flow, aggregate, tenant, record: name, value };
+        if *addressed.journey.starts_with() == newest.record {
+            return self.start(record, addressed, majors);
         }
-        let key =
-            record.headers.text(headers::IDEMPOTENCY_KEY).unwrap_or(aggregate.as_str()).to_owned();
+        // The version that the flow follows may take an older major than the newest version does.
+        let Addressed { journey, flow, aggregate, tenant } = addressed;
+        let Command { record, value } = majors.sent;
+        Body::Command { journey, flow, aggregate, tenant, record, value: Arc::new(value) }
+    }
+
+    /// Whether a record of commands is for anybody as it is.
+    fn takes(&self, name: &RecordName) -> bool {
+        matches!(name.as_str(), REVIEW_DECISION | OPERATOR_ACT)
+            || self.library.starting(name).is_some()
+            || self.library.reacting(name).is_some()
+    }
+
+    /// Whom a command is for, and the field that says about which flow it is.
+    fn addressee(&self, command: &Command) -> Option<(Arc<Journey>, String)> {
+        if matches!(command.record.as_str(), REVIEW_DECISION | OPERATOR_ACT) {
+            let named = command.value.get("journey").and_then(Value::as_str).unwrap_or_default();
+            let journey = self.library.newest(&JourneyName::from(named))?;
+            return Some((Arc::clone(journey), "aggregate_id".to_owned()));
+        }
+        let starts = self.library.starting(&command.record);
+        let journey = starts.or_else(|| self.library.reacting(&command.record))?;
+        Some((Arc::clone(journey), journey.aggregate_field().to_owned()))
+    }
+
+    /// A command that may start a flow, in every major from the one that was sent to the one that the journey reads.
+    fn start(&self, record: &Inbound, about: Addressed, majors: Majors) -> Body {
+        let key = record.headers.text(headers::IDEMPOTENCY_KEY);
+        let key = key.unwrap_or(about.aggregate.as_str()).to_owned();
         if key.is_empty() || key.len() > 255 || key.contains('\0') {
             return dead(
                 "bad_idempotency_key",
                 "an idempotency key has 1 to 255 bytes without NUL".to_owned(),
             );
         }
-        let hash = Contract::content_hash(&name, &value);
+        let hash = majors.newest().content_hash();
+        let older = [&majors.sent].into_iter().chain(&majors.newer).map(Command::content_hash);
+        let older_hashes = older.take(majors.newer.len()).collect();
+        let Majors { sent: Command { record, value }, mut newer } = majors;
+        let sent = Arc::new(value);
+        let newest = newer.pop().map(|newest| Arc::new(newest.value));
+        let value = newest.unwrap_or_else(|| Arc::clone(&sent));
+        let Addressed { journey, flow, aggregate, tenant } = about;
         let customer = value.get(journey.subject_field()).and_then(Value::as_str);
         let subject = self.key.subject_id(&tenant, customer.unwrap_or_default());
         Body::Start(Box::new(StartWork {
@@ -335,10 +381,44 @@ impl Desk<'_> {
             subject,
             key,
             hash,
-            record: name,
+            older_hashes,
+            record,
+            sent,
             value,
         }))
     }
+}
+
+/// Whom a command is for.
+struct Addressed {
+    journey: Arc<Journey>,
+    flow: FlowId,
+    aggregate: AggregateId,
+    tenant: Tenant,
+}
+
+/// An act of operators; it has one major.
+fn act(about: Addressed, sent: Command) -> Body {
+    let Command { record, value } = sent;
+    let value = Arc::new(value);
+    let wanted = value.get("act").and_then(Value::as_str).unwrap_or_default();
+    if matches!(wanted, MIGRATE | STOP_MIGRATION) {
+        let named = value.get("migration").and_then(Value::as_str);
+        return match named.and_then(|id| id.parse().ok()) {
+            Some(migration) if wanted == MIGRATE => Body::Begin { migration, value },
+            Some(migration) => Body::Stop { migration, value },
+            None => dead("no_migration", "the act names no migration".to_owned()),
+        };
+    }
+    let Some(act) = Act::parse(wanted) else {
+        return dead("unknown_act", "there is no such act of operators".to_owned());
+    };
+    let Addressed { journey, flow, aggregate, tenant } = about;
+    Body::Act { journey, flow, aggregate, tenant, act, record, value }
+}
+
+fn dead(code: &'static str, message: String) -> Body {
+    Body::Dead(Death::unprocessable(code, message))
 }
 
 /// Source lane and sequence of a forward.

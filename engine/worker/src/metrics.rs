@@ -1,7 +1,7 @@
 //! Every metric of the worker: its name, described once, and the functions that record it.
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use signalbox_schemas::LaneId;
+use signalbox_schemas::{LaneId, RecordName};
 use std::time::Duration;
 
 const TICK_RECORDS: &str = "signalbox_tick_records";
@@ -11,6 +11,7 @@ const UNPUBLISHED: &str = "signalbox_unpublished_records";
 /// Records not yet read, per lane: what a scaler asks for.
 pub const LAG: &str = "signalbox_lane_lag_records";
 const TIMER_LAG: &str = "signalbox_timer_lag_seconds";
+const COMMANDS: &str = "signalbox_commands_total";
 const REPEATS: &str = "signalbox_dedupe_hits_total";
 const DEAD: &str = "signalbox_dead_letters_total";
 const PARKED: &str = "signalbox_flows_parked_total";
@@ -46,6 +47,10 @@ pub fn describe() {
     );
     describe_gauge!(LAG, "Records on the lane's inputs that it has not read");
     describe_histogram!(TIMER_LAG, metrics::Unit::Seconds, "How late timers fire");
+    describe_counter!(
+        COMMANDS,
+        "Commands read, by record and so by major, and whether that is deprecated or overdue"
+    );
     describe_counter!(REPEATS, "Inputs that had been applied before, by kind");
     describe_counter!(DEAD, "Records sent to a dead-letter topic, by topic and code");
     describe_counter!(PARKED, "Flows parked because an input could not be applied, by code");
@@ -97,6 +102,10 @@ pub(crate) fn lag(lane: LaneId, records: i64) {
 
 pub(crate) fn timer_lag(late: Duration) {
     histogram!(TIMER_LAG).record(late.as_secs_f64());
+}
+
+pub(crate) fn command(record: &RecordName, deprecated: &'static str) {
+    counter!(COMMANDS, "record" => record.to_string(), "deprecated" => deprecated).increment(1);
 }
 
 pub(crate) fn repeat(kind: &'static str) {

@@ -74,7 +74,7 @@ pub async fn preview(
             let command = serde_json::from_slice(&plain).map_err(|error| {
                 StoreError::Invariant(format!("flow {id}: its command is no JSON: {error}"))
             })?;
-            let flow = flow_of(loaded, command)?;
+            let flow = flow_of(loaded, command, Some(migration.from()))?;
             let decided = decide(migration, &flow, now, &sending);
             let became = match decided {
                 Ok(decision) => Ok(decision.flow.state),

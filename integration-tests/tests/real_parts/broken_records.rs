@@ -4,14 +4,13 @@
 use std::time::Duration;
 
 use integration_tests::{DeadLetter, Expectation, Failure, Installation, verify};
-use signalbox::payouts::{Payout, Wish};
+use signalbox::payouts::{Payout, REQUEST_PAYOUT, Wish};
 use signalbox::scene::COMMANDS;
 use signalbox_schemas::{Contract, LaneId, headers, home_lane};
 
 use crate::Outcome;
 
 const SOON: Duration = Duration::from_secs(30);
-const REQUEST: &str = "payments.payout.RequestPayout";
 /// No registry of a test gives out an id this high.
 const UNKNOWN_SCHEMA: u32 = 900_001;
 
@@ -70,7 +69,7 @@ fn expect(dead: &DeadLetter, poison: &Poison, lane: LaneId) {
 
 fn poisons(on: &mut Installation, lane: LaneId, lanes: u16) -> Result<Vec<Poison>, Failure> {
     let whole: Payout = on.payout(&Wish::default());
-    let whole = on.commands.encode(COMMANDS, REQUEST, &whole.command)?;
+    let whole = on.commands.encode(COMMANDS, REQUEST_PAYOUT, &whole.command)?;
     let truncated = whole.iter().copied().take(whole.len() - 7).collect();
     let mut unknown = vec![0];
     unknown.extend(UNKNOWN_SCHEMA.to_be_bytes());

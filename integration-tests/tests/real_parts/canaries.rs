@@ -7,7 +7,7 @@ use std::time::Duration;
 use integration_tests::{Course, Expectation, Failure, Installation, verify};
 use serde_json::{Value, json};
 use signalbox::applications::Newcomer;
-use signalbox::payouts::{Account, Payout, Wish};
+use signalbox::payouts::{Account, Payout, REQUEST_PAYOUT, Wish};
 use signalbox::scene::COMMANDS;
 use signalbox_bus::{Inbound, KafkaConfig, KafkaLaneBus, LaneBus};
 use signalbox_schemas::{Contract, TopicName, topics};
@@ -15,7 +15,6 @@ use sqlx::{Connection, PgConnection, Row};
 
 use crate::Outcome;
 
-const REQUEST: &str = "payments.payout.RequestPayout";
 const ONBOARDING: &str = "onboarding.application.RequestOnboarding";
 const SOON: Duration = Duration::from_secs(60);
 /// A date of birth that nobody else has, as days and as people write it.
@@ -39,8 +38,11 @@ impl Canary {
     /// Puts canaries into every marked field of a command; a family name that directs the vendors stays.
     pub(crate) fn mark(&self, command: &mut Value, tag: &str) {
         let Some(fields) = command.as_object_mut() else { return };
-        if fields.contains_key("reference") {
-            fields.insert("reference".to_owned(), json!(format!("{}{tag} for rent", self.word)));
+        if fields.contains_key("remittance") {
+            let remittance = json!({
+                "structured_reference": format!("{}{tag} RF18", self.word),
+                "unstructured": format!("{}{tag} for rent", self.word)});
+            fields.insert("remittance".to_owned(), remittance);
         }
         for person in ["/originator", "/beneficiary/party", "/customer"] {
             if let Some(party) = command.pointer_mut(person) {
@@ -206,7 +208,7 @@ async fn repeated_and_broken(
     let mut other = payout.command.clone();
     canary.mark(&mut other, "x");
     on.commands.request(&payout.id, &other).await?;
-    let whole = on.commands.encode(COMMANDS, REQUEST, &payout.command)?;
+    let whole = on.commands.encode(COMMANDS, REQUEST_PAYOUT, &payout.command)?;
     let cut = whole.iter().copied().take(whole.len() - 9).collect();
     on.commands.publish_raw(COMMANDS, &format!("{}-cut", payout.id), cut).await?;
     on.commands.publish_raw(COMMANDS, &format!("{}-elsewhere", payout.id), whole).await?;
@@ -224,8 +226,8 @@ async fn errors(
     let directory = tempfile::tempdir().map_err(Failure::while_doing("making a directory"))?;
     let file = directory.path().join("wrong.jsonl");
     let wrong = json!({"payout_id": "p", "customer_id": "c", "amount": canary.word, "originator": canary.word,
-                       "rail": canary.word, "reference": {"text": canary.word}, "requested_at": canary.word});
-    let lines = format!("{wrong}\n{{\"reference\": \"{} \n", canary.word);
+                       "rail": canary.word, "remittance": {"unstructured": {"text": canary.word}}, "requested_at": canary.word});
+    let lines = format!("{wrong}\n{{\"remittance\": \"{} \n", canary.word);
     std::fs::write(&file, lines).map_err(Failure::while_doing("writing a file"))?;
     let file = file.display().to_string();
     let mut said = vec![("publish".to_owned(), on.run(&["publish", &file], &[]).await?)];

@@ -226,7 +226,7 @@ async fn comes_again(
         .until_course(SOON, &theirs.id, "an answer to the repeat", |course| course.repeated == 1)
         .await?;
     let mut another = theirs.clone();
-    set(&mut another, "reference", "another");
+    set(&mut another, "remittance", json!({"unstructured": "another"}));
     on.commands.request(&another.id, &another.command).await?;
     on.witness
         .until_course(SOON, &theirs.id, "a conflict", |course| {
@@ -234,7 +234,7 @@ async fn comes_again(
         })
         .await?;
     let mut next = on.payout(&Wish::default());
-    set(&mut next, "customer_id", &text(theirs, "customer_id"));
+    set(&mut next, "customer_id", text(theirs, "customer_id"));
     on.commands.request(&next.id, &next.command).await?;
     verify(on, &[Expectation::completed(next.clone())]).await?;
     let shown = on.succeed(&["flow", "show", &next.id, "--show-personal-data"]).await?;
@@ -283,7 +283,7 @@ pub(crate) fn text(payout: &Payout, field: &str) -> String {
     payout.command.get(field).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
 }
 
-fn set(payout: &mut Payout, field: &str, to: &str) {
+fn set(payout: &mut Payout, field: &str, to: impl Into<Value>) {
     if let Some(fields) = payout.command.as_object_mut() {
         fields.insert(field.to_owned(), to.into());
     }

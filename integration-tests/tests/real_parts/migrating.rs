@@ -44,23 +44,23 @@ pub(crate) async fn under_load(on: &mut Installation) -> Outcome {
     let waiting = on.request(&wish, flows).await?;
     until_open(on, &waiting, "review_fraud").await?;
     // Payouts that earlier stories have left waiting for the same people are moved with them.
-    let there = by_version(on, 1).await?;
+    let there = by_version(on, 2).await?;
     assert!(there >= flows, "{there} of {flows} payouts wait");
 
     let desk = Desk::new()?;
     deploy_next_version(on, &desk).await?;
-    let mut load = vec![until_started_under(on, 2).await?];
+    let mut load = vec![until_started_under(on, 3).await?];
     refuse_what_is_illegal(on, &desk).await?;
     let plan = desk.write(
         "plan.yaml",
-        "journey: payout\nfrom: 1\nto: 2\nstates: {review_fraud: judge_fraud}\n",
+        "journey: payout\nfrom: 2\nto: 3\nstates: {review_fraud: judge_fraud}\n",
     )?;
     let before = Instant::now();
     let tried = on.succeed(&["journeys", "migrate", &plan, "--dry-run"]).await?;
     let would = format!("review_fraud -> judge_fraud: {there}\n");
     assert_eq!(tried, format!("{would}dry run: {there} would move, 0 would stay\n"));
     let trying = before.elapsed().as_secs_f64();
-    assert_eq!(by_version(on, 1).await?, there, "a dry run changes nothing");
+    assert_eq!(by_version(on, 2).await?, there, "a dry run changes nothing");
 
     let (stopped, moved) = stop_half_way(on, &plan, there).await?;
     let left = there - moved;
@@ -69,7 +69,7 @@ pub(crate) async fn under_load(on: &mut Installation) -> Outcome {
     let would = format!("review_fraud -> judge_fraud: {left}\n");
     assert!(left == 0 || result.contains(&would), "dry run and result differ: {tried}{result}");
     assert!(result.contains(&format!("so far: {left} moved, 0 stayed")), "{result}");
-    assert_eq!(by_version(on, 1).await?, 0, "a flow is left behind");
+    assert_eq!(by_version(on, 2).await?, 0, "a flow is left behind");
     each_move_is_journaled(on, &waiting, &[(stopped.as_str(), "CHG-5"), (id.as_str(), "CHG-7")])
         .await?;
 
@@ -102,7 +102,7 @@ async fn stop_half_way(
     there: usize,
 ) -> Result<(String, usize), Failure> {
     let id = begin(on, plan, "CHG-5").await?;
-    while by_version(on, 1).await? == there {
+    while by_version(on, 2).await? == there {
         sleep(Duration::from_millis(2)).await;
     }
     on.signal_engine(ENGINE, Signal::STOP)?;
@@ -122,14 +122,14 @@ async fn stop_half_way(
         }
         sleep(Duration::from_millis(200)).await;
     };
-    let left = by_version(on, 1).await?;
+    let left = by_version(on, 2).await?;
     assert!(
         told.contains("(stopped: ") && left > 0,
         "everything was moved before the word came: {told}"
     );
     let moved = there - left;
     let counted =
-        format!("before it stopped: {moved} moved, 0 stayed; {left} flows run under version 1 now");
+        format!("before it stopped: {moved} moved, 0 stayed; {left} flows run under version 2 now");
     assert!(told.contains(&counted), "{counted}: {told}");
     let again = on.run(&["journeys", "migrations", &id, "--again"], &[]).await?;
     assert!(again.code == Some(1) && again.err.contains("does not begin again"), "{again:?}");
@@ -172,14 +172,14 @@ async fn until_open(on: &mut Installation, payouts: &[Payout], step: &str) -> Re
     }
 }
 
-/// Version 2 asks the same under another name. It is pinned once; another definition of it is refused with what differs.
+/// Version 3 asks the same under another name. It is pinned once; another definition of it is refused with what differs.
 async fn deploy_next_version(on: &Installation, desk: &Desk) -> Result<(), Failure> {
     let file = on.checkout().join(Path::new("journeys/payout.yaml"));
     let text = std::fs::read_to_string(file).map_err(Failure::while_doing("reading a journey"))?;
-    let next = text.replace("version: 1\n", "version: 2\n").replace("review_fraud", "judge_fraud");
+    let next = text.replace("version: 2\n", "version: 3\n").replace("review_fraud", "judge_fraud");
     let file = desk.write("payout.yaml", &next)?;
     let said = on.succeed(&["journeys", "deploy", &file]).await?;
-    assert!(said.contains("payout version 2 is pinned"), "{said}");
+    assert!(said.contains("payout version 3 is pinned"), "{said}");
     let said = on.succeed(&["journeys", "deploy", &file]).await?;
     assert!(said.contains("pinned already"), "{said}");
     let other = desk.write("other.yaml", &next.replace("after: 48h", "after: 24h"))?;
@@ -229,7 +229,7 @@ async fn refuse_what_is_illegal(on: &Installation, desk: &Desk) -> Result<(), Fa
             "hold left without release: compliance_hold",
         ),
     ] {
-        let text = format!("journey: payout\nfrom: 1\nto: 2\nstates: {states}\n");
+        let text = format!("journey: payout\nfrom: 2\nto: 3\nstates: {states}\n");
         let plan = desk.write("illegal.yaml", &text)?;
         let arguments = ["journeys", "migrate", &plan, "--actor", "ann", "--reason", "CHG-6"];
         let said = on.run(&arguments, &[]).await?;
@@ -281,7 +281,7 @@ async fn each_move_is_journaled(
 ) -> Result<(), Failure> {
     let reasons: Vec<String> = migrations
         .iter()
-        .map(|(id, reason)| format!("version 1 -> 2: migration {id}, {reason}"))
+        .map(|(id, reason)| format!("version 2 -> 3: migration {id}, {reason}"))
         .collect();
     for payout in payouts {
         let flow = on.reader.find_flows(&payout.id).await?.remove(0).row;
@@ -290,7 +290,7 @@ async fn each_move_is_journaled(
         let [one] = moves.as_slice() else {
             return Err(Failure::Broken(format!("{} was moved {} times", payout.id, moves.len())));
         };
-        assert_eq!((one.actor.as_str(), one.version), ("ann", Some(2)));
+        assert_eq!((one.actor.as_str(), one.version), ("ann", Some(3)));
         assert!(reasons.contains(&one.reason), "{}", one.reason);
         assert_eq!(flow.state.as_str(), "judge_fraud");
     }

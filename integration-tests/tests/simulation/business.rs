@@ -1,6 +1,7 @@
 //! The journeys that are simulated, each with its commands, what is special about some of them, and how those may end.
 //! A journey file that is not registered here fails `every_journey_is_simulated`. It runs nothing itself.
 
+use integration_tests::{FIRST_REQUEST_PAYOUT, in_first_major};
 use serde_json::{Value, json};
 use signalbox_flow::Journey;
 use signalbox_schemas::Contract;
@@ -24,10 +25,21 @@ pub(crate) struct Business {
     /// What can be special about one: a word in its id, which vendors, people and customers read.
     pub(crate) words: &'static [&'static str],
     pub(crate) request: fn(&str) -> Value,
+    /// The major before, where there is one.
+    pub(crate) older: Option<Older>,
     /// Commands that follow the request.
     pub(crate) follow_up: fn(&str) -> Vec<(&'static str, Value)>,
     /// Statuses of the one final event that are right.
     pub(crate) endings: fn(&str) -> &'static [&'static str],
+}
+
+/// What came before the newest major of a command.
+pub(crate) struct Older {
+    pub(crate) record: &'static str,
+    /// The same request in its words.
+    pub(crate) told: fn(&Value) -> Value,
+    /// The journey as it was written for it: edits of today's.
+    edits: &'static [(&'static str, &'static str)],
 }
 
 /// Every journey.
@@ -59,7 +71,7 @@ const PAYOUT: Business = Business {
         ("review_escalation", "60s"),
     ],
     commands: "payments.payout.commands.v1",
-    starts_with: "payments.payout.RequestPayout",
+    starts_with: "payments.payout.v2.RequestPayout",
     events: "payments.payout.events.v1",
     event: "payments.payout.PayoutEvent",
     aggregate: "payout_id",
@@ -75,6 +87,16 @@ const PAYOUT: Business = Business {
         "cancel",
     ],
     request: payout,
+    older: Some(Older {
+        record: FIRST_REQUEST_PAYOUT,
+        told: in_first_major,
+        edits: &[
+            ("\nversion: 2\n", "\nversion: 1\n"),
+            ("payments.payout.v2.RequestPayout", "payments.payout.RequestPayout"),
+            ("command.remittance.unstructured", "command.reference"),
+            ("      structured_reference: command.remittance.structured_reference\n", ""),
+        ],
+    }),
     follow_up: |id| {
         let cancel = json!({"payout_id": id, "actor": "customer", "reason": "changed their mind", "requested_at": 0});
         let cancels = id.contains("cancel");
@@ -129,6 +151,7 @@ const ONBOARDING: Business = Business {
         "withdraw",
     ],
     request: application,
+    older: None,
     follow_up: |id| {
         let withdraw = json!({"onboarding_id": id, "actor": "customer", "reason": "changed their mind", "requested_at": 0});
         let withdraws = id.contains("withdraw");
@@ -155,11 +178,24 @@ impl Business {
         self.parsed(self.yaml, contract)
     }
 
+    /// The journey as it was before the newest major of its command; today's where there is but one.
+    pub(crate) fn first_journey(&self, contract: &Contract) -> Journey {
+        let edits = self.older.as_ref().map_or(&[][..], |older| older.edits);
+        let yaml = edits.iter().fold(self.yaml.to_owned(), |yaml, (new, old)| {
+            assert!(yaml.contains(new), "{} no longer says {new:?}", self.file);
+            yaml.replace(new, old)
+        });
+        self.parsed(&yaml, contract)
+    }
+
     /// The same as its next version, in which some states have other names.
     pub(crate) fn next_journey(&self, contract: &Contract) -> Journey {
         let rename = |yaml: String, (old, new): &(&str, &str)| yaml.replace(old, new);
         let yaml = self.renamed.iter().fold(self.yaml.to_owned(), rename);
-        self.parsed(&yaml.replace("\nversion: 1\n", "\nversion: 2\n"), contract)
+        let version = self.journey(contract).version();
+        let (this, next) =
+            (format!("\nversion: {version}\n"), format!("\nversion: {}\n", version + 1));
+        self.parsed(&yaml.replace(&this, &next), contract)
     }
 
     fn parsed(&self, yaml: &str, contract: &Contract) -> Journey {
@@ -175,7 +211,8 @@ fn person() -> Value {
 
 fn payout(id: &str) -> Value {
     json!({
-        "payout_id": id, "customer_id": customer(id), "requested_at": 0, "rail": "ach",
+        "payout_id": id, "customer_id": customer(id), "requested_at": 0, "rail": "ach", "segment": "personal",
+        "remittance": {"unstructured": format!("rent of {id}")},
         "amount": {"minor_units": 1000, "currency": "USD", "exponent": 2},
         "originator": person(),
         "beneficiary": {"party": person(), "account": {"scheme": "iban", "iban": "DE89370400440532013000"}}})

@@ -44,12 +44,22 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> St
     each_flow_ends_once(&events, commanded);
     no_effect_without_permit_and_none_twice(world, &events);
     journals_hold(world);
+    only_what_contradicts_is_refused(world);
     for lane in 0..world.codec.contract().topics().lanes {
         assert_eq!(world.store.stopped(LaneId(lane)), None, "lane {lane} was stopped");
     }
     what_is_sealed_is_readable_unless_erased(world);
     let (erased, refused) = (world.erased.len(), world.refused);
     Standstills { erased, refused, ..what_waited_was_applied_in_order(world) }
+}
+
+/// The same command is never a contradiction, whichever major it comes by, and each contradiction is answered once.
+fn only_what_contradicts_is_refused(world: &World) {
+    let lanes = world.codec.contract().topics().lanes;
+    let journals = (0..lanes).flat_map(|lane| world.store.journal(LaneId(lane)));
+    let refused =
+        journals.filter(|row| row.kind == "reject" && row.reason == "idempotency_conflict");
+    assert_eq!(refused.count(), world.contradictions, "contradictions");
 }
 
 /// Every row opens with the keys that are left, but for those whose key was destroyed; and no key that is left was.

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use signalbox_bus::{Codec, Headers, MemoryBroker, Outbound};
+use signalbox_flow::Journey;
 use signalbox_schemas::{Contract, JourneyName, LaneId, Micros, MigrationId, TopicName, home_lane};
 use signalbox_store::{JournalRow, MemoryStore, MigrationRow};
 use std::collections::BTreeMap;
@@ -14,18 +15,31 @@ pub(crate) fn id_of(business: &Business) -> MigrationId {
     format!("00000000-0000-7000-8000-{number:012}").parse().unwrap()
 }
 
+/// What becomes of a journey in a run: the version with which it begins, the next one, and the names of states in both.
+/// Where a run begins with the first major of the commands, the next version is today's.
+pub(crate) fn versions(business: &Business, from_first: bool) -> [Journey; 2] {
+    let contract = Contract::builtin().unwrap();
+    match from_first && business.older.is_some() {
+        true => [business.first_journey(contract), business.journey(contract)],
+        false => [business.journey(contract), business.next_journey(contract)],
+    }
+}
+
 /// Pins the next version of each journey and puts a migration to it down.
-pub(crate) fn ask(store: &MemoryStore, contract: &Contract, now: Micros) {
+pub(crate) fn ask(store: &MemoryStore, from_first: bool, now: Micros) {
     for business in &ALL {
-        let next = business.next_journey(contract);
+        let [_, next] = versions(business, from_first);
         store.deploy(next.name().clone(), next.version(), next.source());
-        let states: BTreeMap<_, _> = business.renamed.iter().copied().collect();
-        let plan = json!({"journey": next.name(), "from": 1, "to": 2, "states": states});
+        let renamed: &[_] =
+            if from_first && business.older.is_some() { &[] } else { business.renamed };
+        let states: BTreeMap<_, _> = renamed.iter().copied().collect();
+        let (from, to) = (next.version() - 1, next.version());
+        let plan = json!({"journey": next.name(), "from": from, "to": to, "states": states});
         store.ask_for_migration(MigrationRow {
             id: id_of(business),
             journey: next.name().clone(),
-            from: 1,
-            to: 2,
+            from,
+            to,
             plan: plan.to_string(),
             actor: "ann".to_owned(),
             reason: "a better version".to_owned(),
@@ -94,21 +108,25 @@ pub(crate) fn stopped(store: &MemoryStore, lanes: u16) -> usize {
 
 /// Each flow that ran was moved once or stayed for a reason; none is lost, none is in a state that its version does not
 /// have, none was moved to something unsafe. How many moved.
-pub(crate) fn judge(store: &MemoryStore, contract: &Contract) -> usize {
+pub(crate) fn judge(store: &MemoryStore, from_first: bool) -> usize {
     let flows = store.flows();
+    let known: Vec<_> = ALL.iter().flat_map(|each| versions(each, from_first)).collect();
+    let newest: BTreeMap<_, _> =
+        known.iter().map(|journey| (journey.name().clone(), journey.version())).collect();
     let mut moved = 0;
     for row in store.migrated() {
         let flow = flows.iter().find(|flow| flow.id == row.flow).expect("a flow is lost");
         match &row.became {
             Ok(_) => {
                 moved += 1;
-                assert_eq!(flow.version, 2, "{} was moved and is not", flow.aggregate);
+                let to = newest[&flow.journey];
+                assert_eq!(flow.version, to, "{} was moved and is not", flow.aggregate);
                 let moves = store.journal(flow.lane);
                 let moves = moves
                     .iter()
                     .filter(|each| each.flow == Some(flow.id) && each.kind == "migrate");
                 let told: Vec<_> = moves.map(|each| (each.actor.as_str(), each.version)).collect();
-                assert_eq!(told, [("ann", Some(2))], "{}", flow.aggregate);
+                assert_eq!(told, [("ann", Some(to))], "{}", flow.aggregate);
             }
             Err(why) => {
                 let known = ["paused", "parked", "ended"];
@@ -116,17 +134,13 @@ pub(crate) fn judge(store: &MemoryStore, contract: &Contract) -> usize {
             }
         }
     }
-    let drawn: BTreeMap<_, _> = ALL
-        .iter()
-        .map(|business| {
-            let (old, new) = (business.journey(contract), business.next_journey(contract));
-            let draw = |journey| signalbox_flow::graph(journey).unwrap();
-            (old.name().clone(), [draw(&old), draw(&new)])
-        })
-        .collect();
+    let draw = |journey: &Journey| {
+        let drawing = signalbox_flow::graph(journey).unwrap();
+        ((journey.name().clone(), journey.version()), drawing)
+    };
+    let drawn: BTreeMap<_, _> = known.iter().map(draw).collect();
     for flow in &flows {
-        let version = usize::try_from(flow.version).unwrap() - 1;
-        let drawing = &drawn[&flow.journey][version];
+        let drawing = &drawn[&(flow.journey.clone(), flow.version)];
         assert!(drawing.contains(flow.state.as_str()), "{} is in {}", flow.aggregate, flow.state);
     }
     moved

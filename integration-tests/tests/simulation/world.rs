@@ -40,6 +40,10 @@ pub(crate) struct Plan {
     pub(crate) migrates: bool,
     /// Soon after that everybody is told to move no more.
     pub(crate) stops: bool,
+    /// Commands come by every major that they have, the same one by several, some with another meaning.
+    pub(crate) majors: bool,
+    /// The journeys are first those of the commands' first majors.
+    pub(crate) from_first: bool,
 }
 
 impl Plan {
@@ -58,6 +62,8 @@ impl Plan {
             bad_data: false,
             migrates: false,
             stops: false,
+            majors: false,
+            from_first: false,
             erasures: false,
         }
     }
@@ -112,6 +118,8 @@ pub(crate) struct World {
     begun: Instant,
     /// What was asked for: the journey and the id.
     commanded: Vec<(&'static Business, String)>,
+    /// Commands with the id of another and another meaning.
+    pub(crate) contradictions: usize,
     /// Topics take what they should: workers that start from now on know it.
     mended: bool,
 }
@@ -129,7 +137,7 @@ impl World {
             world.storm().await;
             world.calm_down().await;
             let mut seen = check::everything(&world, &world.commanded);
-            seen.migrated = migrations::judge(&world.store, world.codec.contract());
+            seen.migrated = migrations::judge(&world.store, plan.from_first);
             seen.stopped = migrations::stopped(&world.store, world.codec.contract().topics().lanes);
             seen
         })
@@ -153,6 +161,7 @@ impl World {
             orphans: Orphans::default(),
             begun: Instant::now(),
             commanded: Vec::new(),
+            contradictions: 0,
             mended: false,
             broker,
             store,
@@ -200,8 +209,11 @@ impl World {
             Arc::clone(&self.orphans),
         );
         let store = FaultyStore::new(self.store.clone(), Arc::clone(fate));
-        let journeys = ALL.iter().map(|business| business.journey(self.codec.contract()));
-        let library = JourneyLibrary::new(journeys.collect()).unwrap();
+        let first = |business: &Business| {
+            let [first, _] = migrations::versions(business, self.plan.from_first);
+            first
+        };
+        let library = JourneyLibrary::new(ALL.iter().map(first).collect()).unwrap();
         let keys = Arc::clone(&self.keys);
         Worker::new(options, bus, store, Arc::clone(&self.codec), library, keys).unwrap()
     }
@@ -214,7 +226,7 @@ impl World {
             }
             self.anything().await;
             if self.plan.migrates && turn == STORMY / 2 {
-                migrations::ask(&self.store, self.codec.contract(), self.store.clock());
+                migrations::ask(&self.store, self.plan.from_first, self.store.clock());
             }
             if self.plan.migrates && (turn == STORMY / 2 || turn == STORMY / 2 + 20) {
                 // Told twice: it begins once.
@@ -257,6 +269,7 @@ impl World {
             self.people.turn(&mut self.rng);
             self.pass(Duration::from_millis(500)).await;
             if self.is_over() {
+                self.said_again(calm).await;
                 return self.last_wishes(calm).await;
             }
         }
@@ -286,10 +299,28 @@ impl World {
             }
             if let Some((business, id)) = self.rng.choice(&self.commanded).cloned() {
                 let request = (business.request)(&id);
-                self.publish(business, &id, business.starts_with, &request);
+                self.request(business, &id, &request, self.plan.from_first);
             }
             self.adapters.turn(&mut self.rng, calm).await;
             self.pass(Duration::from_millis(900)).await;
+        }
+    }
+
+    /// When everything has ended, everything is said again in the other major: it is still the same.
+    async fn said_again(&mut self, calm: Plan) {
+        if !self.plan.majors {
+            return;
+        }
+        for (business, id) in self.commanded.clone() {
+            self.request(business, &id, &(business.request)(&id), true);
+            self.request(business, &id, &(business.request)(&id), false);
+        }
+        for _ in 0..20 {
+            for index in 0..self.processes.len() {
+                self.turn(index).await;
+            }
+            self.adapters.turn(&mut self.rng, calm).await;
+            self.pass(Duration::from_millis(500)).await;
         }
     }
 
@@ -439,16 +470,42 @@ impl World {
         let mut request = (business.request)(&id);
         if self.plan.bad_data && business.file == "payout.yaml" && id.len() % 3 == 0 {
             // It says so much that asking a bank for it needs a wide topic.
-            request["reference"] = "words ".repeat(NARROW / 6).into();
+            request["remittance"]["unstructured"] = "words ".repeat(NARROW / 6).into();
         }
         let copies = if self.plan.duplicates { self.rng.usize(1..4) } else { 1 };
         for _ in 0..copies {
-            self.publish(business, &id, business.starts_with, &request);
+            let older = self.speaks_older();
+            self.request(business, &id, &request, older);
+        }
+        if self.plan.majors && self.rng.u8(0..3) == 0 {
+            let older = self.speaks_older();
+            let mut other = request.clone();
+            other["customer_id"] = "somebody else".into();
+            self.request(business, &id, &other, older);
+            self.contradictions += 1;
         }
         for (record, value) in (business.follow_up)(&id) {
             self.publish(business, &id, record, &value);
         }
         self.commanded.push((business, id));
+    }
+
+    /// Whether a service says something in the older major. Nobody says it in the newer one before the journey knows it.
+    fn speaks_older(&mut self) -> bool {
+        let lanes = self.codec.contract().topics().lanes;
+        let known = !self.plan.from_first || migrations::are_over(&self.store, lanes);
+        !known || self.plan.majors && self.rng.bool()
+    }
+
+    /// Asks for something in one major of the command.
+    fn request(&mut self, business: &Business, id: &str, request: &Value, older: bool) {
+        match business.older.as_ref().filter(|_| older) {
+            Some(before) => {
+                let told = (before.told)(request);
+                self.publish(business, id, before.record, &told);
+            }
+            None => self.publish(business, id, business.starts_with, request),
+        }
     }
 
     fn publish(&mut self, business: &Business, id: &str, record: &str, value: &Value) {

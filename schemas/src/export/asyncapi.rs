@@ -105,7 +105,8 @@ fn message(record: &RecordSchema, topic: &Topic) -> Value {
         Strategy::Topic => "TopicNameStrategy",
         Strategy::TopicRecord | Strategy::AnyCommand => "TopicRecordNameStrategy",
     };
-    json!({
+    let notice = topic.deprecated.get(record.name().as_str());
+    let mut described = json!({
         "name": record.name().as_str(),
         "contentType": headers::AVRO,
         "summary": said,
@@ -119,7 +120,13 @@ fn message(record: &RecordSchema, topic: &Topic) -> Value {
             "schemaLookupStrategy": strategy,
             "bindingVersion": BINDING,
         }},
-    })
+    });
+    // AsyncAPI has no word of its own for a message that is on its way out.
+    if let (Some(notice), Some(fields)) = (notice, described.as_object_mut()) {
+        let told = notice.to_string();
+        fields.insert("tags".to_owned(), json!([{"name": "deprecated", "description": told}]));
+    }
+    described
 }
 
 /// Headers that a reader can count on; a command needs none.

@@ -8,7 +8,7 @@ use crate::consumers::Consumers;
 use crate::contract::Contract;
 use crate::gate::History;
 use crate::record::RecordSchema;
-use crate::topics::{Role, Topic, dlq_of};
+use crate::topics::{Deprecation, Role, Topic, dlq_of};
 
 const HEAD: &str = "\
 # Catalog of topics
@@ -70,7 +70,7 @@ fn describe_topic(
         let _ = writeln!(page, "\nCarries records of other topics as they are.");
     }
     for record in topic.schemas.value.iter().filter_map(|record| contract.record(record)) {
-        describe_record(page, record, history);
+        describe_record(page, record, topic, history);
         for (consumer, fields) in read_by(consumers, name, record.name().as_str()) {
             let fields: Vec<String> = fields.iter().map(|field| format!("`{field}`")).collect();
             let _ = writeln!(page, "\n{consumer} reads {}.", fields.join(", "));
@@ -78,7 +78,7 @@ fn describe_topic(
     }
 }
 
-fn describe_record(page: &mut String, record: &RecordSchema, history: &History) {
+fn describe_record(page: &mut String, record: &RecordSchema, topic: &Topic, history: &History) {
     let schema: Value = serde_json::from_str(record.text()).unwrap_or_default();
     let name = record.name().as_str();
     let released = match history.of(name).last() {
@@ -86,6 +86,13 @@ fn describe_record(page: &mut String, record: &RecordSchema, history: &History) 
         None => "not released yet".to_owned(),
     };
     let _ = writeln!(page, "\n### `{name}`\n\n{} ({released})\n", words(&schema));
+    if let Some(notice) = topic.deprecated.get(name) {
+        let Deprecation { since, until, instead } = notice;
+        let _ = writeln!(
+            page,
+            "**Deprecated** since {since}; to be counted on until {until}. Use `{instead}`.\n"
+        );
+    }
     let _ = writeln!(page, "| field | type | default | |\n|---|---|---|---|");
     let mut definitions = Vec::new();
     define(&schema, &mut definitions);

@@ -68,7 +68,7 @@ fn ach(accounts: &Accounts, order: &SendRequest, routing: &str, number: &str) ->
     json!({
         "account_id": accounts.account_id,
         "amount": order.amount.minor_units,
-        "statement_descriptor": order.reference.as_deref().unwrap_or("PAYOUT"),
+        "statement_descriptor": order.remittance().as_deref().unwrap_or("PAYOUT"),
         "account_number": number,
         "routing_number": routing,
         "funding": "checking",
@@ -80,8 +80,8 @@ fn ach(accounts: &Accounts, order: &SendRequest, routing: &str, number: &str) ->
 }
 
 fn real_time(accounts: &Accounts, order: &SendRequest, routing: &str, number: &str) -> Value {
-    let remittance = match &order.reference {
-        Some(reference) => format!("{} {reference}", end_to_end(order)),
+    let remittance = match order.remittance() {
+        Some(told) => format!("{} {told}", end_to_end(order)),
         None => end_to_end(order),
     };
     json!({
@@ -137,7 +137,7 @@ fn our_field(theirs: &str) -> Option<&'static str> {
         "individual_name" | "creditor_name" => Some("beneficiary.party.name"),
         "debtor_name" => Some("originator.name"),
         "amount" => Some("amount.minor_units"),
-        "statement_descriptor" | "unstructured_remittance_information" => Some("reference"),
+        "statement_descriptor" | "unstructured_remittance_information" => Some("remittance"),
         _ => None,
     }
 }

@@ -63,6 +63,22 @@ fn a_transfer_is_created_under_our_key_with_the_bytes_of_the_public_shape() {
 }
 
 #[test]
+fn the_beneficiary_s_own_reference_travels_before_the_text() {
+    for (rail, field) in
+        [("ach", "statement_descriptor"), ("rtp", "unstructured_remittance_information")]
+    {
+        let mut ask = harness::ask("payout.send");
+        let Ask::Send(order) = &mut ask else { panic!() };
+        order.rail = rail.to_owned();
+        order.structured_reference = Some("RF18539007547034".to_owned());
+        order.reference = Some("Invoice 42".to_owned());
+        let Next::Call(request) = harness::ready(&LISTING).next(&ask, None, &[]) else { panic!() };
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        assert!(body[field].as_str().unwrap().ends_with("RF18539007547034 Invoice 42"), "{body}");
+    }
+}
+
+#[test]
 fn a_payout_that_this_vendor_cannot_make_is_repaired_before_anything_is_sent() {
     let mut ask = harness::ask("payout.send");
     let Ask::Send(order) = &mut ask else { panic!() };

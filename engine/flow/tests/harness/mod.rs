@@ -60,7 +60,10 @@ impl Story {
             assert!(yaml.contains(old), "the journey no longer says {old:?}; adapt the test");
             yaml.replace(old, new)
         });
-        Arc::new(parsed(&edited.replace("\nversion: 1\n", "\nversion: 2\n")))
+        let version = self.journey().version();
+        let (this, next) =
+            (format!("\nversion: {version}\n"), format!("\nversion: {}\n", version + 1));
+        Arc::new(parsed(&edited.replace(&this, &next)))
     }
 
     /// The move to the next version in which some states have other names.
@@ -71,8 +74,9 @@ impl Story {
         MADE.get(place).unwrap().get_or_init(|| {
             let states = self.renamed.iter().map(|(old, new)| ((*old).into(), (*new).into()));
             let journey = self.journey().name().clone();
-            let plan = MigrationPlan { journey, from: 1, to: 2, states: states.collect() };
             let (old, new) = (Arc::clone(self.journey()), self.next_version(self.renamed));
+            let (from, to) = (old.version(), new.version());
+            let plan = MigrationPlan { journey, from, to, states: states.collect() };
             (Migration::new(plan, old, Arc::clone(&new)).unwrap(), new)
         })
     }

@@ -93,7 +93,8 @@ pub(crate) fn request() -> Value {
         "payout_id": "p-1", "tenant": "default", "customer_id": "c-1",
         "amount": {"minor_units": 1000, "currency": "EUR", "exponent": 2},
         "originator": person("Ada"), "beneficiary": {"party": person("Bob"), "account": account},
-        "rail": "ach", "reference": null, "segment": "retail", "requested_at": 1
+        "rail": "ach", "remittance": {"structured_reference": null, "unstructured": null},
+        "segment": "personal", "requested_at": 1
     })
 }
 

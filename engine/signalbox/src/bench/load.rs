@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::meter::{Meter, Reading};
 use crate::consumer_rule::Verdict;
-use crate::payouts::{Payouts, Wish};
+use crate::payouts::{Payouts, REQUEST_PAYOUT, Wish};
 use crate::scene::{
     COMMANDS, Commands, Console, Quantiles, Scene, SceneError, Watcher, codec, now,
 };
@@ -147,12 +147,8 @@ impl Load {
         let wish = Wish::default();
         let make = |_| {
             let payout = self.payouts.next(&wish, now());
-            let record = self.commands.record(
-                COMMANDS,
-                "payments.payout.RequestPayout",
-                &payout.id,
-                &payout.command,
-            )?;
+            let record =
+                self.commands.record(COMMANDS, REQUEST_PAYOUT, &payout.id, &payout.command)?;
             Ok(Ready { id: payout.id, record })
         };
         (0..flows).map(make).collect()

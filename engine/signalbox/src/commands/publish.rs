@@ -24,13 +24,15 @@ const IN_FLIGHT: usize = 1_000;
 /// Wrong lines that are told before the rest is only counted.
 const TOLD_MAX: usize = 20;
 /// The record that is published where none is named.
-const DEFAULT_RECORD: &str = "payments.payout.RequestPayout";
+const DEFAULT_RECORD: &str = "payments.payout.v2.RequestPayout";
+const OLD_RECORD: &str = "payments.payout.RequestPayout";
 const ONBOARDING_RECORD: &str = "onboarding.application.RequestOnboarding";
 const CANCEL_RECORD: &str = "payments.payout.CancelPayout";
 
 /// A line of each command that can be tried out at once, every field written out.
-const EXAMPLES: [(&str, &str); 4] = [
-    (DEFAULT_RECORD, include_str!("../examples/payments.payout.RequestPayout.json")),
+const EXAMPLES: [(&str, &str); 5] = [
+    (DEFAULT_RECORD, include_str!("../examples/payments.payout.v2.RequestPayout.json")),
+    (OLD_RECORD, include_str!("../examples/payments.payout.RequestPayout.json")),
     (CANCEL_RECORD, include_str!("../examples/payments.payout.CancelPayout.json")),
     (ONBOARDING_RECORD, include_str!("../examples/onboarding.application.RequestOnboarding.json")),
     (
@@ -330,7 +332,7 @@ fn example(record: &str) -> Result<String, CliError> {
         for (name, field) in fields {
             match name.as_str() {
                 "requested_at" | "decided_at" => *field = json!(now()),
-                "payout_id" if record == DEFAULT_RECORD => {
+                "payout_id" if matches!(record, DEFAULT_RECORD | OLD_RECORD) => {
                     *field = json!(format!("p-{}", Uuid::now_v7()))
                 }
                 "onboarding_id" if record == ONBOARDING_RECORD => {

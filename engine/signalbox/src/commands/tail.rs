@@ -51,14 +51,14 @@ pub(crate) struct TailArgs {
 /// A record as it is shown.
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown {
-    topic: TopicName,
+    pub(crate) topic: TopicName,
     partition: i32,
     offset: i64,
     #[serde(skip)]
-    timestamp_ms: i64,
+    pub(crate) timestamp_ms: i64,
     key: Option<String>,
-    headers: BTreeMap<String, String>,
-    record: Option<RecordName>,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) record: Option<RecordName>,
     pub(crate) value: Value,
     /// Why there is no value.
     #[serde(skip_serializing_if = "Option::is_none")]

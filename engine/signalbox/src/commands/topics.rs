@@ -2,11 +2,12 @@
 //! deletes and never shrinks. `topics export` tells other tools what topics there are.
 
 mod export;
+mod senders;
 
 use clap::{Args, Subcommand};
 use signalbox_bus::{TopicAdmin, TopicChange};
 
-use super::wiring;
+use super::{publish, wiring};
 use crate::config::Config;
 use crate::error::CliError;
 use crate::output;
@@ -24,6 +25,8 @@ pub(crate) enum TopicsCommand {
         after_help = "Needs kafka.brokers. Deletes and shrinks nothing.\n\nExample, on a single broker:\n  signalbox topics apply --replicas 1"
     )]
     Apply(ApplyArgs),
+    /// Count who sends which commands, such as those that are deprecated
+    Senders(senders::SendersArgs),
     /// Print topics and schemas for other tools
     #[command(subcommand)]
     Export(export::ExportCommand),
@@ -52,10 +55,17 @@ pub(crate) async fn run(command: &TopicsCommand, config: &Config) -> Result<(), 
     let (plan, apply) = match command {
         TopicsCommand::Plan(plan) => (plan, None),
         TopicsCommand::Apply(apply) => (&apply.plan, Some(apply)),
+        TopicsCommand::Senders(args) => return senders::run(args, config).await,
         TopicsCommand::Export(command) => return export::run(command),
     };
     let admin = TopicAdmin::connect(config.kafka()?)?;
-    let changes = admin.plan(&wiring::contract()?.topics().wanted(plan.replicas)).await?;
+    let topics = wiring::contract()?.topics();
+    for (topic, record, notice) in topics.overdue(&publish::now().into()) {
+        output::note(format_args!(
+            "{record} on {topic} is past its time: {notice}; `signalbox topics senders {topic} --deprecated` says who still sends it"
+        ));
+    }
+    let changes = admin.plan(&topics.wanted(plan.replicas)).await?;
     for change in &changes {
         output::line(change)?;
     }

@@ -10,7 +10,7 @@ use super::book::{Act, Book, What};
 use crate::applications::{Applications, Newcomer};
 use crate::cast::{Asks, Persona};
 use crate::consumer_rule::Verdict;
-use crate::payouts::{Payout, Payouts, Wish};
+use crate::payouts::{Payout, Payouts, REQUEST_PAYOUT, Wish};
 use crate::scene::{
     COMMANDS, Commands, Console, EngineName, Scene, SceneError, Seen, Watcher, codec, contract, now,
 };
@@ -230,8 +230,7 @@ impl Play {
     async fn poison(&mut self) -> Result<(), SceneError> {
         self.console.say("publishing a truncated command and one of garbage");
         let payout = Payouts::new("poison", 1).next(&Wish::default(), now());
-        let mut cut =
-            self.commands.encode(COMMANDS, "payments.payout.RequestPayout", &payout.command)?;
+        let mut cut = self.commands.encode(COMMANDS, REQUEST_PAYOUT, &payout.command)?;
         cut.truncate(cut.len() / 2);
         for (key, payload) in
             [("poison-truncated", cut), ("poison-garbage", b"\xff not a record".to_vec())]

@@ -13,6 +13,7 @@ use super::error::SceneError;
 use super::prepare::{contract, kafka, registry};
 use super::settings::Settings;
 use crate::applications::consent;
+use crate::payouts::REQUEST_PAYOUT;
 
 /// Topic of payout commands.
 pub const COMMANDS: &str = "payments.payout.commands.v1";
@@ -26,6 +27,7 @@ pub struct Commands {
     publisher: Publisher,
     codec: Arc<Codec>,
     lanes: u16,
+    source: String,
 }
 
 /// What a customer says about a case of theirs that is under way.
@@ -79,15 +81,22 @@ impl Commands {
     /// `Bus` where the client refuses its settings.
     pub fn connect(settings: &Settings, codec: Arc<Codec>) -> Result<Self, SceneError> {
         let publisher = Publisher::connect(&kafka(settings), "signalbox-scene")?;
-        Ok(Self { publisher, codec, lanes: contract()?.topics().lanes })
+        let (lanes, source) = (contract()?.topics().lanes, SOURCE.to_owned());
+        Ok(Self { publisher, codec, lanes, source })
     }
 
-    /// Publishes a `RequestPayout`; returns when it is acknowledged.
+    /// The same, as another service, by its `ce_source`.
+    #[must_use]
+    pub fn of(&self, source: &str) -> Self {
+        Self { source: source.to_owned(), ..self.clone() }
+    }
+
+    /// Publishes a `RequestPayout` of the newest major; returns when it is acknowledged.
     ///
     /// # Errors
     /// `Encode` where it does not fit the contract, `Bus` where it cannot be delivered.
     pub async fn request(&self, id: &str, command: &Value) -> Result<(), SceneError> {
-        self.command("payments.payout.RequestPayout", id, command).await
+        self.command(REQUEST_PAYOUT, id, command).await
     }
 
     /// Publishes a command of any journey; returns when it is acknowledged.
@@ -190,7 +199,7 @@ impl Commands {
         let headers = Headers::new()
             .with(headers::CE_SPECVERSION, "1.0")
             .with(headers::CE_ID, uuid::Uuid::now_v7().to_string())
-            .with(headers::CE_SOURCE, SOURCE)
+            .with(headers::CE_SOURCE, self.source.as_str())
             .with(headers::CE_TYPE, name)
             .with(headers::CE_TIME, jiff::Timestamp::now().to_string())
             .with(headers::CE_SUBJECT, key)

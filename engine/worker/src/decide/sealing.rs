@@ -13,7 +13,7 @@ impl<'d> Deciding<'_, 'd> {
     /// nothing is decided: a repeated command is recognised by its hash, anything else is looked at by people.
     pub(super) fn of_erased(&mut self, work: &'d Work, hash: &[u8; 32]) {
         match (&work.body, work.flow().and_then(|id| self.flow(id))) {
-            (Body::Start(start), Some(found)) if start.hash == *hash => {
+            (Body::Start(start), Some(found)) if start.has_hash(hash) => {
                 self.repeated(work, start, &found);
             }
             (Body::Start(start), _) => self.conflicting(work, start),

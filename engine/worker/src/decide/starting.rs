@@ -17,7 +17,7 @@ impl<'d> Deciding<'_, 'd> {
         };
         let events = start.journey.events_topic();
         if let Some(found) = self.flow(start.flow) {
-            if Contract::content_hash(&start.record, &found.command) == start.hash {
+            if self.is_same(start, &found) {
                 return self.repeated(work, start, &found);
             }
             return self.conflicting(work, start);
@@ -51,7 +51,7 @@ impl<'d> Deciding<'_, 'd> {
             Ok(decision) => {
                 let applied = self.transition(work, None, decision);
                 if applied {
-                    let content = start.value.to_string();
+                    let content = start.sent.to_string();
                     let place = Place::Command(start.flow);
                     let content = self.seal(start.subject, place, content.as_bytes());
                     self.decided.contest.commands.push(CommandRow {
@@ -70,6 +70,15 @@ impl<'d> Deciding<'_, 'd> {
                 self.reject(work, None, &start.aggregate, events, reject("invalid", &detail));
             }
         }
+    }
+
+    /// Whether a flow was started by the same content, whichever major that came by and its version reads.
+    fn is_same(&self, start: &StartWork, found: &Flow) -> bool {
+        let version = self.tick.library.version(&found.journey, found.version);
+        let before = version.map_or(start.journey.starts_with(), |version| version.starts_with());
+        let read = start.journey.starting_command(before, &found.command);
+        let wanted = start.journey.starts_with();
+        read.is_some_and(|read| Contract::content_hash(wanted, &read) == start.hash)
     }
 
     fn too_old(&self, work: &Work) -> bool {

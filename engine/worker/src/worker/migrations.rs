@@ -2,9 +2,9 @@
 //! open migrations in portions. What was read of a lane's progress is forgotten with everything else about the lane.
 
 use signalbox_bus::LaneBus;
-use signalbox_flow::{Flow, Journey};
+use signalbox_flow::Journey;
 use signalbox_schemas::{FlowId, JourneyName, LaneId};
-use signalbox_store::{LaneStore, OpenMigration};
+use signalbox_store::{FlowRow, LaneStore, OpenMigration};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -67,15 +67,15 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     /// Another engine may have started a flow under a version that was pinned a moment ago.
     pub(super) async fn learn_versions_of<'a>(
         &mut self,
-        flows: impl Iterator<Item = &'a Arc<Flow>>,
+        rows: impl Iterator<Item = &'a FlowRow>,
     ) -> Result<(), WorkerError> {
-        let unknown = |flow: &&Arc<Flow>| {
-            let version = (flow.journey.clone(), flow.version);
-            self.library.version(&flow.journey, flow.version).is_none()
+        let unknown = |row: &FlowRow| {
+            let version = (row.journey.clone(), row.version);
+            self.library.version(&row.journey, row.version).is_none()
                 && !self.migrations.unreadable.contains(&version)
         };
-        let mut flows = flows;
-        if flows.any(|flow| unknown(&flow)) {
+        let mut rows = rows;
+        if rows.any(unknown) {
             self.learn_journeys().await?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use signalbox_bus::LaneBus;
-use signalbox_flow::{Flow, FlowData, Status};
+use signalbox_flow::{Flow, FlowData, Journey, Status};
 use signalbox_schemas::{FlowId, LaneId, Micros, SubjectId};
 use signalbox_store::{
     Commit, Contest, LaneStore, LoadedFlow, Losers, OutputRow, StoreError, TickWrite,
@@ -312,6 +312,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         }
         if !missing.is_empty() {
             let found = self.store.load_flows(&missing).await?;
+            self.learn_versions_of(found.iter().map(|loaded| &loaded.row)).await?;
             let commands = found.iter().map(|loaded| loaded.command.as_slice());
             keys::to_open(&mut self.vault, &mut self.store, commands).await?;
             for loaded in found {
@@ -327,10 +328,11 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 let command = command.map_err(|error| {
                     StoreError::Invariant(format!("flow {id}: its command cannot be read: {error}"))
                 })?;
-                flows.insert(id, Arc::new(flow_of(loaded, command)?));
+                let version = self.library.version(&loaded.row.journey, loaded.row.version);
+                let version = version.map(Arc::as_ref);
+                flows.insert(id, Arc::new(flow_of(loaded, command, version)?));
             }
         }
-        self.learn_versions_of(flows.values()).await?;
         Ok(Loaded { flows, erased })
     }
 
@@ -509,9 +511,26 @@ fn complete(
     }
 }
 
-/// A flow as stored, as the step needs it.
-pub(crate) fn flow_of(loaded: LoadedFlow, command: Value) -> Result<Flow, StoreError> {
-    let row = loaded.row;
+/// A flow as stored, as the step needs it: its command was kept as it was sent, and is read as its version reads it.
+pub(crate) fn flow_of(
+    loaded: LoadedFlow,
+    command: Value,
+    version: Option<&Journey>,
+) -> Result<Flow, StoreError> {
+    let LoadedFlow { row, record, .. } = loaded;
+    let command = match version {
+        Some(version) if *version.starts_with() != record && !command.is_null() => {
+            let read = version.starting_command(&record, &command);
+            read.ok_or_else(|| {
+                let wanted = version.starts_with();
+                StoreError::Invariant(format!(
+                    "flow {}: its {record} is not read as {wanted}",
+                    row.id
+                ))
+            })?
+        }
+        Some(_) | None => command,
+    };
     let data: FlowData = serde_json::from_value(row.data).map_err(|error| {
         StoreError::Invariant(format!("flow {}: its data cannot be read: {error}", row.id))
     })?;
@@ -534,6 +553,7 @@ pub(crate) fn flow_of(loaded: LoadedFlow, command: Value) -> Result<Flow, StoreE
 
 fn tell(note: &Note) {
     match note {
+        Note::Command { record, deprecated } => metrics::command(record, deprecated),
         Note::Started(journey) => metrics::started(journey),
         Note::Ended(journey, state) => metrics::ended(journey, state),
         Note::Dead(dead) => {

@@ -19,7 +19,7 @@ pub(super) enum Level {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     pub(super) level: Level,
-    /// Where: `config`, `postgres`, `keys`, `kafka`, `registry`, `vendors`.
+    /// Where: `config`, `postgres`, `keys`, `kafka`, `registry`, `vendors`, `contract`.
     pub(super) area: &'static str,
     /// How it is.
     pub(super) found: String,

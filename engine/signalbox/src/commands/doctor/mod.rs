@@ -4,6 +4,7 @@
 //!
 //! It cannot tell whether Kafka lets this user write: the only way to know is to write.
 
+mod contract;
 mod finding;
 mod kafka;
 mod keys;
@@ -14,6 +15,7 @@ mod vendors;
 use clap::Args;
 
 use super::config::parts;
+use super::{publish, wiring};
 use crate::config::{Config, ConfigError};
 use crate::error::CliError;
 use crate::output;
@@ -47,6 +49,7 @@ pub(crate) async fn run(args: &DoctorArgs, config: &Config) -> Result<(), CliErr
     findings.extend(Box::pin(kafka::look(config, args.replicas)).await);
     findings.extend(registry::look(config).await);
     findings.extend(vendors::look(config).await);
+    findings.extend(contract::judge(wiring::contract()?.topics(), &publish::now().into()));
     for finding in &findings {
         if args.json {
             output::json(finding)?;

@@ -1,14 +1,15 @@
-//! The types of facts, read off the Avro schemas, so that a journey is checked before it runs.
-//! It does not read values; the contract does that at the edge.
+//! The types of fields, read off the Avro schemas as JSON, so that journeys and lifts are checked before they run. The
+//! build reads them too. It does not read values; `record` does that at the edge.
 
 use serde_json::Value;
-use signalbox_schemas::{Contract, full_name};
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::rules::full_name;
+
 /// The type of a fact or of a field of a record.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Type {
+pub enum Type {
     /// Only null.
     Null,
     /// True or false.
@@ -47,29 +48,33 @@ pub(crate) enum Type {
 
 /// A field of a record.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Field {
+pub struct Field {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// Its type.
-    pub(crate) kind: Type,
+    pub kind: Type,
     /// True where it may be left out.
-    pub(crate) has_default: bool,
+    pub has_default: bool,
 }
 
 /// Records nest at most this deep; deeper means that one contains itself.
 const DEPTH_MAX: usize = 16;
 
 impl Type {
-    /// The type of a record of the contract.
-    pub(crate) fn of_record(contract: &Contract, record: &str) -> Option<Self> {
-        let document: Value = serde_json::from_str(contract.record(record)?.text()).ok()?;
+    /// The type of a record among schemas that may mention each other; nothing where it is not among them.
+    pub fn of_record<'a>(
+        schemas: impl IntoIterator<Item = &'a Value>,
+        record: &str,
+    ) -> Option<Self> {
         let mut named = BTreeMap::new();
-        collect(&document, "", &mut named);
-        of_schema(&document, "", &named, 0)
+        for schema in schemas {
+            collect_named(schema, "", &mut named);
+        }
+        of_schema(named.get(record)?, "", &named, 0)
     }
 
     /// The field of a record, looking through an optional record.
-    pub(crate) fn field(&self, name: &str) -> Option<&Field> {
+    pub fn field(&self, name: &str) -> Option<&Field> {
         match self {
             Self::Record { fields, .. } => fields.iter().find(|field| field.name == name),
             Self::Optional(inner) => inner.field(name),
@@ -78,7 +83,7 @@ impl Type {
     }
 
     /// The names that `field` would find, for messages.
-    pub(crate) fn field_names(&self) -> String {
+    pub fn field_names(&self) -> String {
         match self {
             Self::Record { fields, .. } => {
                 fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ")
@@ -89,7 +94,7 @@ impl Type {
     }
 
     /// The type without null.
-    pub(crate) fn strict(&self) -> &Self {
+    pub fn strict(&self) -> &Self {
         match self {
             Self::Optional(inner) => inner,
             other => other,
@@ -97,7 +102,7 @@ impl Type {
     }
 
     /// Whether a value of type `found` may stand where this type is wanted.
-    pub(crate) fn accepts(&self, found: &Self) -> bool {
+    pub fn accepts(&self, found: &Self) -> bool {
         match (self, found) {
             (Self::Optional(_), Self::Null) => true,
             (Self::Optional(wanted), Self::Optional(found)) => wanted.accepts(found),
@@ -114,7 +119,7 @@ impl Type {
     }
 
     /// What is wrong with a literal where this type is wanted.
-    pub(crate) fn refuses_literal(&self, literal: &Value) -> Option<String> {
+    pub fn refuses_literal(&self, literal: &Value) -> Option<String> {
         let fits = match (self, literal) {
             (Self::Optional(_) | Self::Null, Value::Null) => true,
             (Self::Optional(inner), literal) => return inner.refuses_literal(literal),
@@ -148,22 +153,24 @@ impl fmt::Display for Type {
     }
 }
 
-/// Every named type of a document by full name, with its namespace written out.
-fn collect(schema: &Value, namespace: &str, named: &mut BTreeMap<String, Value>) {
+/// Finds every named type of a document, however deep it is defined, with its namespace written out.
+pub(crate) fn collect_named(schema: &Value, namespace: &str, named: &mut BTreeMap<String, Value>) {
     match schema {
         Value::Object(object) => {
             let own =
                 object.get("namespace").and_then(Value::as_str).unwrap_or(namespace).to_owned();
             let kind = object.get("type").and_then(Value::as_str);
-            if matches!(kind, Some("record" | "enum")) && object.contains_key("name") {
+            if matches!(kind, Some("record" | "enum" | "fixed")) && object.contains_key("name") {
                 let mut definition = object.clone();
                 definition.insert("namespace".to_owned(), Value::String(own.clone()));
                 let definition = Value::Object(definition);
                 named.insert(full_name(&definition), definition);
             }
-            object.values().for_each(|inner| collect(inner, &own, named));
+            object.values().for_each(|inner| collect_named(inner, &own, named));
         }
-        Value::Array(items) => items.iter().for_each(|inner| collect(inner, namespace, named)),
+        Value::Array(items) => {
+            items.iter().for_each(|inner| collect_named(inner, namespace, named))
+        }
         _ => {}
     }
 }
