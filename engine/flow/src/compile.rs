@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use signalbox_schemas::{
-    Capability, Contract, JourneyName, RecordName, RecordSchema, StepName, TopicName, Type,
+    Capability, Contract, JourneyName, RecordName, RecordSchema, StepName, TopicName,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

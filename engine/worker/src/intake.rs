@@ -156,6 +156,7 @@ impl Work {
             Body::Outcome { .. }
             | Body::Timer
             | Body::Begin { .. }
+            | Body::Stop { .. }
             | Body::Migrate
             | Body::Forward { .. }
             | Body::Dead(_) => None,
