@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use integration_tests::{Expectation, Failure, Installation, verify};
+use serde_json::{Value, json};
 use signalbox::payouts::{Payout, Wish};
 use signalbox_schemas::{AttemptId, FlowId, KeyId, LaneId, SubjectId, TenantKey};
 use signalbox_vault::{EnvelopeKeys, OpenError, Place, Vault, key_of};
