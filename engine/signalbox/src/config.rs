@@ -460,6 +460,17 @@ mod tests {
     }
 
     #[test]
+    fn envelope_keys_are_a_list_in_the_file_and_one_in_the_environment() {
+        let others = |over: &[(&str, &str)]| {
+            let config = Config::assemble(FILE, &environment(over), "test").unwrap();
+            config.privacy.other_envelope_keys
+        };
+        assert_eq!(others(&[]), ["file:/old.key"]);
+        let one = ("SIGNALBOX__PRIVACY__OTHER_ENVELOPE_KEYS", "env:NEXT");
+        assert_eq!(others(&[one]), ["env:NEXT"]);
+    }
+
+    #[test]
     fn a_secret_can_come_from_a_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tenant-key");
