@@ -34,7 +34,7 @@ impl Reader {
         Ok(Self { pool })
     }
 
-    async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+    pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
         pool::acquire(&self.pool).await
     }
 
@@ -164,6 +164,11 @@ impl Reader {
         let started = tables::lane::start(&mut connection, lane, actor, reason).await?;
         connection.execute("COMMIT").await?;
         Ok(started)
+    }
+
+    /// Which installation this is, which server answers, and whether commits are known to be lost.
+    pub async fn installation(&self) -> Result<Installation, StoreError> {
+        tables::installation::load(&mut *self.connection().await?).await
     }
 
     /// Every lane.

@@ -22,6 +22,10 @@ pub(crate) struct Standstills {
     /// Customers erased, and erasures that were refused while a flow ran.
     pub(crate) erased: usize,
     pub(crate) refused: usize,
+    /// Databases that lost commits and lanes that found out, and what was forgotten.
+    pub(crate) found_out: usize,
+    pub(crate) forgotten_writes: usize,
+    pub(crate) forgotten_endings: usize,
 }
 
 impl Standstills {
@@ -33,6 +37,9 @@ impl Standstills {
         self.migrated += other.migrated;
         self.erased += other.erased;
         self.refused += other.refused;
+        self.found_out += other.found_out;
+        self.forgotten_writes += other.forgotten_writes;
+        self.forgotten_endings += other.forgotten_endings;
     }
 }
 
@@ -46,7 +53,14 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> St
     }
     what_is_sealed_is_readable_unless_erased(world);
     let (erased, refused) = (world.erased.len(), world.refused);
-    Standstills { erased, refused, ..what_waited_was_applied_in_order(world) }
+    Standstills {
+        erased,
+        refused,
+        found_out: usize::from(world.restore.found_out),
+        forgotten_writes: world.restore.forgotten_writes,
+        forgotten_endings: world.restore.forgotten_endings,
+        ..what_waited_was_applied_in_order(world)
+    }
 }
 
 /// Every row opens with the keys that are left, but for those whose key was destroyed; and no key that is left was.
