@@ -202,18 +202,18 @@ pub(crate) fn again_after(answer: &Answer, tries: &Tries) -> Option<Duration> {
 /// What an inquiry can do, given the row of the payout that it asks about.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Inquiry {
-    /// Ask this vendor by our reference.
+    /// Ask a vendor by our reference.
     Ask {
-        /// Vendor that got the payout.
-        vendor: String,
-        /// The stored request.
-        request: HttpRequest,
+        /// Vendor that got the payout; none where the database has forgotten it.
+        vendor: Option<String>,
+        /// The stored request, where there is one that can be read.
+        request: Option<HttpRequest>,
         /// `sends` as stored.
         sends: u32,
     },
     /// The row alone tells.
     Answer(Answer),
-    /// No such attempt, or one that says nothing: a human must act.
+    /// No such attempt: a human must act.
     Page(Answer),
 }
 
@@ -221,19 +221,20 @@ pub(crate) enum Inquiry {
 /// `not_executed` by its row.
 pub(crate) fn inquiry(row: Option<&AttemptRow>) -> Inquiry {
     let Some(row) = row else { return Inquiry::Page(Answer::in_doubt("attempt_missing")) };
-    match (row.disposition, &row.vendor, stored_request(row)) {
-        (Disposition::Abandoned, ..) => {
+    match row.disposition {
+        Disposition::Abandoned => {
             let given_up = Answer::of(Outcome::NotExecuted)
                 .class(ErrorClass::Permanent)
                 .reason("given_up_before_sending");
             Inquiry::Answer(given_up.evidence(Evidence::Recorded))
         }
         // It may still be sent: a request is under way or will come again.
-        (Disposition::Planned, ..) => Inquiry::Answer(Answer::in_doubt("not_sent_yet")),
-        (Disposition::Sending, Some(vendor), Some(request)) => {
-            Inquiry::Ask { vendor: vendor.clone(), request, sends: row.sends }
-        }
-        (Disposition::Sending, ..) => Inquiry::Page(Answer::in_doubt("stored_request_unreadable")),
+        Disposition::Planned => Inquiry::Answer(Answer::in_doubt("not_sent_yet")),
+        Disposition::Sending => Inquiry::Ask {
+            vendor: row.vendor.clone(),
+            request: stored_request(row),
+            sends: row.sends,
+        },
     }
 }
 

@@ -19,6 +19,7 @@ mod real_parts {
     pub(crate) mod operators;
     pub(crate) mod outages;
     pub(crate) mod recipes;
+    pub(crate) mod recovery;
     pub(crate) mod repeats;
     pub(crate) mod rewrapping;
     pub(crate) mod sharing;
@@ -39,8 +40,8 @@ use signalbox::scene::{Console, EngineName};
 
 use real_parts::{
     broken_records, canaries, crashes, endings, erasure, foreign_client, majors, migrating,
-    onboarding, operators, outages, recipes, repeats, rewrapping, sharing, tampering, tracing,
-    upkeep,
+    onboarding, operators, outages, recipes, recovery, repeats, rewrapping, sharing, tampering,
+    tracing, upkeep,
 };
 
 /// The engine that every story finds running, alone, and leaves so.
@@ -188,6 +189,15 @@ const STORIES: &[Story] = &[
         name: "an_export_is_proven_without_a_server_and_tampering_located",
         tell: |on| Box::pin(tampering::exported(on)),
     },
+    Story {
+        name: "postgres_is_restored_to_an_earlier_time_in_flight",
+        tell: |on| Box::pin(recovery::restored(on)),
+    },
+    Story {
+        name: "postgres_fails_over_to_its_standby_in_flight",
+        tell: |on| Box::pin(recovery::failed_over(on)),
+    },
+    Story { name: "kafka_loses_the_tail_of_a_topic", tell: |on| Box::pin(recovery::lost_tail(on)) },
     Story {
         name: "a_flipped_byte_in_the_journal_is_located",
         tell: |on| Box::pin(tampering::flipped_byte(on)),

@@ -12,6 +12,7 @@ mod simulation {
     pub(crate) mod migrations;
     pub(crate) mod operators;
     pub(crate) mod people;
+    pub(crate) mod restore;
     pub(crate) mod world;
 }
 
@@ -207,4 +208,22 @@ fn a_customer_is_erased_only_after_their_flows_and_what_comes_later_gets_a_new_k
         ..Plan::calm()
     });
     assert!(seen.erased > 0 && seen.refused > 0, "nobody was erased or refused: {seen:?}");
+}
+
+#[test]
+fn a_database_that_goes_back_in_time_is_noticed_and_settled_and_nothing_is_paid_or_told_twice() {
+    let seen = under_seeds(Plan {
+        restores: true,
+        crashes: true,
+        pauses: true,
+        duplicates: true,
+        lost_answers: true,
+        ambiguous_commits: true,
+        broken_producers: true,
+        ..Plan::calm()
+    });
+    assert!(
+        seen.found_out > 0 && seen.forgotten_writes > 0 && seen.forgotten_endings > 0,
+        "nothing was ever lost: {seen:?}"
+    );
 }

@@ -62,8 +62,8 @@ pub trait Payout: Send + Sync {
 pub struct Sent {
     /// Its attempt: the key and reference that the vendor got.
     pub attempt: AttemptId,
-    /// The stored request.
-    pub request: HttpRequest,
+    /// The stored request; none where the database has forgotten it. Then every place where it may be is asked.
+    pub request: Option<HttpRequest>,
 }
 
 /// A decoded request of any capability.

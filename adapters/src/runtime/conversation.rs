@@ -319,9 +319,7 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
         self.sends = sends;
         let doubt =
             Ending::Answer { answer: Box::new(Answer::in_doubt("sent_before")), keep: true };
-        let (Ask::Send(_), Some(request), Some(payout)) =
-            (self.ask, request, &self.partner.vendor.payout)
-        else {
+        let (Ask::Send(_), Some(payout)) = (self.ask, &self.partner.vendor.payout) else {
             return doubt;
         };
         let sent = Sent { attempt: self.ask.call().attempt_id, request };
@@ -354,6 +352,8 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
         expected: u32,
         key_left: Duration,
     ) -> Option<(Answer, u32)> {
+        // What the database has forgotten is never made up again.
+        let request = sent.request.as_ref()?;
         let payout = self.partner.vendor.payout.as_ref()?;
         if !self.partner.terms.write || key_left < self.left() || self.left() < CALL_MIN {
             return None;
@@ -364,7 +364,7 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
         metrics::resend(&self.partner.vendor.partner.name);
         let sends = expected + 1;
         self.sends = sends;
-        self.call(&sent.request, 1, Some(Instant::now() + self.desk.permit_age_max)).await;
+        self.call(request, 1, Some(Instant::now() + self.desk.permit_age_max)).await;
         let exchange = self.so_far.last()?;
         let answer = payout.outcome(exchange);
         self.note(Some(&answer));

@@ -17,6 +17,9 @@ use crate::runtime::desk::{Desk, TROUBLE, Trouble, pause, wall_clock};
 use crate::runtime::publish::{self, Cause, VendorCall};
 use crate::runtime::{Outlet, group_of};
 
+/// The capability whose vendor inquiries and recalls are put to.
+const SEND: &str = "payout.send";
+
 /// What was decided for a request: what is told, and the calls that were made for it.
 struct Decided {
     ending: Ending,
@@ -274,7 +277,9 @@ async fn inquire<S: AttemptStore + 'static>(
         }
     };
     let sent = Sent { attempt: subject, request };
-    let route = Route { vendor, reason: "vendor of the payout".to_owned() };
+    let Some(route) = holder(desk, vendor) else {
+        return Decided::said(Answer::in_doubt("vendor_unknown"));
+    };
     let mut decided = talk(desk, capability, (ask, Some(&sent)), &route, deadline).await;
     let Some(partner) = desk.partner(&route.vendor) else { return decided };
     let terms = partner.vendor.partner.idempotency;
@@ -308,6 +313,17 @@ async fn inquire<S: AttemptStore + 'static>(
     decided
 }
 
+/// Who is asked about a payout: the vendor that got it; where the database has forgotten that, the one that gets payouts
+/// now, who can only say that it is there.
+fn holder<S: AttemptStore + 'static>(desk: &Desk<S>, vendor: Option<String>) -> Option<Route> {
+    let known = |vendor| Route { vendor, reason: "vendor of the payout".to_owned() };
+    let today = || {
+        let route = route(&desk.policy, SEND, &[])?;
+        Some(Route { reason: "the payout's vendor is forgotten".to_owned(), ..route })
+    };
+    vendor.map(known).or_else(today)
+}
+
 async fn recall<S: AttemptStore + 'static>(
     desk: &Desk<S>,
     (capability, ask): (&str, &Ask),
@@ -324,7 +340,9 @@ async fn recall<S: AttemptStore + 'static>(
     match rules::inquiry(row.as_ref()) {
         Inquiry::Ask { vendor, request, .. } => {
             let sent = Sent { attempt: subject, request };
-            let route = Route { vendor, reason: "vendor of the payout".to_owned() };
+            let Some(route) = holder(desk, vendor) else {
+                return Decided::said(Answer::in_doubt("vendor_unknown"));
+            };
             talk(desk, capability, (ask, Some(&sent)), &route, deadline).await
         }
         Inquiry::Answer(answer) if answer.outcome == Outcome::NotExecuted => {

@@ -96,7 +96,8 @@ impl<S: AttemptStore> Safe<S> {
             let Some(sealed) = row.request.take() else { continue };
             row.request = match vault.open(Place::Request(row.plan.id), &sealed) {
                 Ok(plain) => Some(plain),
-                Err(OpenError::Erased(_)) => None,
+                // A key that the store does not know was forgotten by a database that was restored.
+                Err(OpenError::Erased(_) | OpenError::NoKey(_)) => None,
                 Err(error) => return Err(error.into()),
             };
         }

@@ -407,9 +407,33 @@ async fn a_request_is_stored_sealed_and_after_an_erasure_the_vendor_is_asked_not
     station.book.change(payout, |row| row.result = None);
     station.book.erase();
     station.deliver(&order("payout.send", "Clear"), payout).await;
+    // Nobody can read where it was sent to, so it is looked for wherever it may be.
     let answer = station.outcome("payout.send").await;
-    assert_eq!(answer["outcome"], "in_doubt", "{answer}");
+    assert_eq!(answer["outcome"], "accepted", "{answer}");
     assert_eq!((station.book.row(payout).sends, station.effects().await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payout_that_the_database_forgot_is_asked_about_and_never_sent() {
+    let mut station = Station::open(|_| {}).await;
+    let (sent, _) = station.ask(&order("payout.send", "Clear")).await;
+    let unsent = AttemptId(Uuid::new_v4());
+    station.book.plan(unsent, "payout.send");
+    for payout in [sent, unsent] {
+        // As recovery puts it down: it may have been sent, nobody knows to whom and what.
+        station.book.change(payout, |row| {
+            row.disposition = Disposition::Sending;
+            (row.vendor, row.request, row.first_sent_at) = (None, None, None);
+            (row.sends, row.result) = (2, None);
+        });
+    }
+    for (payout, expected) in [(sent, "accepted"), (unsent, "in_doubt")] {
+        station.deliver(&order("payout.send", "Clear"), payout).await;
+        assert_eq!(station.outcome("payout.send").await["outcome"], expected);
+        let (_, answer) = station.ask(&about("payout.inquire", payout)).await;
+        assert_eq!(answer["outcome"] == "in_doubt", expected == "in_doubt", "{answer}");
+    }
+    assert_eq!(station.effects().await, 1, "a payout was sent that may have been sent before");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ mod producer;
 
 pub(crate) use poll_loop::inbound;
 
-use signalbox_schemas::TopicName;
+use signalbox_schemas::{Micros, TopicName};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -134,6 +134,15 @@ impl LaneBus for KafkaLaneBus {
 
     async fn range(&mut self, topic: &TopicName, partition: i32) -> Result<LogRange, BusError> {
         self.prober.range(topic, partition).await
+    }
+
+    async fn offset_since(
+        &mut self,
+        topic: &TopicName,
+        partition: i32,
+        since: Micros,
+    ) -> Result<i64, BusError> {
+        self.prober.offset_since(topic, partition, since).await
     }
 
     async fn read(

@@ -1,6 +1,6 @@
 //! What a worker needs of Kafka, as one trait with two implementations: Kafka itself and a twin in memory.
 
-use signalbox_schemas::TopicName;
+use signalbox_schemas::{Micros, TopicName};
 use std::time::Duration;
 
 use crate::error::BusError;
@@ -78,6 +78,14 @@ pub trait LaneBus: Send {
         topic: &TopicName,
         partition: i32,
     ) -> impl Future<Output = Result<LogRange, BusError>> + Send;
+
+    /// Offset of the first record that was written at or after an instant; the log's end where there is none.
+    fn offset_since(
+        &mut self,
+        topic: &TopicName,
+        partition: i32,
+        since: Micros,
+    ) -> impl Future<Output = Result<i64, BusError>> + Send;
 
     /// Reads a stretch of a log, from `from` up to but not including `end`. Offsets may be sparse.
     fn read(

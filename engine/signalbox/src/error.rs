@@ -64,6 +64,9 @@ pub enum CliError {
     /// Flows cannot be looked at.
     #[error(transparent)]
     Preview(#[from] signalbox_worker::PreviewError),
+    /// What a database has forgotten.
+    #[error(transparent)]
+    Reconcile(#[from] signalbox_worker::ReconcileError),
     /// Health and metrics.
     #[error(transparent)]
     Edge(#[from] signalbox_edge::EdgeError),

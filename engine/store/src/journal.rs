@@ -61,6 +61,39 @@ pub struct JournalRow {
     pub hash: Vec<u8>,
 }
 
+impl JournalRow {
+    /// What somebody did to a lane as such: of no flow, publishing nothing, not linked yet.
+    pub(crate) fn of_lane(
+        lane: LaneId,
+        seq: i64,
+        at: Micros,
+        (kind, actor, reason): (&str, &str, &str),
+        out_last: i64,
+    ) -> Self {
+        Self {
+            lane,
+            seq,
+            at,
+            flow: None,
+            flow_rev: 0,
+            kind: kind.to_owned(),
+            input_topic: None,
+            input_partition: None,
+            input_offset: None,
+            actor: actor.to_owned(),
+            reason: reason.to_owned(),
+            journey: None,
+            version: None,
+            before: None,
+            after: None,
+            out_last,
+            records: Vec::new(),
+            prev_hash: Vec::new(),
+            hash: Vec::new(),
+        }
+    }
+}
+
 /// Where a chain does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChainBreak {

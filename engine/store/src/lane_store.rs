@@ -11,8 +11,8 @@ use crate::journal::JournalRow;
 use crate::keys::{KeyRow, NewKey};
 use crate::migration_rows::{MigratedFlow, MigrationMove, OpenMigration};
 use crate::rows::{
-    AssentRow, CommandRow, FlowWrite, InputRow, LaneFence, LaneMove, LoadedFlow, NewAttempt,
-    OutputRow, ParkedRow, PeerRow, TimerRow,
+    AssentRow, CommandRow, FlowWrite, Forgotten, InputRow, LaneFence, LaneMove, LoadedFlow,
+    NewAttempt, OutputRow, ParkedRow, PeerRow, TimerRow,
 };
 
 /// Which cluster and which database this installation is: a change of either must be noticed before anything is done.
@@ -28,6 +28,17 @@ pub struct Installation {
     pub current_system_identifier: String,
     /// Timeline of the server that answers now.
     pub current_timeline: String,
+    /// A lane found that the database lost commits, and nobody has settled that yet.
+    pub lost_commits: bool,
+}
+
+/// Why a lane is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopCause {
+    /// Something about this lane.
+    Lane,
+    /// Its topics hold what the database never gave out. No permit is given from the same instant on.
+    LostCommits,
 }
 
 /// A lane that this worker owns now, with everything stored about its position.
@@ -51,6 +62,8 @@ pub struct ClaimedLane {
     pub outputs: Vec<OutputRow>,
     /// Forwards taken so far.
     pub peers: Vec<PeerRow>,
+    /// What it must know of a time that the database forgot.
+    pub forgotten: Forgotten,
 }
 
 /// How the lanes are shared among the workers that are alive.
@@ -194,10 +207,13 @@ pub trait LaneStore: Send {
         fences: &[LaneFence],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Marks a lane as stopped with a reason and gives it back: nobody claims it until an operator clears it.
+    /// Marks a lane as stopped with a reason and gives it back: nobody claims it until an operator clears it. Nothing
+    /// happens where the lane has another owner by now: whoever was stopped between claiming and looking has seen that
+    /// owner's records and knows nothing.
     fn stop_lane(
         &mut self,
         fence: LaneFence,
+        cause: StopCause,
         reason: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 

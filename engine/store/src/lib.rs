@@ -12,6 +12,8 @@ mod pool;
 mod postgres;
 mod reader;
 mod reader_rows;
+mod recovery;
+mod recovery_rows;
 mod roles;
 mod rows;
 mod schema;
@@ -27,20 +29,24 @@ pub use journal::export::{
 pub use journal::{ChainBreak, GENESIS, JournalRow, seal, verify};
 pub use keys::{Erasure, ErasureOrder, Hindrance, KeyRow, NewKey, RewrapOrder, RewrappedKey};
 pub use lane_store::{
-    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, PinnedJourney, TickWrite,
-    WorkerShare,
+    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, PinnedJourney, StopCause,
+    TickWrite, WorkerShare,
 };
-pub use memory::MemoryStore;
+pub use memory::{MemoryBackup, MemoryStore};
 pub use migration_rows::{
     MigratedFlow, MigrationCount, MigrationMove, MigrationRow, MigrationStatus, OpenMigration,
 };
 pub use postgres::PgLaneStore;
 pub use reader::Reader;
 pub use reader_rows::{JournalSpan, LaneStatus, ServerFacts};
+pub use recovery::RecoveryStore;
+pub use recovery_rows::{
+    DoubtfulAttempt, ReadBefore, Remembered, Settled, SettledLane, Settlement, StoredLane,
+};
 pub use roles::role_script;
 pub use rows::{
-    AssentRow, AttemptRow, CommandRow, Disposition, FlowRow, FlowWrite, InputRow, LaneFence,
-    LaneMove, LoadedFlow, NewAttempt, OutputRow, ParkedRow, PeerRow, PermitRequest, Standing,
-    StoredResult, TimerRow,
+    AssentRow, AttemptRow, CommandRow, Disposition, FlowRow, FlowWrite, Forgotten, InputRow,
+    LaneFence, LaneMove, LoadedFlow, NewAttempt, OutputRow, ParkedRow, PeerRow, PermitRequest,
+    PublishedEnding, Standing, StoredResult, TimerRow,
 };
 pub use schema::{migrate, require_current_schema};

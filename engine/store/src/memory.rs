@@ -1,27 +1,30 @@
 //! The store's twin in memory: the same promises as Postgres, in one process, on a clock that the test moves.
 //! It refuses what Postgres would refuse (fences, revisions, compare on offsets) and nothing else.
 
+mod attempts;
 mod keys;
 mod migrations;
+mod recovery;
 
 use signalbox_schemas::{AttemptId, FlowId, JourneyName, KeyId, LaneId, Micros, Tenant, TopicName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::attempts::{AttemptStore, Permit};
 use crate::error::StoreError;
 use crate::journal::JournalRow;
 use crate::keys::{KeyRow, NewKey};
 use crate::lane_store::{
-    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, PinnedJourney, TickWrite,
-    WorkerShare,
+    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, PinnedJourney, StopCause,
+    TickWrite, WorkerShare,
 };
 use crate::migration_rows::OpenMigration;
 use crate::rows::{
     AssentRow, AttemptRow, CommandRow, Disposition, FlowRow, InputRow, LaneFence, LoadedFlow,
-    OutputRow, ParkedRow, PeerRow, PermitRequest, StoredResult, TimerRow,
+    OutputRow, ParkedRow, PeerRow, PublishedEnding, TimerRow,
 };
+
+pub use recovery::MemoryBackup;
 
 /// What one lane row holds.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +59,10 @@ struct Tables {
     migrations: migrations::Migrations,
     journal: BTreeMap<LaneId, Vec<JournalRow>>,
     keys: BTreeMap<KeyId, KeyRow>,
+    /// Attempts that a settlement put in doubt.
+    forgotten: BTreeSet<AttemptId>,
+    endings: BTreeMap<FlowId, PublishedEnding>,
+    read_before: BTreeMap<(LaneId, TopicName), i64>,
 }
 
 /// A database in memory; clones share it.
@@ -319,6 +326,7 @@ impl LaneStore for MemoryStore {
             let inputs = tables.inputs.values().filter(|row| row.lane == id).cloned().collect();
             let outputs = tables.outputs.values().filter(|row| row.lane == id).cloned().collect();
             let peers = tables.peers.values().filter(|row| row.lane == id).copied().collect();
+            let forgotten = tables.forgotten_of(id);
             let Some(lane) = tables.lanes.get_mut(&id) else { continue };
             lane.epoch += 1;
             lane.owner = Some(worker.to_owned());
@@ -333,6 +341,7 @@ impl LaneStore for MemoryStore {
                 inputs,
                 outputs,
                 peers,
+                forgotten,
             });
         }
         Ok(claimed)
@@ -367,13 +376,19 @@ impl LaneStore for MemoryStore {
         Ok(())
     }
 
-    async fn stop_lane(&mut self, fence: LaneFence, reason: &str) -> Result<(), StoreError> {
+    async fn stop_lane(
+        &mut self,
+        fence: LaneFence,
+        cause: StopCause,
+        reason: &str,
+    ) -> Result<(), StoreError> {
         let mut tables = self.lock();
         if tables.holds(&fence)
             && let Some(lane) = tables.lanes.get_mut(&fence.lane)
         {
             lane.stopped = Some(reason.to_owned());
             lane.owner = None;
+            tables.installation.lost_commits |= cause == StopCause::LostCommits;
         }
         Ok(())
     }
@@ -513,85 +528,5 @@ impl LaneStore for MemoryStore {
         }
         *tables = copy;
         Ok(Commit::Done { now: tables.now })
-    }
-}
-
-impl AttemptStore for MemoryStore {
-    async fn take_permits(&self, requests: &[PermitRequest]) -> Result<Vec<Permit>, StoreError> {
-        let mut tables = self.lock();
-        let now = tables.now;
-        let mut permits = Vec::new();
-        for request in requests {
-            let row = tables.attempts.get_mut(&request.attempt);
-            match row {
-                Some(row) if row.disposition == Disposition::Planned => {
-                    row.disposition = Disposition::Sending;
-                    row.vendor = Some(request.vendor.clone());
-                    row.sends = 1;
-                    row.request = Some(request.request.clone());
-                    row.first_sent_at = Some(now);
-                    permits.push(Permit::Granted { first_sent_at: now });
-                }
-                row => permits.push(Permit::refused(row.cloned(), false)),
-            }
-        }
-        Ok(permits)
-    }
-
-    async fn raise_sends(&self, attempt: AttemptId, expected: u32) -> Result<bool, StoreError> {
-        let mut tables = self.lock();
-        let row = tables.attempts.get_mut(&attempt);
-        let row =
-            row.filter(|row| row.sends == expected && row.disposition == Disposition::Sending);
-        Ok(row.map(|row| row.sends += 1).is_some())
-    }
-
-    async fn store_results(&self, results: &[StoredResult]) -> Result<(), StoreError> {
-        let mut tables = self.lock();
-        for given in results {
-            let Some(row) = tables.attempts.get_mut(&given.attempt) else { continue };
-            let word = |value: &serde_json::Value| {
-                value.get("outcome").and_then(|word| word.as_str()).map(str::to_owned)
-            };
-            match row.result.as_ref().map(word) {
-                None => row.result = Some(given.result.clone()),
-                Some(Some(first)) if first == "in_doubt" => row.result = Some(given.result.clone()),
-                Some(first)
-                    if first != word(&given.result)
-                        && word(&given.result).as_deref() != Some("in_doubt") =>
-                {
-                    row.contradiction = Some(given.result.clone());
-                }
-                Some(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    async fn find(&self, attempts: &[AttemptId]) -> Result<Vec<AttemptRow>, StoreError> {
-        let tables = self.lock();
-        let ids: BTreeSet<&AttemptId> = attempts.iter().collect();
-        Ok(ids.into_iter().filter_map(|id| tables.attempts.get(id).cloned()).collect())
-    }
-
-    async fn keys_of(
-        &self,
-        attempts: &[AttemptId],
-    ) -> Result<Vec<(AttemptId, KeyRow)>, StoreError> {
-        let tables = self.lock();
-        Ok(attempts.iter().filter_map(|id| keys::of_attempt(&tables, *id)).collect())
-    }
-
-    async fn keys(&self, ids: &[KeyId]) -> Result<Vec<KeyRow>, StoreError> {
-        let tables = self.lock();
-        Ok(ids.iter().filter_map(|id| tables.keys.get(id).cloned()).collect())
-    }
-
-    async fn ensure_gates(&self, _vendors: &[String]) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn now(&self) -> Result<Micros, StoreError> {
-        Ok(self.clock())
     }
 }

@@ -12,11 +12,11 @@ use crate::error::StoreError;
 use crate::journal::JournalRow;
 use crate::keys::{KeyRow, NewKey};
 use crate::lane_store::{
-    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, PinnedJourney, TickWrite,
-    WorkerShare,
+    ClaimedLane, Commit, Contest, Installation, LaneStore, Losers, PinnedJourney, StopCause,
+    TickWrite, WorkerShare,
 };
 use crate::migration_rows::OpenMigration;
-use crate::rows::{InputRow, LaneFence, LoadedFlow, ParkedRow, TimerRow};
+use crate::rows::{Forgotten, InputRow, LaneFence, LoadedFlow, ParkedRow, TimerRow};
 use crate::tables;
 
 /// The lane store in Postgres.
@@ -182,9 +182,14 @@ impl LaneStore for PgLaneStore {
         self.keep_or_drop(result).await
     }
 
-    async fn stop_lane(&mut self, fence: LaneFence, reason: &str) -> Result<(), StoreError> {
+    async fn stop_lane(
+        &mut self,
+        fence: LaneFence,
+        cause: StopCause,
+        reason: &str,
+    ) -> Result<(), StoreError> {
         let result = match self.connection().await {
-            Ok(connection) => tables::lane::stop(connection, fence, reason).await,
+            Ok(connection) => tables::lane::stop(connection, fence, cause, reason).await,
             Err(error) => Err(error),
         };
         self.keep_or_drop(result).await
@@ -405,11 +410,26 @@ async fn claim(
     let mut inputs = group(tables::lane_input::load(connection, &ids).await?, |row| row.lane);
     let mut outputs = group(tables::lane_output::load(connection, &ids).await?, |row| row.lane);
     let mut peers = group(tables::lane_peer::load(connection, &ids).await?, |row| row.lane);
+    let endings = tables::published_ending::open(connection, &ids).await?;
+    let mut endings = group(endings, |ending| ending.lane);
+    let mut writes = group(tables::attempt::forgotten(connection, &ids).await?, |write| write.0);
+    let mut read = group(tables::lane_input::read_before(connection, &ids).await?, |row| row.0);
     for lane in &mut lanes {
         let id = lane.fence.lane;
         lane.inputs = inputs.remove(&id).unwrap_or_default();
         lane.outputs = outputs.remove(&id).unwrap_or_default();
         lane.peers = peers.remove(&id).unwrap_or_default();
+        let (writes, read) = (writes.remove(&id), read.remove(&id));
+        let write = |(_, flow, step, group)| (flow, step, group);
+        lane.forgotten = Forgotten {
+            endings: endings.remove(&id).unwrap_or_default(),
+            writes: writes.unwrap_or_default().into_iter().map(write).collect(),
+            read_before: read
+                .into_iter()
+                .flatten()
+                .map(|(_, topic, until)| (topic, until))
+                .collect(),
+        };
     }
     Ok(lanes)
 }

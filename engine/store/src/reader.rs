@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::error::StoreError;
 use crate::journal::JournalRow;
 use crate::keys::{Erasure, ErasureOrder, KeyRow, RewrapOrder, RewrappedKey};
+use crate::lane_store::Installation;
 use crate::migration_rows::{MigrationCount, MigrationRow, MigrationStatus};
 use crate::pool;
 use crate::reader_rows::{JournalSpan, LaneStatus, ServerFacts};
@@ -35,7 +36,7 @@ impl Reader {
         Ok(Self { pool })
     }
 
-    async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+    pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
         pool::acquire(&self.pool).await
     }
 
@@ -192,6 +193,11 @@ impl Reader {
         let started = tables::lane::start(&mut connection, lane, actor, reason).await?;
         connection.execute("COMMIT").await?;
         Ok(started)
+    }
+
+    /// Which installation this is, which server answers, and whether commits are known to be lost.
+    pub async fn installation(&self) -> Result<Installation, StoreError> {
+        tables::installation::load(&mut *self.connection().await?).await
     }
 
     /// Every lane.

@@ -30,7 +30,9 @@ impl Role {
         match self {
             Self::Engine => "signalbox engine",
             Self::Adapter => "signalbox adapter",
-            Self::Operator => "people who start lanes, deploy journeys and register schemas",
+            Self::Operator => {
+                "people who start and reconcile lanes, deploy journeys and register schemas"
+            }
             Self::Reader => "people who look: flow show, flow list, lane list, audit, doctor",
         }
     }
@@ -78,10 +80,10 @@ const SUBJECT: &str = "SELECT (id, subject)";
 const NONE: &str = "";
 
 /// Every table, for engine, adapter, operator and reader.
-static TABLES: [Table; 23] = [
+static TABLES: [Table; 24] = [
     table("_sqlx_migrations", [READ, READ, READ, READ]),
     table("assent", [ADD, NONE, READ, READ]),
-    table("attempt", [KEEP, CHANGE, READ, READ]),
+    table("attempt", [KEEP, CHANGE, KEEP, READ]),
     table("command", [ADD, NONE, READ, READ]),
     table("erasure", [NONE, NONE, ADD, READ]),
     table("flow", [KEEP, SUBJECT, READ, READ]),
@@ -91,13 +93,14 @@ static TABLES: [Table; 23] = [
     table("journey", [ADD, NONE, ADD, READ]),
     table("known_schema", [ADD, ADD, "SELECT, INSERT, DELETE", READ]),
     table("lane", [CHANGE, NONE, CHANGE, READ]),
-    table("lane_input", [KEEP, NONE, READ, READ]),
-    table("lane_output", [KEEP, NONE, READ, READ]),
+    table("lane_input", [KEEP, NONE, KEEP, READ]),
+    table("lane_output", [KEEP, NONE, KEEP, READ]),
     table("lane_peer", [KEEP, NONE, READ, READ]),
     table("migration", [READ, NONE, ADD, READ]),
     table("migration_flow", [ADD, NONE, READ, READ]),
     table("migration_lane", [KEEP, NONE, READ, READ]),
     table("parked", [ANY, NONE, READ, READ]),
+    table("published_ending", [READ, NONE, ADD, READ]),
     table("rewrapping", [NONE, NONE, ADD, READ]),
     table("subject_key", [ADD, READ, CHANGE, READ]),
     table("timer", [ANY, NONE, READ, READ]),

@@ -302,3 +302,27 @@ pub struct StoredResult {
     /// The outcome record as JSON; its `outcome` decides whether a later one may replace it.
     pub result: Value,
 }
+
+/// A final event that was published and forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedEnding {
+    /// The flow.
+    pub flow: FlowId,
+    /// Its lane.
+    pub lane: LaneId,
+    /// Status that was told.
+    pub status: String,
+    /// Reason that was told.
+    pub reason: Option<String>,
+}
+
+/// What a lane must know of a time that its database forgot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Endings that stand, of flows that have not ended.
+    pub endings: Vec<PublishedEnding>,
+    /// Writes that may have been sent, of flows that have not ended: flow, step and group.
+    pub writes: Vec<(FlowId, StepName, u32)>,
+    /// Up to which offset inputs had been read.
+    pub read_before: Vec<(TopicName, i64)>,
+}

@@ -154,6 +154,7 @@ mod tests {
             inputs: BTreeMap::new(),
             outputs: BTreeMap::new(),
             peers: BTreeMap::new(),
+            past: Arc::default(),
         }
     }
 

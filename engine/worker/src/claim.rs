@@ -34,6 +34,9 @@ pub(crate) enum ClaimError {
     /// The lane's own positions do not fit what is there: stop it and page.
     #[error("{0}")]
     Lane(String),
+    /// Its topics hold what the database never gave out: stop it, hold money, and page.
+    #[error("{0}")]
+    LostCommits(String),
 }
 
 impl From<KeyTrouble> for ClaimError {
@@ -45,14 +48,14 @@ impl From<KeyTrouble> for ClaimError {
     }
 }
 
-/// Refuses to work against another Kafka or another Postgres than before.
+/// Refuses to work against another Kafka or another Postgres than before, or one that is known to have lost commits.
 pub(crate) fn check_installation(
     installation: &Installation,
     cluster: &str,
 ) -> Result<(), ClaimError> {
     let differs = |what: &str, was: &Option<String>, is: &str| match was {
         Some(was) if was != is => Err(ClaimError::Installation(format!(
-            "{what} was {was} and is {is} now: another cluster, a restored database or a promoted standby; reconcile first"
+            "{what} was {was} and is {is} now: another cluster, a restored database or a promoted standby; run `signalbox lane reconcile`"
         ))),
         _ => Ok(()),
     };
@@ -62,7 +65,12 @@ pub(crate) fn check_installation(
         &installation.system_identifier,
         &installation.current_system_identifier,
     )?;
-    differs("the Postgres timeline", &installation.timeline, &installation.current_timeline)
+    differs("the Postgres timeline", &installation.timeline, &installation.current_timeline)?;
+    if installation.lost_commits {
+        let told = "Postgres lost commits: its lanes' topics hold what it never gave out; run `signalbox lane reconcile`";
+        return Err(ClaimError::Installation(told.to_owned()));
+    }
+    Ok(())
 }
 
 /// Checks every input and returns where to read on. Inputs never read before begin at the start of their log.
@@ -146,8 +154,8 @@ pub(crate) async fn resume<B: LaneBus, S: LaneStore>(
     for (output, row) in &lane.position.outputs {
         let (last, cut) = last_on_topic(id, row, lane.pub_seq, bus).await?;
         if last > lane.position.out_seq {
-            return Err(ClaimError::Lane(format!(
-                "{}-{}: holds sequence {last} of lane {id}, the store gave out {} at most: Postgres lost commits; reconcile first",
+            return Err(ClaimError::LostCommits(format!(
+                "{}-{}: holds sequence {last} of lane {id}, the store gave out {} at most: Postgres lost commits; run `signalbox lane reconcile`",
                 row.topic, row.partition, lane.position.out_seq
             )));
         }

@@ -4,18 +4,20 @@
 mod draft;
 mod moving;
 mod notes;
+mod past;
+mod rejecting;
 mod rows;
 mod sealing;
 mod standing;
 mod starting;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use signalbox_bus::{Codec, Death, Inbound, Outbound, dead_letter};
-use signalbox_flow::{Context, Decision, Flow, Input, Journey, Refusal, Status};
+use signalbox_flow::{Context, Decision, Flow, Input, Refusal, Status};
 use signalbox_schemas::topics::Day;
 use signalbox_schemas::{
-    AggregateId, AttemptId, ErrorClass, FlowId, LaneId, Micros, RecordName, Tenant, TenantKey,
-    TopicName, headers,
+    AggregateId, AttemptId, ErrorClass, FlowId, LaneId, Micros, RecordName, TenantKey, TopicName,
+    headers,
 };
 use signalbox_store::{Contest, InputRow, Losers, TickWrite};
 use signalbox_vault::{KeyRing, Place};
@@ -29,6 +31,7 @@ use crate::library::JourneyLibrary;
 use crate::outbox::{Cause, encode_records};
 use draft::Drafter;
 pub(crate) use notes::{Dead, Note};
+use rejecting::rejection;
 use rows::NetRows;
 
 /// The engine as dead letters name their consumer.
@@ -177,6 +180,9 @@ impl<'d> Deciding<'_, 'd> {
         if let Some(hash) = work.flow().and_then(|id| self.tick.erased.get(&id)) {
             return self.of_erased(work, hash);
         }
+        if self.ends_as_published(work) {
+            return;
+        }
         match &work.body {
             Body::Start(start) => self.start(work, start),
             Body::Command { journey, flow, aggregate, tenant, record, value } => {
@@ -195,6 +201,7 @@ impl<'d> Deciding<'_, 'd> {
                 Some(found) => {
                     self.step(work, &found, Input::Outcome { attempt: *attempt, capability, value })
                 }
+                None if self.comes_again(work) => self.decided.notes.push(Note::Repeat("early")),
                 None => self.die(
                     work,
                     None,
@@ -211,24 +218,6 @@ impl<'d> Deciding<'_, 'd> {
             Body::Forward { home } => self.forward(work, *home),
             Body::Dead(death) => self.die(work, None, death.clone()),
         }
-    }
-
-    fn no_such_flow(
-        &mut self,
-        work: &'d Work,
-        journey: &Journey,
-        (aggregate, tenant): (&AggregateId, &Tenant),
-        record: &RecordName,
-    ) {
-        let told = rejection(
-            aggregate,
-            tenant,
-            record,
-            "no_such_flow",
-            "there is no such payout or journey; check the id",
-            self.tick.now,
-        );
-        self.reject(work, None, aggregate, journey.events_topic(), told);
     }
 
     /// Moves the input on; false where the record was applied before.
@@ -266,28 +255,6 @@ impl<'d> Deciding<'_, 'd> {
 
     fn context(&self) -> Context<'d> {
         Context { now: self.tick.now, key: self.tick.key, sending: &self.losers.sending }
-    }
-
-    fn reject(
-        &mut self,
-        work: &'d Work,
-        flow: Option<FlowId>,
-        aggregate: &AggregateId,
-        topic: &TopicName,
-        mut told: Value,
-    ) {
-        if let (Some(flow), Some(fields)) = (flow, told.as_object_mut()) {
-            fields.insert("flow_id".to_owned(), json!(flow));
-        }
-        let reason = told.get("reason").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let transition = Transition {
-            kind: "reject",
-            flow: None,
-            before: None,
-            actor: work.operator().unwrap_or("command").to_owned(),
-            reason,
-        };
-        self.tell(work, transition, topic, (aggregate, flow), ("signalbox.RequestRejected", told));
     }
 
     fn timer(&mut self, work: &'d Work) {
@@ -346,6 +313,9 @@ impl<'d> Deciding<'_, 'd> {
                     self.reject(work, Some(flow.id), &flow.aggregate, journey.events_topic(), told);
                 }
             }
+            Err(Refusal::Unresolvable { .. }) if self.comes_again(work) => {
+                self.decided.notes.push(Note::Repeat("early"));
+            }
             Err(Refusal::Unresolvable { detail }) => {
                 self.cannot(work, flow, Death::unprocessable("unresolvable", detail))
             }
@@ -361,6 +331,10 @@ impl<'d> Deciding<'_, 'd> {
         decision: Decision,
     ) -> bool {
         let Decision { flow, effects, actor, reason, .. } = decision;
+        if let Some(before) = before.filter(|before| self.overlooks_a_write(before, &flow)) {
+            self.put_off(work, before);
+            return false;
+        }
         let drafter = Drafter {
             codec: self.tick.codec,
             bytes_max: self.tick.record_bytes_max,
@@ -514,26 +488,6 @@ impl<'d> Deciding<'_, 'd> {
         self.decided.next_timer =
             self.decided.write.timers_set.iter().map(|timer| timer.due_at).min();
         self.decided
-    }
-}
-
-/// A `signalbox.RequestRejected` value.
-fn rejection(
-    aggregate: &AggregateId,
-    tenant: &Tenant,
-    command: &RecordName,
-    reason: &str,
-    detail: &str,
-    now: Micros,
-) -> Value {
-    json!({"aggregate_id": aggregate, "tenant": tenant, "command": command, "reason": reason, "detail": detail,
-           "problems": [], "flow_id": null, "occurred_at": now})
-}
-
-fn refusal_text(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Known => "the command was applied before".to_owned(),
-        Refusal::NotPossibleNow { detail } | Refusal::Unresolvable { detail } => detail.clone(),
     }
 }
 

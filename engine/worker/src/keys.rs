@@ -1,7 +1,7 @@
 //! Keys out of the store into the vault: those that sealed what must be read, and those with which a tick will seal.
 //! What is sealed, and for whom, is decided elsewhere.
 
-use signalbox_schemas::SubjectId;
+use signalbox_schemas::{KeyId, SubjectId};
 use signalbox_store::{KeyRow, LaneStore, NewKey, StoreError};
 use signalbox_vault::{ProviderError, Vault};
 use std::collections::BTreeSet;
@@ -17,7 +17,8 @@ pub(crate) enum KeyTrouble {
     Provider(#[from] ProviderError),
 }
 
-/// Has the keys at hand that sealed these bytes. Bytes that were never sealed need none.
+/// Has the keys at hand that sealed these bytes. Bytes that were never sealed need none. A key that the store does not know
+/// counts as destroyed: a database that was restored has forgotten it, and nobody can bring it back.
 pub(crate) async fn to_open<S: LaneStore>(
     vault: &mut Vault,
     store: &mut S,
@@ -28,7 +29,10 @@ pub(crate) async fn to_open<S: LaneStore>(
         return Ok(());
     }
     let rows = store.keys(&needed).await?;
-    Ok(vault.learn(rows.into_iter().map(pair).collect()).await?)
+    let known: BTreeSet<KeyId> = rows.iter().map(|row| row.id).collect();
+    let unknown = needed.into_iter().filter(|id| !known.contains(id)).map(|id| (id, None));
+    let rows: Vec<_> = rows.into_iter().map(pair).chain(unknown).collect();
+    Ok(vault.learn(rows).await?)
 }
 
 /// Has the current keys of subjects at hand; a subject that has none gets one.
@@ -50,6 +54,6 @@ pub(crate) async fn to_seal<S: LaneStore>(
     Ok(vault.learn(rows.into_iter().map(pair).collect()).await?)
 }
 
-fn pair(row: KeyRow) -> (signalbox_schemas::KeyId, Option<Vec<u8>>) {
+fn pair(row: KeyRow) -> (KeyId, Option<Vec<u8>>) {
     (row.id, row.wrapped)
 }

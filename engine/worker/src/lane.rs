@@ -2,9 +2,12 @@
 //! Nothing here talks to Kafka or Postgres.
 
 use signalbox_bus::Ack;
-use signalbox_schemas::{LaneId, TopicName};
-use signalbox_store::{ClaimedLane, InputRow, LaneFence, LaneMove, OutputRow};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use signalbox_schemas::{FlowId, LaneId, StepName, TopicName};
+use signalbox_store::{
+    ClaimedLane, Forgotten, InputRow, LaneFence, LaneMove, OutputRow, PublishedEnding,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// What a tick moves: copied at its begin, taken over after its commit, thrown away otherwise.
@@ -24,6 +27,32 @@ pub(crate) struct LanePosition {
     pub(crate) outputs: BTreeMap<(TopicName, i32), OutputRow>,
     /// Forwards taken, by source lane.
     pub(crate) peers: BTreeMap<LaneId, i64>,
+    /// What it knows of a time that the database forgot.
+    pub(crate) past: Arc<Past>,
+}
+
+/// A time that the database forgot, as far as topics have told of it.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Past {
+    /// Status and reason of final events that are out.
+    pub(crate) endings: HashMap<FlowId, (String, Option<String>)>,
+    /// Writes that may have been sent, by step and group.
+    pub(crate) writes: HashMap<FlowId, Vec<(StepName, u32)>>,
+    /// Up to which offset inputs had been read.
+    pub(crate) read_before: BTreeMap<TopicName, i64>,
+}
+
+impl From<Forgotten> for Past {
+    fn from(forgotten: Forgotten) -> Self {
+        let mut past = Self::default();
+        let ending = |each: PublishedEnding| (each.flow, (each.status, each.reason));
+        past.endings.extend(forgotten.endings.into_iter().map(ending));
+        for (flow, step, group) in forgotten.writes {
+            past.writes.entry(flow).or_default().push((step, group));
+        }
+        past.read_before.extend(forgotten.read_before);
+        past
+    }
 }
 
 /// A lane that this worker owns.
@@ -62,6 +91,7 @@ impl Lane {
                 .map(|row| ((row.topic.clone(), row.partition), row))
                 .collect(),
             peers: claimed.peers.into_iter().map(|row| (row.source, row.last_seq)).collect(),
+            past: Arc::new(claimed.forgotten.into()),
         };
         Self {
             position,
@@ -198,6 +228,7 @@ mod tests {
             inputs: Vec::new(),
             outputs: Vec::new(),
             peers: Vec::new(),
+            forgotten: Forgotten::default(),
         };
         Lane::new(claimed, Instant::now())
     }

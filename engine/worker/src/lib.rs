@@ -14,6 +14,7 @@ mod migrating;
 mod options;
 mod outbox;
 mod preview;
+mod reconcile;
 mod traces;
 mod worker;
 
@@ -24,4 +25,7 @@ pub use metrics::{LAG as LAG_METRIC, describe as describe_metrics};
 pub use options::WorkerOptions;
 pub use outbox::decode_records;
 pub use preview::{Preview, PreviewError, Sample, preview};
+pub use reconcile::{
+    Known, LaneGap, Missing, MissingEnding, MissingWrite, Permits, ReconcileError, missing, settle,
+};
 pub use worker::{Worker, WorkerError};

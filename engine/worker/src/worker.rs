@@ -39,6 +39,9 @@ pub enum WorkerError {
     /// Keys of subjects cannot be unwrapped: see the message.
     #[error(transparent)]
     Keys(#[from] ProviderError),
+    /// Another cluster or database, or one that lost commits: nothing is done until a person has looked.
+    #[error("no lane is claimed: {0}")]
+    Installation(String),
     /// The contract has no topic for forwards, or none that lanes read.
     #[error("the contract lacks {0}; see topics.yaml")]
     Contract(&'static str),
@@ -216,6 +219,13 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 // Claiming again finds out which lane it is, and stops that one.
                 tracing::error!(%error, "an input is not where it was; lanes are claimed again");
                 self.drop_all_lanes().await;
+                Ok(())
+            }
+            Err(error @ WorkerError::Installation(_)) => {
+                tracing::error!(%error, "lanes are given back: a person must look");
+                self.drop_all_lanes().await;
+                self.health.problem(Some(error.to_string()));
+                tokio::time::sleep(AFTER_TROUBLE * 5).await;
                 Ok(())
             }
             Err(WorkerError::Store(StoreError::Invariant(what))) => {

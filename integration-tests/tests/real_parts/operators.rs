@@ -6,7 +6,7 @@ use std::time::Duration;
 use integration_tests::{DeadLetter, Expectation, Failure, Installation, verify};
 use serde_json::json;
 use signalbox::payouts::Wish;
-use signalbox_store::{FlowRow, LaneFence, LaneStore, PgLaneStore};
+use signalbox_store::{FlowRow, LaneFence, LaneStore, PgLaneStore, StopCause};
 use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, sleep};
 
@@ -127,7 +127,10 @@ pub(crate) async fn stopped_lane(on: &mut Installation) -> Outcome {
     let status = status.ok_or_else(|| Failure::Broken("there is no lane".to_owned()))?;
     let mut store = PgLaneStore::new(&on.settings().postgres, "story", Duration::from_secs(5))?;
     let fence = LaneFence { lane: status.lane, epoch: status.epoch, rev: 0 };
-    store.stop_lane(fence, "a story stops it").await?;
+    let fenced = LaneFence { epoch: status.epoch - 1, ..fence };
+    store.stop_lane(fenced, StopCause::LostCommits, "a worker that was paused").await?;
+    assert!(!on.reader.installation().await?.lost_commits, "who is fenced holds money back");
+    store.stop_lane(fence, StopCause::Lane, "a story stops it").await?;
     let said = on.run(&["lane", "list"], &[]).await?;
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.out.contains("stopped: a story stops it"), "{said:?}");

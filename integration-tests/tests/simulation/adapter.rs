@@ -24,6 +24,8 @@ pub(crate) struct Adapters {
     pub(crate) ledger: BTreeMap<AttemptId, u32>,
     /// Attempts whose transfer the vendor has called back.
     recalled: BTreeSet<AttemptId>,
+    /// The database forgot some time: an attempt that does not exist is no mistake.
+    restored: bool,
 }
 
 impl Adapters {
@@ -37,6 +39,7 @@ impl Adapters {
             delayed,
             ledger: BTreeMap::new(),
             recalled: BTreeSet::new(),
+            restored: false,
         }
     }
 
@@ -67,6 +70,16 @@ impl Adapters {
             }
         }
         self.arrive(rng);
+    }
+
+    /// From now on attempts may be missing.
+    pub(crate) fn database_was_restored(&mut self) {
+        self.restored = true;
+    }
+
+    /// Whether the payment of an attempt was called back.
+    pub(crate) fn is_recalled(&self, attempt: AttemptId) -> bool {
+        self.recalled.contains(&attempt)
     }
 
     /// Whether nothing is under way any more.
@@ -112,8 +125,12 @@ impl Adapters {
         if self.recalled.contains(&subject) {
             return "returned".to_owned();
         }
-        let began =
-            |row: &AttemptRow| row.plan.id == subject && row.disposition == Disposition::Sending;
+        // What the database has forgotten is asked about and never sent again.
+        let began = |row: &AttemptRow| {
+            row.plan.id == subject
+                && row.disposition == Disposition::Sending
+                && row.request.is_some()
+        };
         let begun = self.store.attempts().iter().any(began);
         let word = match self.ledger.entry(subject) {
             Entry::Occupied(_) if rng.bool() => "settled",
@@ -152,12 +169,21 @@ impl Adapters {
                 }
                 self.send(id, capability, request, rng, plan).await
             }
+            // Nobody knows what was sent: the vendor is asked.
+            Permit::Sending(row) if row.request.is_none() => {
+                let found = self.ledger.contains_key(&id);
+                if found {
+                    self.keep(id, "accepted").await;
+                }
+                Some(if found { "accepted" } else { "in_doubt" }.to_owned())
+            }
             // The vendor honours keys: the same bytes under the same key once more.
             Permit::Sending(_) => self.send(id, capability, request, rng, plan).await,
             Permit::Answered(row) => {
                 Some(row.result.unwrap()["outcome"].as_str().unwrap().to_owned())
             }
             Permit::Abandoned => None,
+            Permit::Missing if self.restored => None,
             Permit::Missing => {
                 panic!("attempt {id} of {capability} is asked for and does not exist")
             }

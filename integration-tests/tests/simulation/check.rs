@@ -24,6 +24,10 @@ pub(crate) struct Standstills {
     /// Customers erased, and erasures that were refused while a flow ran.
     pub(crate) erased: usize,
     pub(crate) refused: usize,
+    /// Databases that lost commits and lanes that found out, and what was forgotten.
+    pub(crate) found_out: usize,
+    pub(crate) forgotten_writes: usize,
+    pub(crate) forgotten_endings: usize,
 }
 
 impl Standstills {
@@ -36,6 +40,9 @@ impl Standstills {
         self.stopped += other.stopped;
         self.erased += other.erased;
         self.refused += other.refused;
+        self.found_out += other.found_out;
+        self.forgotten_writes += other.forgotten_writes;
+        self.forgotten_endings += other.forgotten_endings;
     }
 }
 
@@ -50,7 +57,14 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> St
     }
     what_is_sealed_is_readable_unless_erased(world);
     let (erased, refused) = (world.erased.len(), world.refused);
-    Standstills { erased, refused, ..what_waited_was_applied_in_order(world) }
+    Standstills {
+        erased,
+        refused,
+        found_out: usize::from(world.restore.found_out),
+        forgotten_writes: world.restore.forgotten_writes,
+        forgotten_endings: world.restore.forgotten_endings,
+        ..what_waited_was_applied_in_order(world)
+    }
 }
 
 /// The same command is never a contradiction, whichever major it comes by, and each contradiction is answered once.

@@ -5,8 +5,8 @@ use signalbox_bus::{Ack, BusError, Inbound, LaneBus, LogRange, MemoryLaneBus, Ou
 use signalbox_schemas::{FlowId, JourneyName, KeyId, LaneId, Micros, TopicName};
 use signalbox_store::{
     ClaimedLane, Commit, Contest, InputRow, Installation, JournalRow, KeyRow, LaneFence, LaneStore,
-    LoadedFlow, Losers, MemoryStore, NewKey, OpenMigration, ParkedRow, PinnedJourney, StoreError,
-    TickWrite, TimerRow, WorkerShare,
+    LoadedFlow, Losers, MemoryStore, NewKey, OpenMigration, ParkedRow, PinnedJourney, StopCause,
+    StoreError, TickWrite, TimerRow, WorkerShare,
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -125,6 +125,15 @@ impl LaneBus for FaultyBus {
         self.bus()?.range(topic, partition).await
     }
 
+    async fn offset_since(
+        &mut self,
+        topic: &TopicName,
+        partition: i32,
+        since: Micros,
+    ) -> Result<i64, BusError> {
+        self.bus()?.offset_since(topic, partition, since).await
+    }
+
     async fn read(
         &mut self,
         topic: &TopicName,
@@ -205,8 +214,13 @@ impl LaneStore for FaultyStore {
         self.store()?.release(fences).await
     }
 
-    async fn stop_lane(&mut self, fence: LaneFence, reason: &str) -> Result<(), StoreError> {
-        self.store()?.stop_lane(fence, reason).await
+    async fn stop_lane(
+        &mut self,
+        fence: LaneFence,
+        cause: StopCause,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        self.store()?.stop_lane(fence, cause, reason).await
     }
 
     async fn load_flows(&mut self, ids: &[FlowId]) -> Result<Vec<LoadedFlow>, StoreError> {

@@ -6,6 +6,8 @@ use signalbox_schemas::{TopicName, home_lane};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::restore::Books;
+
 pub(crate) struct People {
     broker: MemoryBroker,
     codec: Arc<Codec>,
@@ -17,7 +19,8 @@ impl People {
         Self { broker, codec, read: BTreeMap::new() }
     }
 
-    pub(crate) fn turn(&mut self, rng: &mut fastrand::Rng) {
+    /// With the vendor's books they also settle what nobody else can.
+    pub(crate) fn turn(&mut self, rng: &mut fastrand::Rng, books: Option<&Books>) {
         let topic = TopicName::from("signalbox.review.tasks.v1");
         for lane in 0..i32::from(self.codec.contract().topics().lanes) {
             let log = self.broker.log(&topic, lane);
@@ -27,14 +30,14 @@ impl People {
             for record in fresh {
                 let (_, task) = self.codec.decode(record.payload.as_deref()).unwrap();
                 if matches!(task["status"].as_str(), Some("opened" | "escalated")) {
-                    self.decide(&task, rng);
+                    self.decide(&task, rng, books);
                 }
             }
         }
     }
 
     /// Holds of ids with `uphold` are upheld, other holds released; the money that is in doubt is left to inquiries.
-    fn decide(&self, task: &Value, rng: &mut fastrand::Rng) {
+    fn decide(&self, task: &Value, rng: &mut fastrand::Rng, books: Option<&Books>) {
         let id = task["aggregate_id"].as_str().unwrap();
         let step = task["step"].as_str().unwrap();
         let hold =
@@ -45,7 +48,11 @@ impl People {
                 "settle_doubt" | "await_settlement" | "settle_recall" | "review_settlement"
             ) =>
             {
-                return;
+                match books.and_then(|books| settled_by(books, id, step)) {
+                    Some(true) => "executed",
+                    Some(false) => "not_executed",
+                    None => return,
+                }
             }
             (true, true) => "uphold",
             (true, false) => "release",
@@ -78,4 +85,12 @@ impl People {
             headers: Headers::new(),
         });
     }
+}
+
+/// What the vendor's books say about what is in doubt.
+fn settled_by(books: &Books, id: &str, step: &str) -> Option<bool> {
+    if step == "settle_recall" {
+        return Some(books.recalled.contains(id));
+    }
+    books.paid.get(id).copied()
 }

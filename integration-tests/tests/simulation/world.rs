@@ -17,6 +17,7 @@ use super::faults::{Fate, FaultyBus, FaultyStore, Orphans, Shared};
 use super::migrations;
 use super::operators::Operators;
 use super::people::People;
+use super::restore::Restore;
 
 /// Which faults a run has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) erasures: bool,
     /// Answers to questions that were never asked, and requests too large for the topics until somebody widens them.
     pub(crate) bad_data: bool,
+    /// The database goes back to an earlier time.
+    pub(crate) restores: bool,
     /// Half way, every journey gets a new version, and what runs is moved to it.
     pub(crate) migrates: bool,
     /// Soon after that everybody is told to move no more.
@@ -65,6 +68,7 @@ impl Plan {
             majors: false,
             from_first: false,
             erasures: false,
+            restores: false,
         }
     }
 
@@ -113,6 +117,7 @@ pub(crate) struct World {
     pub(crate) erased: Vec<(FlowId, KeyId)>,
     /// Erasures refused because a flow ran.
     pub(crate) refused: usize,
+    pub(crate) restore: Restore,
     processes: Vec<Process>,
     orphans: Orphans,
     begun: Instant,
@@ -150,6 +155,7 @@ impl World {
         let broker = MemoryBroker::new();
         let mut world = Self {
             plan,
+            restore: Restore::at_some_time(&mut fastrand::Rng::with_seed(!seed)),
             rng: fastrand::Rng::with_seed(seed),
             adapters: Adapters::new(broker.clone(), store.clone(), Arc::clone(&codec)),
             people: People::new(broker.clone(), Arc::clone(&codec)),
@@ -225,6 +231,9 @@ impl World {
                 self.command();
             }
             self.anything().await;
+            if self.plan.restores {
+                self.lose_time(turn).await;
+            }
             if self.plan.migrates && turn == STORMY / 2 {
                 migrations::ask(&self.store, self.plan.from_first, self.store.clock());
             }
@@ -266,7 +275,8 @@ impl World {
             }
             self.late_deliveries(usize::MAX);
             self.adapters.turn(&mut self.rng, calm).await;
-            self.people.turn(&mut self.rng);
+            let books = self.books();
+            self.people.turn(&mut self.rng, books.as_ref());
             self.pass(Duration::from_millis(500)).await;
             if self.is_over() {
                 self.said_again(calm).await;
@@ -342,7 +352,8 @@ impl World {
             }
             5..=6 => self.adapters.turn(&mut self.rng, self.plan).await,
             7 => {
-                self.people.turn(&mut self.rng);
+                let books = self.books();
+                self.people.turn(&mut self.rng, books.as_ref());
                 if self.plan.operators {
                     self.operators.turn(&mut self.rng, &self.commanded);
                 }
@@ -421,6 +432,17 @@ impl World {
         }
     }
 
+    /// Every engine is stopped, and what it had queued is gone: some of it arrived, the rest never will.
+    pub(crate) fn stop_engines(&mut self) {
+        for process in &mut self.processes {
+            process.worker = None;
+            process.paused_until = None;
+        }
+        let some = self.rng.usize(0..8);
+        self.late_deliveries(some);
+        self.orphans.lock().unwrap().clear();
+    }
+
     /// Somebody wants to be erased: refused while their flow runs, done once it has ended and its records are out.
     fn erase(&mut self) {
         let flows = self.store.flows();
@@ -450,7 +472,7 @@ impl World {
         }
     }
 
-    async fn pass(&mut self, by: Duration) {
+    pub(crate) async fn pass(&mut self, by: Duration) {
         tokio::time::advance(by).await;
         self.sync_clock();
     }

@@ -20,6 +20,10 @@ use crate::vendors::{Listing, settings};
 const NAME: &str = "increase";
 const CREATE: &str = "create_transfer";
 const FIND: &str = "find_transfer";
+/// Where ACH transfers are.
+const ACH: &str = "/ach_transfers";
+/// Where real-time transfers are.
+const REAL_TIME: &str = "/real_time_payments_transfers";
 const CANCEL: &str = "cancel_transfer";
 
 pub(crate) const LISTING: Listing = Listing { name: NAME, build };
@@ -117,36 +121,46 @@ impl Payout for Increase {
     }
 
     fn inquire(&self, sent: &Sent, so_far: &[Exchange]) -> Next {
-        let Some(last) = so_far.last() else { return Next::Call(find(sent)) };
-        Next::Done(match found(last, sent.attempt) {
+        let search = match search(sent, so_far) {
+            Ok(search) => search,
+            Err(look) => return Next::Call(look),
+        };
+        Next::Done(match search.found {
             Found::One(transfer) => self.became(&transfer),
             Found::None => Answer::in_doubt("not_found").evidence(Evidence::NotFound),
-            Found::Unclear => read_failure(last),
+            Found::Unclear => read_failure(search.last),
         })
     }
 
     fn recall(&self, key: AttemptId, sent: &Sent, so_far: &[Exchange]) -> Next {
-        let Some(last) = so_far.last() else { return Next::Call(find(sent)) };
         let cancelled_before = so_far.iter().any(|exchange| exchange.operation == CANCEL);
-        if last.operation == CANCEL {
+        // The last place that was looked at before anything was cancelled is where it is.
+        let looks = so_far.iter().take_while(|exchange| exchange.operation != CANCEL).count();
+        let place = places(sent).into_iter().nth(looks.saturating_sub(1));
+        let place = place.unwrap_or_else(|| ACH.to_owned());
+        if let Some(last) = so_far.last().filter(|last| last.operation == CANCEL) {
             return match (transfer(last), last.status()) {
                 (Some(transfer), _) if transfer.status == "canceled" => {
                     Next::Done(recalled(&transfer, "cancelled"))
                 }
                 // "No longer pending" may be the answer to our own earlier cancellation: look.
-                (None, Some(409)) => Next::Call(find(sent)),
+                (None, Some(409)) => Next::Call(find(&place, sent)),
                 _ => {
                     Next::Done(self.refusal(last).map_or_else(|| write_failure(last), unavailable))
                 }
             };
         }
-        match found(last, sent.attempt) {
-            Found::One(transfer) => stop(key, sent, &transfer, cancelled_before),
+        let search = match search(sent, so_far) {
+            Ok(search) => search,
+            Err(look) => return Next::Call(look),
+        };
+        match search.found {
+            Found::One(transfer) => stop(key, &place, &transfer, cancelled_before),
             Found::None => Next::Done(Answer::in_doubt("not_found").evidence(Evidence::NotFound)),
             Found::Unclear if cancelled_before => {
                 Next::Done(Answer::in_doubt("cancellation_not_confirmed"))
             }
-            Found::Unclear => Next::Done(read_failure(last)),
+            Found::Unclear => Next::Done(read_failure(search.last)),
         }
     }
 }
@@ -262,12 +276,40 @@ fn found(reply: &Exchange, attempt: AttemptId) -> Found {
     }
 }
 
-fn find(sent: &Sent) -> HttpRequest {
-    HttpRequest::get(FIND, format!("{}?idempotency_key={}", sent.request.path, sent.attempt))
+/// What looking for a transfer has brought so far.
+struct Search<'a> {
+    found: Found,
+    last: &'a Exchange,
+}
+
+/// Looks wherever the transfer may be, place after place, until it is found or a place does not answer as it should.
+fn search<'a>(sent: &Sent, so_far: &'a [Exchange]) -> Result<Search<'a>, HttpRequest> {
+    let places = places(sent);
+    let looks = so_far.iter().filter(|exchange| exchange.operation == FIND);
+    let next = || places.get(looks.clone().count()).map(|place| find(place, sent));
+    let Some(last) = looks.clone().last() else {
+        return Err(next().unwrap_or_else(|| find(ACH, sent)));
+    };
+    match (found(last, sent.attempt), next()) {
+        (Found::None, Some(look)) => Err(look),
+        (found, _) => Ok(Search { found, last }),
+    }
+}
+
+/// Where the transfer was made; anywhere, where that is forgotten.
+fn places(sent: &Sent) -> Vec<String> {
+    match &sent.request {
+        Some(request) => vec![request.path.clone()],
+        None => [ACH, REAL_TIME].map(str::to_owned).into(),
+    }
+}
+
+fn find(place: &str, sent: &Sent) -> HttpRequest {
+    HttpRequest::get(FIND, format!("{place}?idempotency_key={}", sent.attempt))
 }
 
 /// payout.recall, with the transfer as it is now.
-fn stop(key: AttemptId, sent: &Sent, transfer: &Transfer, cancelled_before: bool) -> Next {
+fn stop(key: AttemptId, place: &str, transfer: &Transfer, cancelled_before: bool) -> Next {
     let pending = matches!(
         transfer.status.as_str(),
         "pending_approval" | "pending_reviewing" | "pending_submission"
@@ -280,7 +322,7 @@ fn stop(key: AttemptId, sent: &Sent, transfer: &Transfer, cancelled_before: bool
             Answer::of(Outcome::Refused).reason("too_late").reference(Some(&transfer.id))
         }
         _ if pending && !cancelled_before => {
-            let path = format!("{}/{}/cancel", sent.request.path, transfer.id);
+            let path = format!("{place}/{}/cancel", transfer.id);
             let cancel = HttpRequest::post(CANCEL, path, &serde_json::json!({})).write();
             return Next::Call(cancel.header("idempotency-key", &key.to_string()));
         }

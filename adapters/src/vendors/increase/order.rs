@@ -37,9 +37,9 @@ pub(super) fn request(accounts: &Accounts, order: &SendRequest) -> Next {
     };
     let key = order.call.attempt_id.to_string();
     let (path, body) = if order.rail == "rtp" {
-        ("/real_time_payments_transfers", real_time(accounts, order, routing, number))
+        (super::REAL_TIME, real_time(accounts, order, routing, number))
     } else {
-        ("/ach_transfers", ach(accounts, order, routing, number))
+        (super::ACH, ach(accounts, order, routing, number))
     };
     Next::Call(
         HttpRequest::post(CREATE, path.to_owned(), &body).header("idempotency-key", &key).write(),

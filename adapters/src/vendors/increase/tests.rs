@@ -303,3 +303,35 @@ fn a_cancellation_that_was_lost_is_looked_up() {
     let Next::Done(answer) = vendor.next(&ask, Some(&sent), &[lost]) else { panic!() };
     assert_eq!(answer.outcome, Outcome::InDoubt);
 }
+
+#[test]
+fn a_transfer_whose_request_is_forgotten_is_looked_for_wherever_it_may_be() {
+    let vendor = harness::ready(&LISTING);
+    let sent = Sent { request: None, ..harness::sent(&LISTING) };
+    let reply = |fixture| {
+        let body = String::from_utf8(harness::fixture(NAME, fixture)).unwrap();
+        Exchange::answered(FIND, 200, body.replace("attempt-71f0", harness::ATTEMPT))
+    };
+    let (empty, one) = (reply("ach_transfer_list_empty.json"), reply("ach_transfer_list_one.json"));
+    let ask = harness::ask("payout.inquire");
+    let mut looked = Vec::new();
+    let mut so_far = Vec::new();
+    let answer = loop {
+        match vendor.next(&ask, Some(&sent), &so_far) {
+            Next::Done(answer) => break answer,
+            Next::Call(look) | Next::Poll(_, look) => {
+                looked.push(look.path);
+                so_far.push(empty.clone());
+            }
+        }
+    };
+    let at = |place: &str| format!("{place}?idempotency_key={}", harness::ATTEMPT);
+    assert_eq!(looked, [at("/ach_transfers"), at("/real_time_payments_transfers")]);
+    assert_eq!((answer.outcome, answer.evidence), (Outcome::InDoubt, Evidence::NotFound));
+    let Next::Done(answer) = vendor.next(&ask, Some(&sent), &[empty, one.clone()]) else {
+        panic!()
+    };
+    assert!(matches!(answer.outcome, Outcome::Pending | Outcome::Settled), "{answer:?}");
+    let recall = vendor.next(&harness::ask("payout.recall"), Some(&sent), &[one]);
+    assert!(matches!(recall, Next::Done(_)), "a transfer that was found is looked for again");
+}

@@ -5,7 +5,7 @@ use rdkafka::config::FromClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use signalbox_schemas::TopicName;
+use signalbox_schemas::{Micros, TopicName};
 use std::collections::HashMap;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
@@ -26,6 +26,7 @@ type Answer<T> = oneshot::Sender<Result<T, BusError>>;
 enum Question {
     ClusterId(Answer<String>),
     Range(TopicName, i32, Answer<LogRange>),
+    Since(TopicName, i32, Micros, Answer<i64>),
     Read { topic: TopicName, partition: i32, from: i64, end: i64, answer: Answer<Vec<Inbound>> },
 }
 
@@ -66,6 +67,15 @@ impl Prober {
         self.ask(|answer| Question::Range(topic.clone(), partition, answer)).await
     }
 
+    pub(super) async fn offset_since(
+        &self,
+        topic: &TopicName,
+        partition: i32,
+        since: Micros,
+    ) -> Result<i64, BusError> {
+        self.ask(|answer| Question::Since(topic.clone(), partition, since, answer)).await
+    }
+
     pub(super) async fn read(
         &self,
         topic: &TopicName,
@@ -101,6 +111,10 @@ fn reply(consumer: &BaseConsumer, question: Question) {
         Question::Range(topic, partition, answer) => {
             drop(answer.send(range(consumer, &topic, partition)));
         }
+        Question::Since(topic, partition, since, answer) => {
+            let at = Offset::Offset(since.0.div_euclid(1_000).max(0));
+            drop(answer.send(offset_at(consumer, &topic, partition, at)));
+        }
         Question::Read { topic, partition, from, end, answer } => {
             let records = read(consumer, &topic, partition, from, end);
             drop(consumer.unassign());
@@ -132,6 +146,8 @@ fn offset_at(
     found.error()?;
     match found.offset() {
         Offset::Offset(offset) => Ok(offset),
+        // Asked for a time after the last record.
+        Offset::End if at != Offset::End => offset_at(consumer, topic, partition, Offset::End),
         _ => Err(unknown()),
     }
 }

@@ -1,5 +1,7 @@
-//! `signalbox lane`: which lanes there are, who has them, and how a stopped one is started again.
-//! It reads no topic and moves no position: a lane that is started again is checked anew by whoever claims it.
+//! `signalbox lane`: which lanes there are, who has them, how a stopped one is started again, and what a restored database
+//! has forgotten. It moves no flow: a lane that is started again is checked anew by whoever claims it.
+
+mod reconcile;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -27,6 +29,15 @@ fails. Who started it and why is journaled in the lane's hash chain.
 Example:
   signalbox lane start 3 --actor ann --reason 'the topic was restored, see INC-7'")]
     Start(StartArgs),
+    /// After Postgres was restored or a standby promoted: tell what it has forgotten, and settle it
+    #[command(after_help = "\
+Needs postgres.url, kafka.brokers and registry.url, and the engines stopped for --apply. Without --apply it changes
+nothing. Exit status 1 where something is missing and was not settled. Read \"After a restore\" in docs/operations.md.
+
+Example:
+  signalbox lane reconcile
+  signalbox lane reconcile --apply --actor ann --reason 'restored to 11:55, see INC-7'")]
+    Reconcile(reconcile::ReconcileArgs),
 }
 
 /// How to list.
@@ -57,6 +68,7 @@ pub(crate) async fn run(command: &LaneCommand, config: &Config) -> Result<(), Cl
     match command {
         LaneCommand::List(args) => list(args, &reader).await,
         LaneCommand::Start(args) => start(args, &reader).await,
+        LaneCommand::Reconcile(args) => reconcile::run(args, config, &reader).await,
     }
 }
 
@@ -71,6 +83,12 @@ async fn list(args: &ListArgs, reader: &Reader) -> Result<(), CliError> {
         } else {
             output::line(as_text(lane))?;
         }
+    }
+    if reader.installation().await?.lost_commits {
+        return Err(CliError::Refused(
+            "Postgres lost commits: no lane is claimed and no money moves until `signalbox lane reconcile` has settled it"
+                .to_owned(),
+        ));
     }
     let stopped = lanes.iter().filter(|lane| lane.stopped.is_some()).count();
     if stopped == 0 {

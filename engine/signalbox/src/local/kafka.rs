@@ -26,6 +26,7 @@ pub(crate) struct Kafka {
     recipe: Recipe,
     bootstrap: String,
     port: u16,
+    data: PathBuf,
     running: Option<Running>,
 }
 
@@ -55,6 +56,7 @@ impl Kafka {
                 recipe: broker_recipe(parts, scratch, &files),
                 bootstrap: format!("127.0.0.1:{broker}"),
                 port: broker,
+                data: files.data.clone(),
                 running: None,
             };
             tries += 1;
@@ -67,6 +69,11 @@ impl Kafka {
 
     pub(crate) fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// Where its logs are.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.data.clone()
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {

@@ -21,5 +21,6 @@ mod scratch;
 mod stack;
 
 pub use error::StackError;
+pub use postgres::{PostgresBackup, PostgresStandby};
 pub use progress::Progress;
 pub use stack::{LocalStack, StackOptions};

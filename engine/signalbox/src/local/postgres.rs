@@ -4,6 +4,10 @@
 //! enter its directory: see [`base_directory`]. No SQL is spoken here; databases are created by
 //! Postgres's own tool.
 
+mod copies;
+
+pub use copies::{PostgresBackup, PostgresStandby};
+
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::chown;

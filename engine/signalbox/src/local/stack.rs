@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::StackError;
 use super::install::{default_cache, install};
 use super::kafka::Kafka;
-use super::postgres::{Postgres, account, base_directory};
+use super::postgres::{Postgres, PostgresBackup, PostgresStandby, account, base_directory};
 use super::progress::Progress;
 use super::registry::Registry;
 use super::scratch::Scratch;
@@ -166,6 +166,45 @@ impl LocalStack {
     /// `PartFailed` when it ends or does not answer within two minutes.
     pub async fn start_postgres(&mut self) -> Result<(), StackError> {
         self.postgres.start().await
+    }
+
+    /// A copy of Postgres's data as they are now.
+    ///
+    /// # Errors
+    /// `PartFailed` when Postgres is down or the copy fails.
+    pub async fn back_up_postgres(&self) -> Result<PostgresBackup, StackError> {
+        self.postgres.back_up().await
+    }
+
+    /// Kills Postgres and starts it on an earlier copy of its data: everything since is forgotten.
+    ///
+    /// # Errors
+    /// As `start_postgres`; `System` when the data cannot be replaced.
+    pub async fn restore_postgres(&mut self, backup: PostgresBackup) -> Result<(), StackError> {
+        self.postgres.kill().await;
+        self.postgres.put_back(backup)?;
+        self.postgres.start().await
+    }
+
+    /// Starts a synchronous standby of Postgres.
+    ///
+    /// # Errors
+    /// `PartFailed` when it cannot be made or does not follow.
+    pub async fn follow_postgres(&self) -> Result<PostgresStandby, StackError> {
+        self.postgres.follow().await
+    }
+
+    /// Kills Postgres and has its standby take its place and address.
+    ///
+    /// # Errors
+    /// `PartFailed` when the standby is not promoted.
+    pub async fn fail_over_postgres(&mut self, to: PostgresStandby) -> Result<(), StackError> {
+        self.postgres.fail_over(to).await
+    }
+
+    /// Where Kafka keeps its logs, a folder for each partition.
+    pub fn kafka_logs(&self) -> PathBuf {
+        self.kafka.data()
     }
 
     /// Ends all parts. Where the data is kept they are shut down in order, so that they can be

@@ -73,9 +73,9 @@ pub(super) fn ensure(tables: &mut Tables, new: &NewKey) -> KeyRow {
     row
 }
 
-/// Those of the keys that are destroyed.
+/// Those of the keys that are destroyed or unknown.
 pub(super) fn destroyed(tables: &Tables, used: &BTreeSet<KeyId>) -> Vec<SubjectId> {
-    let gone = |id: &&KeyId| tables.keys.get(id).is_some_and(|row| row.erased_at.is_some());
+    let gone = |id: &&KeyId| tables.keys.get(id).is_none_or(|row| row.erased_at.is_some());
     used.iter().filter(gone).map(|id| id.subject).collect()
 }
 

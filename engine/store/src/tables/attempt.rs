@@ -1,22 +1,23 @@
 //! `attempt` and `gate`: permits of write effects. A permit is one compare-and-set; so is giving an attempt up.
 
 use serde_json::Value;
-use signalbox_schemas::{AttemptId, FlowId, Micros, StepName};
+use signalbox_schemas::{AttemptId, FlowId, LaneId, Micros, StepName};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 use std::collections::BTreeSet;
 
 use crate::error::StoreError;
+use crate::recovery_rows::DoubtfulAttempt;
 use crate::rows::{AttemptRow, Disposition, NewAttempt, PermitRequest, StoredResult};
 use crate::tables::{NOW_MICROS, lane_id, smallint};
 
 const COLUMNS: &str = "id, lane, flow, step, grp, capability, disposition, vendor, sends, request, first_sent_at, result, \
      contradiction, planned_at";
 
-/// Vendors to which money may be sent now: not off, not held, and this is the installation's own server on its own
-/// timeline (a promoted standby or a restored copy may have lost permits).
+/// Vendors to which money may be sent now: not off, not held, no commits lost, and this is the installation's own server
+/// on its own timeline (a promoted standby or a restored copy may have lost permits).
 const OPEN_GATES: &str = "SELECT gate.vendor FROM gate, installation \
-     WHERE NOT gate.is_off AND NOT gate.write_held AND NOT installation.write_held \
+     WHERE NOT gate.is_off AND NOT gate.write_held AND NOT installation.write_held AND NOT installation.lost_commits \
      AND installation.system_identifier = (SELECT system_identifier::text FROM pg_control_system()) \
      AND installation.timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
 
@@ -219,4 +220,69 @@ pub(crate) async fn sending_of(
     .fetch_all(connection)
     .await?;
     Ok(found.into_iter().map(AttemptId).collect())
+}
+
+/// Attempts whose outcome is not known for good, but for those that were given up.
+pub(crate) async fn open(connection: &mut PgConnection) -> Result<Vec<AttemptRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM attempt WHERE disposition <> 'abandoned' \
+         AND (result IS NULL OR result->>'outcome' = 'in_doubt') ORDER BY planned_at, id"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?;
+    rows.iter().map(attempt).collect()
+}
+
+/// From now on these may have been sent, whatever was known of them: once more often than is known, so that no refusal
+/// is taken for a proof. What was given up stays so.
+pub(crate) async fn doubt(
+    connection: &mut PgConnection,
+    attempts: &[DoubtfulAttempt],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO attempt (id, lane, flow, step, grp, capability, planned_at, vendor, first_sent_at, result, \
+                              disposition, sends, forgotten) \
+         SELECT given.*, 'sending', 1, true \
+         FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::integer[], $6::text[], $7::bigint[], \
+                     $8::text[], $9::bigint[], $10::jsonb[]) AS given \
+         ON CONFLICT (id) DO UPDATE SET disposition = 'sending', sends = attempt.sends + 1, forgotten = true, \
+             vendor = coalesce(attempt.vendor, excluded.vendor), \
+             first_sent_at = coalesce(attempt.first_sent_at, excluded.first_sent_at), \
+             result = CASE WHEN attempt.result IS NULL OR attempt.result->>'outcome' = 'in_doubt' \
+                 THEN coalesce(excluded.result, attempt.result) ELSE attempt.result END \
+         WHERE attempt.disposition <> 'abandoned'",
+    )
+    .bind(attempts.iter().map(|one| one.plan.id.0).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|one| smallint(one.plan.lane)).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|one| one.plan.flow.0).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|one| one.plan.step.as_str()).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|one| i32::try_from(one.plan.group).unwrap_or(i32::MAX)).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|one| one.plan.capability.as_str()).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|one| one.plan.planned_at.0).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|one| one.vendor.as_deref()).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|one| one.first_sent_at.map(|at| at.0)).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|one| one.result.as_ref().map(sqlx::types::Json)).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Writes of lanes that may have been sent although the database had forgotten them, of flows that have not ended.
+pub(crate) async fn forgotten(
+    connection: &mut PgConnection,
+    lanes: &[LaneId],
+) -> Result<Vec<(LaneId, FlowId, StepName, u32)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT attempt.lane, attempt.flow, step, grp FROM attempt LEFT JOIN flow ON flow.id = attempt.flow \
+         WHERE forgotten AND attempt.lane = ANY($1) AND flow.status IS DISTINCT FROM 'ended'",
+    )
+    .bind(lanes.iter().copied().map(smallint).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let group = u32::try_from(row.try_get::<i32, _>("grp")?).unwrap_or(0);
+            let step = StepName::from(row.try_get::<String, _>("step")?);
+            Ok((lane_id(row.try_get("lane")?), FlowId(row.try_get("flow")?), step, group))
+        })
+        .collect()
 }

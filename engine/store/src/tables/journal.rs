@@ -144,6 +144,16 @@ pub(crate) async fn seq_of(
     Ok(seq.unwrap_or(0))
 }
 
+/// When anything was last journaled.
+pub(crate) async fn last_at(connection: &mut PgConnection) -> Result<Option<Micros>, StoreError> {
+    let at: Option<i64> = sqlx::query_scalar(
+        "SELECT max(journal.at) FROM lane JOIN journal ON journal.lane = lane.id AND journal.seq = lane.journal_seq",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(at.map(Micros))
+}
+
 /// Creates the partition of a day counted from today; one that exists stays.
 pub(crate) async fn ensure_partition(
     connection: &mut PgConnection,

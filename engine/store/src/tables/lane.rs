@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::journal::{GENESIS, JournalRow, seal};
-use crate::lane_store::ClaimedLane;
+use crate::lane_store::{ClaimedLane, StopCause};
 use crate::reader_rows::LaneStatus;
-use crate::rows::{LaneFence, LaneMove};
+use crate::recovery_rows::{LANE_BREAK, SettledLane, StoredLane};
+use crate::rows::{Forgotten, LaneFence, LaneMove};
 use crate::tables::{NOW_MICROS, all_or_broken, journal, lane_id, smallint};
 
 pub(crate) async fn create(connection: &mut PgConnection, lanes: u16) -> Result<(), StoreError> {
@@ -186,17 +187,24 @@ pub(crate) async fn release(
     Ok(())
 }
 
+/// Stops a lane whose epoch is as expected; where commits are lost, every permit is held from the same instant on.
 pub(crate) async fn stop(
     connection: &mut PgConnection,
     fence: LaneFence,
+    cause: StopCause,
     reason: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE lane SET stopped = $3, owner = NULL, lease_until = NULL WHERE id = $1 AND epoch = $2")
-        .bind(smallint(fence.lane))
-        .bind(fence.epoch)
-        .bind(reason)
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "WITH mine AS (UPDATE lane SET stopped = $3, owner = NULL, lease_until = NULL \
+                       WHERE id = $1 AND epoch = $2 RETURNING id) \
+         UPDATE installation SET lost_commits = true WHERE $4 AND EXISTS (SELECT 1 FROM mine)",
+    )
+    .bind(smallint(fence.lane))
+    .bind(fence.epoch)
+    .bind(reason)
+    .bind(cause == StopCause::LostCommits)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -216,30 +224,9 @@ pub(crate) async fn start(
     .await?;
     let Some(found) = found else { return Ok(false) };
     let stopped: String = found.try_get("stopped")?;
-    let head: Vec<u8> = found.try_get("journal_head")?;
-    let row = JournalRow {
-        lane,
-        seq: found.try_get::<i64, _>("journal_seq")? + 1,
-        at: crate::tables::now(&mut *connection).await?,
-        flow: None,
-        flow_rev: 0,
-        kind: "lane_start".to_owned(),
-        input_topic: None,
-        input_partition: None,
-        input_offset: None,
-        actor: actor.to_owned(),
-        reason: format!("{reason} (was stopped: {stopped})"),
-        journey: None,
-        version: None,
-        before: None,
-        after: None,
-        out_last: found.try_get("out_seq")?,
-        records: Vec::new(),
-        prev_hash: Vec::new(),
-        hash: Vec::new(),
-    };
-    let row = seal(row, if head.is_empty() { &GENESIS } else { &head });
-    journal::append(connection, std::slice::from_ref(&row)).await?;
+    let told = format!("{reason} (was stopped: {stopped})");
+    let out_seq = found.try_get("out_seq")?;
+    let row = act(connection, lane, &found, ("lane_start", actor, &told), out_seq).await?;
     sqlx::query(
         "UPDATE lane SET stopped = NULL, owner = NULL, lease_until = NULL, epoch = epoch + 1, rev = rev + 1, \
              journal_seq = $2, journal_head = $3 WHERE id = $1",
@@ -250,6 +237,83 @@ pub(crate) async fn start(
     .execute(connection)
     .await?;
     Ok(true)
+}
+
+/// Journals what somebody did to a lane, after its last row.
+async fn act(
+    connection: &mut PgConnection,
+    lane: LaneId,
+    found: &PgRow,
+    (kind, actor, reason): (&str, &str, &str),
+    out_last: i64,
+) -> Result<JournalRow, StoreError> {
+    let head: Vec<u8> = found.try_get("journal_head")?;
+    let seq: i64 = found.try_get("journal_seq")?;
+    let at = crate::tables::now(&mut *connection).await?;
+    let row = JournalRow::of_lane(lane, seq + 1, at, (kind, actor, reason), out_last);
+    let row = seal(row, if head.is_empty() { &GENESIS } else { &head });
+    journal::append(connection, std::slice::from_ref(&row)).await?;
+    Ok(row)
+}
+
+const STORED: &str = "SELECT id, epoch, rev, out_seq, CASE WHEN lease_until > clock_timestamp() THEN owner END AS owner \
+     FROM lane ORDER BY id";
+
+/// Every lane as recovery sees it.
+pub(crate) async fn stored(connection: &mut PgConnection) -> Result<Vec<StoredLane>, StoreError> {
+    stored_lanes(sqlx::query(STORED).fetch_all(connection).await?)
+}
+
+/// The same, and nobody moves them until the transaction ends.
+pub(crate) async fn stored_and_locked(
+    connection: &mut PgConnection,
+) -> Result<Vec<StoredLane>, StoreError> {
+    let sql = format!("{STORED} FOR UPDATE");
+    stored_lanes(sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?)
+}
+
+fn stored_lanes(rows: Vec<PgRow>) -> Result<Vec<StoredLane>, StoreError> {
+    rows.iter()
+        .map(|row| {
+            Ok(StoredLane {
+                fence: LaneFence {
+                    lane: lane_id(row.try_get("id")?),
+                    epoch: row.try_get("epoch")?,
+                    rev: row.try_get("rev")?,
+                },
+                owner: row.try_get("owner")?,
+                out_seq: row.try_get("out_seq")?,
+            })
+        })
+        .collect()
+}
+
+/// Journals the break and lets a lane go on after everything that anybody gave out. Its row is locked.
+pub(crate) async fn settle(
+    connection: &mut PgConnection,
+    lane: &SettledLane,
+    (actor, reason): (&str, &str),
+) -> Result<(), StoreError> {
+    let id = lane.fence.lane;
+    let found = sqlx::query("SELECT journal_seq, journal_head FROM lane WHERE id = $1")
+        .bind(smallint(id))
+        .fetch_one(&mut *connection)
+        .await?;
+    let told = lane.told(reason);
+    let row = act(connection, id, &found, (LANE_BREAK, actor, &told), lane.out_seq).await?;
+    sqlx::query(
+        "UPDATE lane SET stopped = CASE WHEN $6 THEN NULL ELSE stopped END, owner = NULL, lease_until = NULL, \
+             epoch = $2, rev = rev + 1, out_seq = $3, journal_seq = $4, journal_head = $5 WHERE id = $1",
+    )
+    .bind(smallint(id))
+    .bind(lane.epoch)
+    .bind(lane.out_seq)
+    .bind(row.seq)
+    .bind(&row.hash)
+    .bind(lane.forgotten > 0)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 fn claimed(row: &PgRow) -> Result<ClaimedLane, StoreError> {
@@ -267,6 +331,7 @@ fn claimed(row: &PgRow) -> Result<ClaimedLane, StoreError> {
         inputs: Vec::new(),
         outputs: Vec::new(),
         peers: Vec::new(),
+        forgotten: Forgotten::default(),
     })
 }
 

@@ -5,6 +5,7 @@ use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
 use crate::error::StoreError;
+use crate::recovery_rows::ReadBefore;
 use crate::rows::InputRow;
 use crate::tables::{all_or_broken, lane_id, smallint};
 
@@ -82,4 +83,42 @@ pub(crate) async fn advance(
     .execute(connection)
     .await?;
     all_or_broken("lane_input", moves.len(), done.rows_affected())
+}
+
+/// Notes up to which offsets inputs had been read before the database forgot it.
+pub(crate) async fn note_read_before(
+    connection: &mut PgConnection,
+    rows: &[ReadBefore],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO lane_input (lane, topic, next_offset, read_before) \
+         SELECT * FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::bigint[]) \
+         ON CONFLICT (lane, topic) DO UPDATE SET read_before = greatest(lane_input.read_before, excluded.read_before)",
+    )
+    .bind(rows.iter().map(|row| smallint(row.lane)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.topic.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.start).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.until).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Up to which offsets lanes had read their inputs before the database forgot it, where they are not there again.
+pub(crate) async fn read_before(
+    connection: &mut PgConnection,
+    lanes: &[LaneId],
+) -> Result<Vec<(LaneId, TopicName, i64)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT lane, topic, read_before FROM lane_input WHERE lane = ANY($1) AND next_offset < read_before",
+    )
+    .bind(lanes.iter().copied().map(smallint).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let topic = TopicName::from(row.try_get::<String, _>("topic")?);
+            Ok((lane_id(row.try_get("lane")?), topic, row.try_get("read_before")?))
+        })
+        .collect()
 }

@@ -110,7 +110,8 @@ pub(crate) async fn of_attempts(
     rows.iter().map(|row| Ok((AttemptId(row.try_get("id")?), key(row)?))).collect()
 }
 
-/// Those of the keys that are destroyed.
+/// Those of the keys that are destroyed, or unknown: a database that was restored has forgotten keys that workers still
+/// held, and nobody could ever open what is sealed under one.
 pub(crate) async fn destroyed(
     connection: &mut PgConnection,
     ids: &[KeyId],
@@ -120,8 +121,9 @@ pub(crate) async fn destroyed(
     }
     let (subjects, generations) = columns(ids);
     let found: Vec<uuid::Uuid> = sqlx::query_scalar(
-        "SELECT subject FROM subject_key WHERE erased_at IS NOT NULL \
-         AND (subject, generation) IN (SELECT * FROM unnest($1::uuid[], $2::integer[]))",
+        "SELECT used.subject FROM unnest($1::uuid[], $2::integer[]) AS used(subject, generation) \
+         WHERE NOT EXISTS (SELECT 1 FROM subject_key held WHERE held.subject = used.subject \
+             AND held.generation = used.generation AND held.erased_at IS NULL)",
     )
     .bind(subjects)
     .bind(generations)

@@ -74,6 +74,11 @@ impl NetRows {
         self.timers.insert((flow, name), None);
     }
 
+    /// A timer fires later.
+    pub(super) fn put_off(&mut self, timer: TimerRow) {
+        self.timers.insert((timer.flow, timer.name.clone()), Some(timer));
+    }
+
     /// What a step's effects write, records apart.
     pub(super) fn effects(
         &mut self,

@@ -6,7 +6,8 @@ use signalbox_schemas::{Contract, Micros};
 use signalbox_store::CommandRow;
 use signalbox_vault::Place;
 
-use super::{Deciding, Note, Transition, refusal_text, rejection};
+use super::rejecting::{refusal_text, rejection};
+use super::{Deciding, Note, Transition};
 use crate::intake::{StartWork, Work, WorkInput};
 
 impl<'d> Deciding<'_, 'd> {
@@ -48,7 +49,8 @@ impl<'d> Deciding<'_, 'd> {
             self.context(),
         );
         match begun {
-            Ok(decision) => {
+            Ok(begun) => {
+                let decision = self.published_end_of(work, &begun.flow).unwrap_or(begun);
                 let applied = self.transition(work, None, decision);
                 if applied {
                     let content = start.sent.to_string();

@@ -2,7 +2,7 @@
 
 use signalbox_bus::{LaneBus, Position};
 use signalbox_schemas::{LaneId, TopicName};
-use signalbox_store::{ClaimedLane, LaneStore, StoreError};
+use signalbox_store::{ClaimedLane, LaneFence, LaneStore, StopCause};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -41,8 +41,11 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         let cluster = self.bus.cluster_id().await?;
         let installation = self.store.installation().await?;
         if let Err(error) = claim::check_installation(&installation, &cluster) {
-            tracing::error!(%error, "no lane is claimed");
-            return Err(WorkerError::Store(StoreError::Invariant(error.to_string())));
+            return Err(WorkerError::Installation(error.to_string()));
+        }
+        if self.lanes.is_empty() {
+            // A database that was restored may have other keys under the names of those at hand.
+            self.vault.forget_all();
         }
         if installation.kafka_cluster.is_none() || installation.system_identifier.is_none() {
             self.store.remember_installation(&cluster).await?;
@@ -98,13 +101,25 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 Err(error.into())
             }
             ClaimError::Installation(reason) | ClaimError::Lane(reason) => {
-                tracing::error!(lane = fence.lane.0, reason, "lane stopped: a person must look");
-                metrics::stopped(fence.lane);
-                self.store.stop_lane(fence, &reason).await?;
-                self.health.lane(fence.lane, Some(format!("stopped: {reason}")));
-                Ok(())
+                self.stop_lane(fence, StopCause::Lane, &reason).await
+            }
+            ClaimError::LostCommits(reason) => {
+                self.stop_lane(fence, StopCause::LostCommits, &reason).await
             }
         }
+    }
+
+    async fn stop_lane(
+        &mut self,
+        fence: LaneFence,
+        cause: StopCause,
+        reason: &str,
+    ) -> Result<(), WorkerError> {
+        tracing::error!(lane = fence.lane.0, reason, "lane stopped: a person must look");
+        metrics::stopped(fence.lane);
+        self.store.stop_lane(fence, cause, reason).await?;
+        self.health.lane(fence.lane, Some(format!("stopped: {reason}")));
+        Ok(())
     }
 
     /// Reads a lane's inputs from where it is.
@@ -237,7 +252,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         for fence in fences {
             metrics::stopped(fence.lane);
             self.health.lane(fence.lane, Some(format!("stopped: {reason}")));
-            if let Err(error) = self.store.stop_lane(fence, reason).await {
+            if let Err(error) = self.store.stop_lane(fence, StopCause::Lane, reason).await {
                 tracing::error!(lane = fence.lane.0, %error, "the lane could not be marked as stopped");
             }
         }

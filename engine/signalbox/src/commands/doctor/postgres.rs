@@ -138,8 +138,13 @@ fn of_schema(facts: &ServerFacts) -> Vec<Finding> {
     if moved(&known.system_identifier, &known.current_system_identifier)
         || moved(&known.timeline, &known.current_timeline)
     {
-        let advice = "no engine claims lanes here: read \"A lane is stopped\" in docs/operations.md before anything else";
+        let advice = "no engine claims lanes here and no money moves: read \"After a restore\" in docs/operations.md before anything else";
         let found = "this is another server or timeline than the one remembered: restored, or a promoted standby";
+        findings.push(Finding::fail(AREA, found.to_owned(), advice.to_owned()));
+    }
+    if known.lost_commits {
+        let advice = "no engine claims lanes here and no money moves: run `signalbox lane reconcile`, and read \"After a restore\" in docs/operations.md";
+        let found = "commits were lost: topics hold what this database never gave out";
         findings.push(Finding::fail(AREA, found.to_owned(), advice.to_owned()));
     }
     if facts.write_held {
@@ -240,7 +245,7 @@ mod tests {
     #[test]
     fn whatever_is_wrong_is_named_with_what_to_do() {
         type Case = (fn(&mut Seen), Level, &'static str);
-        let cases: [Case; 11] = [
+        let cases: [Case; 12] = [
             (|seen| seen.facts.version = 140_010, Level::Fail, "upgrade to version 15"),
             (|seen| seen.facts.standby = true, Level::Fail, "primary"),
             (|seen| seen.facts.fsync = false, Level::Fail, "turn fsync on"),
@@ -255,6 +260,11 @@ mod tests {
                 |seen| seen.facts.installation.current_timeline = "2".to_owned(),
                 Level::Fail,
                 "promoted standby",
+            ),
+            (
+                |seen| seen.facts.installation.lost_commits = true,
+                Level::Fail,
+                "signalbox lane reconcile",
             ),
             (|seen| seen.facts.write_held = true, Level::Warn, "Holding money back"),
             (|seen| seen.skew_ms = -90_000, Level::Warn, "chrony"),

@@ -1,0 +1,137 @@
+//! The database goes back to an earlier time in the midst of a storm: engines find out, money is held, an operator
+//! reconciles, and everything goes on. Adapters live through it, with what they know and hold.
+
+use signalbox_bus::MemoryLaneBus;
+use signalbox_store::{AttemptRow, Disposition, MemoryBackup, RecoveryStore, Settled};
+use signalbox_worker::{Missing, Permits, missing, settle};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::world::World;
+
+/// Longer than any lease.
+const PAST_LEASES: Duration = Duration::from_secs(20);
+
+/// When what happens, in turns of the storm; and what it came to.
+pub(crate) struct Restore {
+    backup_at: usize,
+    restore_at: usize,
+    reconcile_at: usize,
+    backup: Option<MemoryBackup>,
+    /// The database has been put back.
+    pub(crate) done: bool,
+    /// Whether a lane found out before anybody looked.
+    pub(crate) found_out: bool,
+    pub(crate) forgotten_writes: usize,
+    pub(crate) forgotten_endings: usize,
+}
+
+impl Restore {
+    pub(crate) fn at_some_time(rng: &mut fastrand::Rng) -> Self {
+        let backup_at = rng.usize(20..220);
+        let restore_at = backup_at + rng.usize(5..120);
+        Self {
+            backup_at,
+            restore_at,
+            reconcile_at: restore_at + rng.usize(10..60),
+            backup: None,
+            done: false,
+            found_out: false,
+            forgotten_writes: 0,
+            forgotten_endings: 0,
+        }
+    }
+}
+
+/// What the vendor's books say about flows of which nobody else knows: people ask there.
+#[derive(Debug, Default)]
+pub(crate) struct Books {
+    /// Business ids, and whether the payment was carried out.
+    pub(crate) paid: BTreeMap<String, bool>,
+    /// Business ids whose payment was called back.
+    pub(crate) recalled: BTreeSet<String>,
+}
+
+impl World {
+    /// One turn of the storm.
+    pub(crate) async fn lose_time(&mut self, turn: usize) {
+        if turn == self.restore.backup_at {
+            self.restore.backup = Some(self.store.backup());
+        }
+        if turn == self.restore.restore_at
+            && let Some(backup) = self.restore.backup.take()
+        {
+            self.store.restore(backup);
+            self.restore.done = true;
+            self.adapters.database_was_restored();
+            // Engines are stopped for it: what they had queued and was not delivered by now never will be.
+            self.stop_engines();
+        }
+        if turn == self.restore.reconcile_at {
+            self.reconcile().await;
+        }
+    }
+
+    /// As docs/operations.md says: engines are stopped, what is missing is told and settled, and then nothing is missing.
+    async fn reconcile(&mut self) {
+        self.restore.found_out = self.store.lost_commits();
+        self.stop_engines();
+        self.pass(PAST_LEASES).await;
+        let found = self.missing().await;
+        self.names_every_write(&found).await;
+        self.restore.forgotten_writes = found.writes.len();
+        self.restore.forgotten_endings = found.endings.len();
+        if found.is_settled() {
+            return;
+        }
+        let settled = settle(&self.store, &found, "ann", "a simulated restore").await.unwrap();
+        assert_eq!(settled, Settled::Done);
+        let again = settle(&self.store, &found, "ann", "once more").await.unwrap();
+        assert!(matches!(again, Settled::Held(_)), "what was settled is settled again: {again:?}");
+        assert!(self.missing().await.is_settled(), "something is missing after it was settled");
+        assert!(!self.store.lost_commits(), "money is held for ever");
+    }
+
+    async fn missing(&self) -> Missing {
+        let mut bus = MemoryLaneBus::connect(self.broker.clone());
+        missing(&mut bus, &self.store, &self.codec, Permits::MayBeLost).await.unwrap()
+    }
+
+    /// Whatever the vendor carried out is known for good, or named.
+    async fn names_every_write(&self, found: &Missing) {
+        let ids: Vec<_> = self.adapters.ledger.keys().copied().collect();
+        let known = self.store.known_attempts(&ids).await.unwrap();
+        for id in ids {
+            let settled = known.iter().any(|row| row.plan.id == id && row.result.is_some());
+            let named = found.writes.iter().any(|write| write.plan.id == id);
+            assert!(settled || named, "attempt {id} was carried out and is not named");
+        }
+    }
+
+    /// The vendor's books, for those whose payment nobody can send any more.
+    pub(crate) fn books(&self) -> Option<Books> {
+        if !self.restore.done {
+            return None;
+        }
+        let mut books = Books::default();
+        let attempts = self.store.attempts();
+        for flow in self.store.flows() {
+            let of_flow = attempts.iter().filter(|row| row.plan.flow == flow.id);
+            let sends: Vec<&AttemptRow> =
+                of_flow.filter(|row| row.plan.capability == "payout.send").collect();
+            let id = flow.aggregate.to_string();
+            if sends.iter().any(|row| self.adapters.is_recalled(row.plan.id)) {
+                books.recalled.insert(id.clone());
+            }
+            let paid = sends.iter().any(|row| self.adapters.ledger.contains_key(&row.plan.id));
+            let sendable = |row: &&AttemptRow| {
+                row.disposition == Disposition::Planned
+                    || (row.disposition == Disposition::Sending && row.request.is_some())
+            };
+            if paid || !sends.iter().any(sendable) {
+                books.paid.insert(id, paid);
+            }
+        }
+        Some(books)
+    }
+}
