@@ -1,6 +1,7 @@
 //! The store's twin in memory: the same promises as Postgres, in one process, on a clock that the test moves.
 //! It refuses what Postgres would refuse (fences, revisions, compare on offsets) and nothing else.
 
+mod growth;
 mod keys;
 mod migrations;
 
@@ -314,6 +315,7 @@ impl LaneStore for MemoryStore {
             .map(|(id, _)| *id)
             .take(at_most)
             .collect();
+        let lanes = tables.lanes.len();
         let mut claimed = Vec::new();
         for id in ids {
             let inputs = tables.inputs.values().filter(|row| row.lane == id).cloned().collect();
@@ -325,6 +327,7 @@ impl LaneStore for MemoryStore {
             lane.lease_until = now.after(lease);
             claimed.push(ClaimedLane {
                 fence: LaneFence { lane: id, epoch: lane.epoch, rev: lane.rev },
+                lanes,
                 out_seq: lane.out_seq,
                 pub_seq: lane.pub_seq,
                 pub_journal_seq: lane.pub_journal_seq,

@@ -403,9 +403,11 @@ async fn claim(
     let ids: Vec<LaneId> = lanes.iter().map(|lane| lane.fence.lane).collect();
     let mut inputs = group(tables::lane_input::load(connection, &ids).await?, |row| row.lane);
     let mut outputs = group(tables::lane_output::load(connection, &ids).await?, |row| row.lane);
+    let count = usize::from(tables::lane::count(connection).await?);
     let mut peers = group(tables::lane_peer::load(connection, &ids).await?, |row| row.lane);
     for lane in &mut lanes {
         let id = lane.fence.lane;
+        lane.lanes = count;
         lane.inputs = inputs.remove(&id).unwrap_or_default();
         lane.outputs = outputs.remove(&id).unwrap_or_default();
         lane.peers = peers.remove(&id).unwrap_or_default();

@@ -39,6 +39,14 @@ pub enum WorkerError {
     /// Keys of subjects cannot be unwrapped: see the message.
     #[error(transparent)]
     Keys(#[from] ProviderError),
+    /// Lanes were added since this program started: it knows other homes of keys. Start it again.
+    #[error("this program began with {began} lanes and there are {found} now; start it again")]
+    Lanes {
+        /// Lanes that it knows.
+        began: u16,
+        /// Lanes there are.
+        found: usize,
+    },
     /// The contract has no topic for forwards, or none that lanes read.
     #[error("the contract lacks {0}; see topics.yaml")]
     Contract(&'static str),
@@ -69,7 +77,6 @@ pub struct Worker<B: LaneBus, S: LaneStore> {
     heads: Arc<LaneHeads>,
     inputs: Vec<TopicName>,
     forwards: TopicName,
-    lane_count: u16,
     lanes: BTreeMap<LaneId, Lane>,
     /// Flows as committed, by lanes that this worker owns.
     cache: lru::LruCache<FlowId, Arc<Flow>>,
@@ -137,7 +144,6 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         let forwards = forwards.ok_or(WorkerError::Contract("a topic of role forward"))?;
         let inputs: Vec<TopicName> =
             topics.lane_inputs().into_iter().map(TopicName::from).collect();
-        let lane_count = topics.lanes;
         let cached = NonZeroUsize::new(options.cached_flows_max).unwrap_or(NonZeroUsize::MIN);
         let now = Instant::now();
         Ok(Self {
@@ -152,7 +158,6 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             heads: Arc::new(LaneHeads::default()),
             inputs,
             forwards,
-            lane_count,
             lanes: BTreeMap::new(),
             cache: lru::LruCache::new(cached),
             pending: VecDeque::new(),
@@ -206,6 +211,10 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             }
             Err(WorkerError::Bus(error @ (BusError::Stopped | BusError::Config(_)))) => {
                 Err(error.into())
+            }
+            Err(error @ WorkerError::Lanes { .. }) => {
+                self.drop_all_lanes().await;
+                Err(error)
             }
             Err(WorkerError::Bus(BusError::Undelivered(reason))) => {
                 tracing::warn!(reason, "the producer is replaced");

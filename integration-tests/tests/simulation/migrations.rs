@@ -35,9 +35,8 @@ pub(crate) fn ask(store: &MemoryStore, contract: &Contract, now: Micros) {
 }
 
 /// Tells every lane to begin.
-pub(crate) fn begin(broker: &MemoryBroker, codec: &Codec) {
+pub(crate) fn begin(broker: &MemoryBroker, codec: &Codec, lanes: u16) {
     let topic = TopicName::from("signalbox.operator.acts.v1");
-    let lanes = codec.contract().topics().lanes;
     for business in &ALL {
         let id = id_of(business);
         let journey = JourneyName::from(business.file.trim_end_matches(".yaml"));
@@ -61,7 +60,8 @@ pub(crate) fn begin(broker: &MemoryBroker, codec: &Codec) {
 }
 
 /// Whether every lane has ended every migration.
-pub(crate) fn are_over(store: &MemoryStore, lanes: u16) -> bool {
+pub(crate) fn are_over(store: &MemoryStore) -> bool {
+    let lanes = store.lane_count();
     ALL.iter().all(|business| store.lanes_migrated(id_of(business)) == usize::from(lanes))
 }
 
@@ -76,10 +76,8 @@ pub(crate) fn judge(store: &MemoryStore, contract: &Contract) -> usize {
             Ok(_) => {
                 moved += 1;
                 assert_eq!(flow.version, 2, "{} was moved and is not", flow.aggregate);
-                let moves = store.journal(flow.lane);
-                let moves = moves
-                    .iter()
-                    .filter(|each| each.flow == Some(flow.id) && each.kind == "migrate");
+                let moves = store.journal_of(flow.id);
+                let moves = moves.iter().filter(|each| each.kind == "migrate");
                 let told: Vec<_> = moves.map(|each| (each.actor.as_str(), each.version)).collect();
                 assert_eq!(told, [("ann", Some(2))], "{}", flow.aggregate);
             }

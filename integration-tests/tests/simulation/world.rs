@@ -3,11 +3,12 @@
 use serde_json::Value;
 use signalbox_bus::{Codec, Headers, MemoryBroker, MemoryLaneBus, Outbound};
 use signalbox_schemas::{Contract, FlowId, KeyId, Micros, TenantKey, TopicName, home_lane};
-use signalbox_store::{Erasure, ErasureOrder, MemoryStore};
+use signalbox_store::{Erasure, ErasureOrder, GrowthOrder, MemoryStore};
 use signalbox_vault::EnvelopeKeys;
 use signalbox_worker::{JourneyLibrary, Worker, WorkerOptions};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::adapter::Adapters;
@@ -38,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) bad_data: bool,
     /// Half way, every journey gets a new version, and what runs is moved to it.
     pub(crate) migrates: bool,
+    /// In the midst of it lanes are added, with everything that is under way; producers learn of it late.
+    pub(crate) grows: bool,
 }
 
 impl Plan {
@@ -55,6 +58,7 @@ impl Plan {
             operators: false,
             bad_data: false,
             migrates: false,
+            grows: false,
             erasures: false,
         }
     }
@@ -74,6 +78,8 @@ struct Process {
     worker: Option<SimulatedWorker>,
     fate: Shared,
     paused_until: Option<Instant>,
+    /// Lanes when it started.
+    lanes: u16,
 }
 
 pub(crate) struct World {
@@ -98,6 +104,7 @@ pub(crate) struct World {
     commanded: Vec<(&'static Business, String)>,
     /// Topics take what they should: workers that start from now on know it.
     mended: bool,
+    pub(crate) lanes_at_first: u16,
 }
 
 impl World {
@@ -121,14 +128,15 @@ impl World {
     fn new(seed: u64, plan: Plan) -> Self {
         let contract = Contract::builtin().unwrap();
         let codec = Arc::new(Codec::offline(contract));
-        let store = MemoryStore::new(contract.topics().lanes, START);
+        let lanes = contract.topics().lanes;
+        let store = MemoryStore::new(lanes, START);
         let broker = MemoryBroker::new();
         let mut world = Self {
             plan,
             rng: fastrand::Rng::with_seed(seed),
             adapters: Adapters::new(broker.clone(), store.clone(), Arc::clone(&codec)),
-            people: People::new(broker.clone(), Arc::clone(&codec)),
-            operators: Operators::new(broker.clone(), Arc::clone(&codec)),
+            people: People::new(broker.clone(), store.clone(), Arc::clone(&codec)),
+            operators: Operators::new(broker.clone(), store.clone(), Arc::clone(&codec)),
             keys: Arc::new(EnvelopeKeys::of_text(&"5a".repeat(32)).unwrap()),
             erased: Vec::new(),
             refused: 0,
@@ -137,6 +145,7 @@ impl World {
             begun: Instant::now(),
             commanded: Vec::new(),
             mended: false,
+            lanes_at_first: lanes,
             broker,
             store,
             codec,
@@ -149,6 +158,7 @@ impl World {
                 worker,
                 fate,
                 paused_until: None,
+                lanes,
             });
         }
         world
@@ -168,7 +178,8 @@ impl World {
     }
 
     fn worker(&self, name: &str, fate: &Shared) -> SimulatedWorker {
-        let mut options = WorkerOptions::new(name, TenantKey::new(b"a tenant's secret".to_vec()));
+        let key = TenantKey::new(b"a tenant's secret".to_vec());
+        let mut options = WorkerOptions::new(name, self.store.lane_count(), key);
         options.cached_flows_max = 5;
         if self.plan.bad_data && !self.mended {
             options.record_bytes_max = NARROW;
@@ -192,12 +203,15 @@ impl World {
                 self.command();
             }
             self.anything().await;
+            if self.plan.grows && turn >= STORMY / 3 && turn % 10 == 0 {
+                self.grow().await;
+            }
             if self.plan.migrates && turn == STORMY / 2 {
                 migrations::ask(&self.store, self.codec.contract(), self.store.clock());
             }
             if self.plan.migrates && (turn == STORMY / 2 || turn == STORMY / 2 + 20) {
                 // Told twice: it begins once.
-                migrations::begin(&self.broker, &self.codec);
+                migrations::begin(&self.broker, &self.codec, self.store.lane_count());
             }
         }
         while self.commanded.len() < self.plan.flows {
@@ -229,7 +243,8 @@ impl World {
             }
             self.late_deliveries(usize::MAX);
             self.adapters.turn(&mut self.rng, calm).await;
-            self.people.turn(&mut self.rng);
+            let lanes = self.known_lanes();
+            self.people.turn(&mut self.rng, lanes);
             self.pass(Duration::from_millis(500)).await;
             if self.is_over() {
                 return self.last_wishes(calm).await;
@@ -261,7 +276,8 @@ impl World {
             }
             if let Some((business, id)) = self.rng.choice(&self.commanded).cloned() {
                 let request = (business.request)(&id);
-                self.publish(business, &id, business.starts_with, &request);
+                let lanes = self.known_lanes();
+                self.publish(business, &id, (business.starts_with, &request), lanes);
             }
             self.adapters.turn(&mut self.rng, calm).await;
             self.pass(Duration::from_millis(900)).await;
@@ -274,8 +290,7 @@ impl World {
             && flows.iter().all(|flow| flow.ended)
             && self.store.all_parked().is_empty()
             && self.adapters.is_idle()
-            && (!self.plan.migrates
-                || migrations::are_over(&self.store, self.codec.contract().topics().lanes))
+            && (!self.plan.migrates || migrations::are_over(&self.store))
     }
 
     async fn anything(&mut self) {
@@ -286,7 +301,8 @@ impl World {
             }
             5..=6 => self.adapters.turn(&mut self.rng, self.plan).await,
             7 => {
-                self.people.turn(&mut self.rng);
+                let lanes = self.known_lanes();
+                self.people.turn(&mut self.rng, lanes);
                 if self.plan.operators {
                     self.operators.turn(&mut self.rng, &self.commanded);
                 }
@@ -320,6 +336,7 @@ impl World {
                 fate.lock().unwrap().crash_in = None;
             }
             let worker = self.worker(&self.processes[index].name.clone(), &fate);
+            self.processes[index].lanes = self.store.lane_count();
             self.processes[index].fate = fate;
             self.processes[index].worker = Some(worker);
             return;
@@ -329,11 +346,44 @@ impl World {
         if alive {
             self.processes[index].worker = Some(worker);
         } else {
+            let was_killed = self.processes[index].fate.lock().unwrap().crashed;
+            let knew = self.processes[index].lanes;
             assert!(
-                self.processes[index].fate.lock().unwrap().crashed,
-                "a worker gave up without being killed"
+                was_killed || knew < self.store.lane_count(),
+                "a worker gave up without being killed, and it knew all lanes"
             );
         }
+    }
+
+    /// Engines are stopped in order, but for those that hang, and lanes are added unless something stands in the way.
+    /// Records lie unread, requests and answers are under way, timers run, and inputs wait for flows that stand still.
+    async fn grow(&mut self) {
+        if self.store.lane_count() > self.lanes_at_first {
+            return;
+        }
+        let now = Instant::now();
+        for process in &mut self.processes {
+            if process.paused_until.is_some_and(|until| now < until) {
+                continue;
+            }
+            let Some(worker) = process.worker.take() else { continue };
+            let (stop, stopping) = watch::channel(true);
+            drop(worker.run(stopping).await);
+            drop(stop);
+        }
+        self.sync_clock();
+        let order = GrowthOrder {
+            to: self.lanes_at_first + 4,
+            actor: "ann".to_owned(),
+            reason: "more customers".to_owned(),
+        };
+        drop(self.store.grow(&order));
+        self.pass(Duration::from_millis(1)).await;
+    }
+
+    /// Lanes as some producer knows them: after a growth it may be some time until it asks again.
+    fn known_lanes(&mut self) -> u16 {
+        if self.rng.bool() { self.store.lane_count() } else { self.lanes_at_first }
     }
 
     /// Stops a worker for longer than its lease, or takes the tail of a topic away.
@@ -351,8 +401,7 @@ impl World {
     /// An event topic loses its last records, and every worker that wrote there has to find out.
     fn lose_a_tail(&mut self) {
         let topic = TopicName::from(ALL[self.rng.usize(0..ALL.len())].events);
-        let lanes = self.codec.contract().topics().lanes;
-        let partition = i32::from(self.rng.u16(0..lanes));
+        let partition = i32::from(self.rng.u16(0..self.store.lane_count()));
         let held = self.broker.log(&topic, partition).len();
         if held > 0 {
             self.broker.lose_tail(&topic, partition, held - self.rng.usize(1..=held.min(3)));
@@ -417,18 +466,24 @@ impl World {
             request["reference"] = "words ".repeat(NARROW / 6).into();
         }
         let copies = if self.plan.duplicates { self.rng.usize(1..4) } else { 1 };
+        let lanes = self.known_lanes();
         for _ in 0..copies {
-            self.publish(business, &id, business.starts_with, &request);
+            self.publish(business, &id, (business.starts_with, &request), lanes);
         }
         for (record, value) in (business.follow_up)(&id) {
-            self.publish(business, &id, record, &value);
+            self.publish(business, &id, (record, &value), lanes);
         }
         self.commanded.push((business, id));
     }
 
-    fn publish(&mut self, business: &Business, id: &str, record: &str, value: &Value) {
+    fn publish(
+        &mut self,
+        business: &Business,
+        id: &str,
+        (record, value): (&str, &Value),
+        lanes: u16,
+    ) {
         let topic = TopicName::from(business.commands);
-        let lanes = self.codec.contract().topics().lanes;
         let home = home_lane(id.as_bytes(), lanes);
         let foreign =
             self.plan.foreign_partitions && record == business.starts_with && self.rng.bool();

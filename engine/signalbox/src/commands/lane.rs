@@ -1,5 +1,7 @@
-//! `signalbox lane`: which lanes there are, who has them, and how a stopped one is started again.
-//! It reads no topic and moves no position: a lane that is started again is checked anew by whoever claims it.
+//! `signalbox lane`: which lanes there are, who has them, how a stopped one is started again, and how more are added.
+//! It moves no position: a lane that is started again is checked anew by whoever claims it.
+
+mod grow;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -10,6 +12,9 @@ use super::wiring;
 use crate::config::Config;
 use crate::error::CliError;
 use crate::output;
+
+/// Most lanes that an installation can have: their numbers are small integers in the database.
+pub(crate) const LANES_MAX: i64 = 32_000;
 
 /// What to do with lanes.
 #[derive(Debug, Subcommand)]
@@ -27,6 +32,16 @@ fails. Who started it and why is journaled in the lane's hash chain.
 Example:
   signalbox lane start 3 --actor ann --reason 'the topic was restored, see INC-7'")]
     Start(StartArgs),
+    /// Add lanes: widen the topics and move what lives in another lane from then on
+    #[command(after_help = "\
+Needs kafka.brokers and postgres.url, as the owner of the tables. Stop the commands first, let engines read them to the
+end, then stop the engines in order; adapters may run. Whatever stands in the way is told and nothing is changed. Running
+it again finishes what was begun and else verifies: every row in the home lane of its key.
+
+Examples:
+  signalbox lane grow --to 16 --dry-run
+  signalbox lane grow --to 16 --actor ann --reason 'twice the customers, CHG-12'")]
+    Grow(grow::GrowArgs),
 }
 
 /// How to list.
@@ -57,6 +72,7 @@ pub(crate) async fn run(command: &LaneCommand, config: &Config) -> Result<(), Cl
     match command {
         LaneCommand::List(args) => list(args, &reader).await,
         LaneCommand::Start(args) => start(args, &reader).await,
+        LaneCommand::Grow(args) => grow::run(args, config, &reader).await,
     }
 }
 

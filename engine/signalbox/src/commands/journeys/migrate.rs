@@ -81,7 +81,7 @@ pub(super) async fn migrate(args: &MigrateArgs, config: &Config) -> Result<(), C
     let desk = Desk::open(config, ACT, None, None).await?;
     reader.ask_for_migration(&row).await?;
     output::line(format_args!("migration {}", row.id))?;
-    tell_lanes(&desk, &row).await?;
+    tell_lanes(&desk, &row, reader.lane_count().await?).await?;
     output::note(format_args!("see what becomes of it: signalbox journeys migrations {}", row.id));
     Ok(())
 }
@@ -157,8 +157,7 @@ impl Totals {
 }
 
 /// One act for each lane, under a key whose home is that lane.
-async fn tell_lanes(desk: &Desk, row: &MigrationRow) -> Result<(), CliError> {
-    let lanes = wiring::contract()?.topics().lanes;
+async fn tell_lanes(desk: &Desk, row: &MigrationRow, lanes: u16) -> Result<(), CliError> {
     let mut lines = String::new();
     for lane in 0..lanes {
         let home = |key: &String| home_lane(key.as_bytes(), lanes).0 == lane;
@@ -183,9 +182,10 @@ async fn tell_lanes(desk: &Desk, row: &MigrationRow) -> Result<(), CliError> {
 pub(super) async fn migrations(args: &MigrationsArgs, config: &Config) -> Result<(), CliError> {
     let reader = wiring::reader(config)?;
     reader.require_current_schema().await?;
+    let lanes = reader.lane_count().await?;
     let found = reader.migrations(args.id.map(MigrationId)).await?;
     for status in &found {
-        output::line(said(status)?)?;
+        output::line(said(status, lanes))?;
     }
     let Some(id) = args.id.map(MigrationId) else { return Ok(()) };
     let Some(status) = found.first() else {
@@ -193,7 +193,7 @@ pub(super) async fn migrations(args: &MigrationsArgs, config: &Config) -> Result
     };
     if args.again {
         let desk = Desk::open(config, ACT, None, None).await?;
-        return tell_lanes(&desk, &status.migration).await;
+        return tell_lanes(&desk, &status.migration, lanes).await;
     }
     let mut totals = Totals::default();
     for count in reader.migration_counts(id).await? {
@@ -202,15 +202,15 @@ pub(super) async fn migrations(args: &MigrationsArgs, config: &Config) -> Result
     output::line(format_args!("so far: {} moved, {} stayed", totals.moved, totals.stayed))
 }
 
-fn said(status: &MigrationStatus) -> Result<String, CliError> {
-    let lanes = i64::from(wiring::contract()?.topics().lanes);
+fn said(status: &MigrationStatus, lanes: u16) -> String {
+    let lanes = i64::from(lanes);
     let MigrationStatus { migration, begun, ended } = status;
     let stage = match (*begun, *ended) {
         (0, _) => "not begun".to_owned(),
         (_, ended) if ended == lanes => "ended".to_owned(),
         (begun, ended) => format!("{begun} of {lanes} lanes have begun, {ended} have ended"),
     };
-    Ok(format!(
+    format!(
         "{} {} {} {} -> {} by {}: {} ({stage})",
         migration.id,
         output::instant(migration.requested_at),
@@ -219,5 +219,5 @@ fn said(status: &MigrationStatus) -> Result<String, CliError> {
         migration.to,
         migration.actor,
         migration.reason
-    ))
+    )
 }
