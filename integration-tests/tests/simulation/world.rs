@@ -3,7 +3,7 @@
 use serde_json::Value;
 use signalbox_bus::{Codec, Headers, MemoryBroker, MemoryLaneBus, Outbound};
 use signalbox_schemas::{Contract, FlowId, KeyId, Micros, TenantKey, TopicName, home_lane};
-use signalbox_store::{Erasure, ErasureOrder, GrowthOrder, MemoryStore};
+use signalbox_store::{Erasure, ErasureOrder, Growth, GrowthOrder, MemoryStore};
 use signalbox_vault::EnvelopeKeys;
 use signalbox_worker::{JourneyLibrary, Worker, WorkerOptions};
 use std::sync::{Arc, Mutex};
@@ -203,7 +203,9 @@ impl World {
                 self.command();
             }
             self.anything().await;
-            if self.plan.grows && turn >= STORMY / 3 && turn % 10 == 0 {
+            // With a migration, in the midst of it: until it has ended it stands in the way.
+            let first = if self.plan.migrates { STORMY / 2 } else { STORMY / 3 };
+            if self.plan.grows && turn > first && turn % 10 == 0 {
                 self.grow().await;
             }
             if self.plan.migrates && turn == STORMY / 2 {
@@ -377,13 +379,17 @@ impl World {
             actor: "ann".to_owned(),
             reason: "more customers".to_owned(),
         };
-        drop(self.store.grow(&order));
+        if matches!(self.store.grow(&order), Growth::Done(_)) && self.plan.migrates {
+            // Whom an act told that was not read before is another lane now.
+            migrations::begin(&self.broker, &self.codec, self.store.lane_count());
+        }
         self.pass(Duration::from_millis(1)).await;
     }
 
     /// Lanes as some producer knows them: after a growth it may be some time until it asks again.
     fn known_lanes(&mut self) -> u16 {
-        if self.rng.bool() { self.store.lane_count() } else { self.lanes_at_first }
+        let lanes = self.store.lane_count();
+        if lanes > self.lanes_at_first && self.rng.bool() { self.lanes_at_first } else { lanes }
     }
 
     /// Stops a worker for longer than its lease, or takes the tail of a topic away.
