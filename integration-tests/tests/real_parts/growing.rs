@@ -157,7 +157,8 @@ async fn begun_and_not_finished(on: &Installation, to: u16) -> Result<(), Failur
     let admin = TopicAdmin::connect(&kafka).map_err(broken)?;
     let wider = TopicChange::Widen { topic: COMMANDS.to_owned(), from: to - MORE, to };
     admin.apply(&[wider]).await.map_err(broken)?;
-    let said = on.run(&["engine", "--worker-id", "too-early"], &[]).await?;
+    let said =
+        on.run(&["engine", "--worker-id", "early", "--admin-listen", "127.0.0.1:0"], &[]).await?;
     assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
     assert!(
         said.err.contains(&format!("finish with `signalbox lane grow --to {to}`")),
