@@ -154,6 +154,35 @@ fn flows_that_operators_stop_and_release_are_moved_or_stay_and_none_is_lost() {
 }
 
 #[test]
+fn lanes_are_added_in_the_midst_of_faults_and_nothing_is_lost_or_decided_twice() {
+    let seen = under_seeds(Plan {
+        grows: true,
+        crashes: true,
+        pauses: true,
+        duplicates: true,
+        lost_answers: true,
+        ambiguous_commits: true,
+        broken_producers: true,
+        ..Plan::calm()
+    });
+    assert!(seen.grown > 0 && seen.forwarded > 0, "no lane was ever added: {seen:?}");
+}
+
+#[test]
+fn flows_that_stand_still_or_migrate_find_their_new_lane() {
+    let seen = under_seeds(Plan {
+        grows: true,
+        migrates: true,
+        operators: true,
+        bad_data: true,
+        crashes: true,
+        duplicates: true,
+        ..Plan::calm()
+    });
+    assert!(seen.grown > 0 && seen.migrated > 0 && seen.parked > 0, "too quiet: {seen:?}");
+}
+
+#[test]
 fn both_majors_of_a_command_are_one_payout_in_the_midst_of_faults() {
     under_seeds(Plan {
         majors: true,

@@ -3,11 +3,12 @@
 use serde_json::Value;
 use signalbox_bus::{Codec, Headers, MemoryBroker, MemoryLaneBus, Outbound};
 use signalbox_schemas::{Contract, FlowId, KeyId, Micros, TenantKey, TopicName, home_lane};
-use signalbox_store::{Erasure, ErasureOrder, MemoryStore};
+use signalbox_store::{Erasure, ErasureOrder, Growth, GrowthOrder, MemoryStore};
 use signalbox_vault::EnvelopeKeys;
 use signalbox_worker::{JourneyLibrary, Worker, WorkerOptions};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::adapter::Adapters;
@@ -47,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) majors: bool,
     /// The journeys are first those of the commands' first majors.
     pub(crate) from_first: bool,
+    /// In the midst of it lanes are added, with everything that is under way; producers learn of it late.
+    pub(crate) grows: bool,
 }
 
 impl Plan {
@@ -67,6 +70,7 @@ impl Plan {
             stops: false,
             majors: false,
             from_first: false,
+            grows: false,
             erasures: false,
             restores: false,
         }
@@ -100,6 +104,8 @@ struct Process {
     worker: Option<SimulatedWorker>,
     fate: Shared,
     paused_until: Option<Instant>,
+    /// Lanes when it started.
+    lanes: u16,
 }
 
 pub(crate) struct World {
@@ -127,6 +133,7 @@ pub(crate) struct World {
     pub(crate) contradictions: usize,
     /// Topics take what they should: workers that start from now on know it.
     mended: bool,
+    pub(crate) lanes_at_first: u16,
 }
 
 impl World {
@@ -143,7 +150,7 @@ impl World {
             world.calm_down().await;
             let mut seen = check::everything(&world, &world.commanded);
             seen.migrated = migrations::judge(&world.store, plan.from_first);
-            seen.stopped = migrations::stopped(&world.store, world.codec.contract().topics().lanes);
+            seen.stopped = migrations::stopped(&world.store);
             seen
         })
     }
@@ -151,15 +158,16 @@ impl World {
     fn new(seed: u64, plan: Plan) -> Self {
         let contract = Contract::builtin().unwrap();
         let codec = Arc::new(Codec::offline(contract));
-        let store = MemoryStore::new(contract.topics().lanes, START);
+        let lanes = contract.topics().lanes;
+        let store = MemoryStore::new(lanes, START);
         let broker = MemoryBroker::new();
         let mut world = Self {
             plan,
             restore: Restore::at_some_time(&mut fastrand::Rng::with_seed(!seed)),
             rng: fastrand::Rng::with_seed(seed),
             adapters: Adapters::new(broker.clone(), store.clone(), Arc::clone(&codec)),
-            people: People::new(broker.clone(), Arc::clone(&codec)),
-            operators: Operators::new(broker.clone(), Arc::clone(&codec)),
+            people: People::new(broker.clone(), store.clone(), Arc::clone(&codec)),
+            operators: Operators::new(broker.clone(), store.clone(), Arc::clone(&codec)),
             keys: Arc::new(EnvelopeKeys::of_text(&"5a".repeat(32)).unwrap()),
             erased: Vec::new(),
             refused: 0,
@@ -169,6 +177,7 @@ impl World {
             commanded: Vec::new(),
             contradictions: 0,
             mended: false,
+            lanes_at_first: lanes,
             broker,
             store,
             codec,
@@ -181,6 +190,7 @@ impl World {
                 worker,
                 fate,
                 paused_until: None,
+                lanes,
             });
         }
         world
@@ -200,7 +210,8 @@ impl World {
     }
 
     fn worker(&self, name: &str, fate: &Shared) -> SimulatedWorker {
-        let mut options = WorkerOptions::new(name, TenantKey::new(b"a tenant's secret".to_vec()));
+        let key = TenantKey::new(b"a tenant's secret".to_vec());
+        let mut options = WorkerOptions::new(name, self.store.lane_count(), key);
         options.cached_flows_max = 5;
         if self.plan.stops {
             // So small that a lane has not moved everything when it is told to stop.
@@ -234,16 +245,21 @@ impl World {
             if self.plan.restores {
                 self.lose_time(turn).await;
             }
+            // With a migration, in the midst of it: until it has ended it stands in the way.
+            let first = if self.plan.migrates { STORMY / 2 } else { STORMY / 3 };
+            if self.plan.grows && turn > first && turn % 10 == 0 {
+                self.grow().await;
+            }
             if self.plan.migrates && turn == STORMY / 2 {
                 migrations::ask(&self.store, self.plan.from_first, self.store.clock());
             }
             if self.plan.migrates && (turn == STORMY / 2 || turn == STORMY / 2 + 20) {
                 // Told twice: it begins once.
-                migrations::begin(&self.broker, &self.codec);
+                migrations::begin(&self.broker, &self.codec, self.store.lane_count());
             }
             if self.plan.stops && matches!(turn.checked_sub(STORMY / 2), Some(12 | 16)) {
                 // Told twice: it stops once, and what is told to begin after it does not.
-                migrations::stop(&self.broker, &self.codec);
+                migrations::stop(&self.broker, &self.codec, self.store.lane_count());
             }
         }
         while self.commanded.len() < self.plan.flows {
@@ -275,8 +291,8 @@ impl World {
             }
             self.late_deliveries(usize::MAX);
             self.adapters.turn(&mut self.rng, calm).await;
-            let books = self.books();
-            self.people.turn(&mut self.rng, books.as_ref());
+            let (lanes, books) = (self.known_lanes(), self.books());
+            self.people.turn(&mut self.rng, lanes, books.as_ref());
             self.pass(Duration::from_millis(500)).await;
             if self.is_over() {
                 self.said_again(calm).await;
@@ -340,8 +356,7 @@ impl World {
             && flows.iter().all(|flow| flow.ended)
             && self.store.all_parked().is_empty()
             && self.adapters.is_idle()
-            && (!self.plan.migrates
-                || migrations::are_over(&self.store, self.codec.contract().topics().lanes))
+            && (!self.plan.migrates || migrations::are_over(&self.store))
     }
 
     async fn anything(&mut self) {
@@ -352,8 +367,8 @@ impl World {
             }
             5..=6 => self.adapters.turn(&mut self.rng, self.plan).await,
             7 => {
-                let books = self.books();
-                self.people.turn(&mut self.rng, books.as_ref());
+                let (lanes, books) = (self.known_lanes(), self.books());
+                self.people.turn(&mut self.rng, lanes, books.as_ref());
                 if self.plan.operators {
                     self.operators.turn(&mut self.rng, &self.commanded);
                 }
@@ -387,6 +402,7 @@ impl World {
                 fate.lock().unwrap().crash_in = None;
             }
             let worker = self.worker(&self.processes[index].name.clone(), &fate);
+            self.processes[index].lanes = self.store.lane_count();
             self.processes[index].fate = fate;
             self.processes[index].worker = Some(worker);
             return;
@@ -396,11 +412,48 @@ impl World {
         if alive {
             self.processes[index].worker = Some(worker);
         } else {
+            let was_killed = self.processes[index].fate.lock().unwrap().crashed;
+            let knew = self.processes[index].lanes;
             assert!(
-                self.processes[index].fate.lock().unwrap().crashed,
-                "a worker gave up without being killed"
+                was_killed || knew < self.store.lane_count(),
+                "a worker gave up without being killed, and it knew all lanes"
             );
         }
+    }
+
+    /// Engines are stopped in order, but for those that hang, and lanes are added unless something stands in the way.
+    /// Records lie unread, requests and answers are under way, timers run, and inputs wait for flows that stand still.
+    async fn grow(&mut self) {
+        if self.store.lane_count() > self.lanes_at_first {
+            return;
+        }
+        let now = Instant::now();
+        for process in &mut self.processes {
+            if process.paused_until.is_some_and(|until| now < until) {
+                continue;
+            }
+            let Some(worker) = process.worker.take() else { continue };
+            let (stop, stopping) = watch::channel(true);
+            drop(worker.run(stopping).await);
+            drop(stop);
+        }
+        self.sync_clock();
+        let order = GrowthOrder {
+            to: self.lanes_at_first + 4,
+            actor: "ann".to_owned(),
+            reason: "more customers".to_owned(),
+        };
+        if matches!(self.store.grow(&order), Growth::Done(_)) && self.plan.migrates {
+            // Whom an act told that was not read before is another lane now.
+            migrations::begin(&self.broker, &self.codec, self.store.lane_count());
+        }
+        self.pass(Duration::from_millis(1)).await;
+    }
+
+    /// Lanes as some producer knows them: after a growth it may be some time until it asks again.
+    fn known_lanes(&mut self) -> u16 {
+        let lanes = self.store.lane_count();
+        if lanes > self.lanes_at_first && self.rng.bool() { self.lanes_at_first } else { lanes }
     }
 
     /// Stops a worker for longer than its lease, or takes the tail of a topic away.
@@ -418,8 +471,7 @@ impl World {
     /// An event topic loses its last records, and every worker that wrote there has to find out.
     fn lose_a_tail(&mut self) {
         let topic = TopicName::from(ALL[self.rng.usize(0..ALL.len())].events);
-        let lanes = self.codec.contract().topics().lanes;
-        let partition = i32::from(self.rng.u16(0..lanes));
+        let partition = i32::from(self.rng.u16(0..self.store.lane_count()));
         let held = self.broker.log(&topic, partition).len();
         if held > 0 {
             self.broker.lose_tail(&topic, partition, held - self.rng.usize(1..=held.min(3)));
@@ -495,6 +547,7 @@ impl World {
             request["remittance"]["unstructured"] = "words ".repeat(NARROW / 6).into();
         }
         let copies = if self.plan.duplicates { self.rng.usize(1..4) } else { 1 };
+        let lanes = self.known_lanes();
         for _ in 0..copies {
             let older = self.speaks_older();
             self.request(business, &id, &request, older);
@@ -507,32 +560,37 @@ impl World {
             self.contradictions += 1;
         }
         for (record, value) in (business.follow_up)(&id) {
-            self.publish(business, &id, record, &value);
+            self.publish(business, &id, (record, &value), lanes);
         }
         self.commanded.push((business, id));
     }
 
     /// Whether a service says something in the older major. Nobody says it in the newer one before the journey knows it.
     fn speaks_older(&mut self) -> bool {
-        let lanes = self.codec.contract().topics().lanes;
-        let known = !self.plan.from_first || migrations::are_over(&self.store, lanes);
+        let known = !self.plan.from_first || migrations::are_over(&self.store);
         !known || self.plan.majors && self.rng.bool()
     }
 
     /// Asks for something in one major of the command.
     fn request(&mut self, business: &Business, id: &str, request: &Value, older: bool) {
+        let lanes = self.known_lanes();
         match business.older.as_ref().filter(|_| older) {
             Some(before) => {
                 let told = (before.told)(request);
-                self.publish(business, id, before.record, &told);
+                self.publish(business, id, (before.record, &told), lanes);
             }
-            None => self.publish(business, id, business.starts_with, request),
+            None => self.publish(business, id, (business.starts_with, request), lanes),
         }
     }
 
-    fn publish(&mut self, business: &Business, id: &str, record: &str, value: &Value) {
+    fn publish(
+        &mut self,
+        business: &Business,
+        id: &str,
+        (record, value): (&str, &Value),
+        lanes: u16,
+    ) {
         let topic = TopicName::from(business.commands);
-        let lanes = self.codec.contract().topics().lanes;
         let home = home_lane(id.as_bytes(), lanes);
         let foreign =
             self.plan.foreign_partitions && record == business.starts_with && self.rng.bool();
