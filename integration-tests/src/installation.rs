@@ -206,6 +206,40 @@ impl Installation {
         Ok(())
     }
 
+    /// Waits until an engine ends although nobody told it to, and says how.
+    ///
+    /// # Errors
+    /// `Late` where it goes on, `Broken` where no engine of that name runs.
+    pub async fn engine_gives_up(
+        &mut self,
+        name: EngineName,
+        patience: Duration,
+    ) -> Result<String, Failure> {
+        let mut engine = self.take_engine(name)?;
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Err(ended) = engine.child.must_run() {
+                return Ok(ended.to_string());
+            }
+            if Instant::now() > deadline {
+                let (what, seen) = (format!("the end of {}", name.0), "it still runs".to_owned());
+                return Err(Failure::Late { what, seconds: patience.as_secs(), seen });
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Clients of the tests that know the partitions that topics have now. What publishes as before is returned.
+    ///
+    /// # Errors
+    /// `Scene` where the cluster cannot be reached.
+    pub async fn learn_partitions(&mut self) -> Result<Commands, Failure> {
+        let codec = codec(self.scene.settings()).await?;
+        self.witness = Witness::start(self.scene.settings(), codec.clone())?;
+        let commands = Commands::connect(self.scene.settings(), codec)?;
+        Ok(std::mem::replace(&mut self.commands, commands))
+    }
+
     /// Stops an engine as an operator would; it must end by itself.
     ///
     /// # Errors

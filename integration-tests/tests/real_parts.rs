@@ -13,6 +13,7 @@ mod real_parts {
     pub(crate) mod endings;
     pub(crate) mod erasure;
     pub(crate) mod foreign_client;
+    pub(crate) mod growing;
     pub(crate) mod majors;
     pub(crate) mod migrating;
     pub(crate) mod onboarding;
@@ -39,9 +40,9 @@ use serde_json::json;
 use signalbox::scene::{Console, EngineName};
 
 use real_parts::{
-    broken_records, canaries, crashes, endings, erasure, foreign_client, majors, migrating,
-    onboarding, operators, outages, recipes, recovery, repeats, rewrapping, sharing, tampering,
-    tracing, upkeep,
+    broken_records, canaries, crashes, endings, erasure, foreign_client, growing, majors,
+    migrating, onboarding, operators, outages, recipes, recovery, repeats, rewrapping, sharing,
+    tampering, tracing, upkeep,
 };
 
 /// The engine that every story finds running, alone, and leaves so.
@@ -167,6 +168,10 @@ const STORIES: &[Story] = &[
     },
     Story { name: "postgres_is_killed_in_flight", tell: |on| Box::pin(outages::postgres(on)) },
     Story { name: "kafka_is_killed_in_flight", tell: |on| Box::pin(outages::kafka(on)) },
+    Story {
+        name: "lanes_are_added_while_payouts_are_under_way",
+        tell: |on| Box::pin(growing::under_way(on)),
+    },
     Story {
         name: "waiting_payouts_migrate_to_a_new_version_under_load",
         tell: |on| Box::pin(migrating::under_load(on)),

@@ -9,6 +9,7 @@ mod simulation {
     pub(crate) mod business;
     pub(crate) mod check;
     pub(crate) mod faults;
+    pub(crate) mod growing;
     pub(crate) mod migrations;
     pub(crate) mod operators;
     pub(crate) mod people;
@@ -151,6 +152,26 @@ fn flows_that_operators_stop_and_release_are_moved_or_stay_and_none_is_lost() {
         ..Plan::calm()
     });
     assert!(seen.migrated > 0 && seen.parked > 0, "nothing was ever moved or parked: {seen:?}");
+}
+
+#[test]
+fn lanes_are_added_in_the_midst_of_faults_and_nothing_is_lost_or_decided_twice() {
+    let seen = under_seeds(Plan { grows: true, ..Plan::stormy() });
+    assert!(seen.grown > 0 && seen.forwarded > 0, "no lane was ever added: {seen:?}");
+}
+
+#[test]
+fn flows_that_stand_still_or_migrate_find_their_new_lane() {
+    let seen = under_seeds(Plan {
+        grows: true,
+        migrates: true,
+        operators: true,
+        bad_data: true,
+        crashes: true,
+        duplicates: true,
+        ..Plan::calm()
+    });
+    assert!(seen.grown > 0 && seen.migrated > 0 && seen.parked > 0, "too quiet: {seen:?}");
 }
 
 #[test]

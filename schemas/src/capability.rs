@@ -205,7 +205,7 @@ pub mod shapes {
         pub aggregate_id: AggregateId,
         /// Tenant.
         pub tenant: Tenant,
-        /// Partition to which the outcome goes.
+        /// Lane that asks.
         pub lane: LaneId,
         /// State (and branch) that asks.
         pub step: StepName,
@@ -228,7 +228,7 @@ pub mod shapes {
         pub aggregate_id: AggregateId,
         /// Tenant.
         pub tenant: Tenant,
-        /// Lane that waits.
+        /// Lane that asked; the flow may have moved to another since.
         pub lane: LaneId,
         /// When the answer was known.
         pub answered_at: Micros,

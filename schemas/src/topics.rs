@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 pub struct Topics {
     /// Version of the file format; 1.
     pub version: u32,
-    /// Partitions of every topic in the group `lanes`; growing it is a planned operation, never a side effect.
+    /// Lanes of a new installation. What an installation has it keeps in its database: more lanes are a planned
+    /// operation (`signalbox lane grow`), never the side effect of a changed file.
     pub lanes: u16,
     /// What a topic has where it says nothing of its own.
     pub defaults: Defaults,
@@ -283,17 +284,16 @@ impl Topics {
             .collect()
     }
 
-    /// Every topic a cluster should have. `replicas` overrides the file where the cluster is smaller, as on a laptop.
-    pub fn wanted(&self, replicas: Option<i32>) -> Vec<WantedTopic> {
+    /// Every topic that the cluster of an installation with so many lanes should have. `replicas` overrides the file
+    /// where the cluster is smaller, as on a laptop.
+    pub fn wanted(&self, lanes: u16, replicas: Option<i32>) -> Vec<WantedTopic> {
+        let size = (lanes, replicas);
         let mut wanted = Vec::new();
         for (name, topic) in &self.topics {
-            wanted.push(self.want(name.clone(), &[&self.defaults.config, &topic.config], replicas));
+            wanted.push(self.want(name.clone(), &[&self.defaults.config, &topic.config], size));
             if topic.dlq {
-                wanted.push(self.want(
-                    dlq_of(name),
-                    &[&self.defaults.config, &self.dlq.config],
-                    replicas,
-                ));
+                let layers = [&self.defaults.config, &self.dlq.config];
+                wanted.push(self.want(dlq_of(name), &layers, size));
             }
         }
         wanted
@@ -303,7 +303,7 @@ impl Topics {
         &self,
         name: String,
         layers: &[&BTreeMap<String, ConfigValue>],
-        replicas: Option<i32>,
+        (partitions, replicas): (u16, Option<i32>),
     ) -> WantedTopic {
         let replicas = replicas.unwrap_or(self.defaults.replicas);
         let mut config: BTreeMap<String, String> = layers
@@ -324,7 +324,7 @@ impl Topics {
         {
             *limit = (bytes + DLQ_HEADROOM_BYTES).to_string();
         }
-        WantedTopic { name, partitions: self.lanes, replicas, config }
+        WantedTopic { name, partitions, replicas, config }
     }
 }
 

@@ -23,6 +23,7 @@ fn described() -> Value {
     let options = AsyncApiOptions {
         brokers: "kafka:9092".to_owned(),
         registry: "http://registry:8080".to_owned(),
+        lanes: 8,
         version: "0.1.0".to_owned(),
     };
     let text = asyncapi(contract(), &Consumers::builtin().unwrap(), &options).unwrap();
@@ -79,9 +80,9 @@ fn the_asyncapi_document_has_every_topic_and_record_from_signalbox_s_side() {
 
 #[test]
 fn strimzi_gets_every_topic_and_dead_letter_topic_as_the_cluster_should_have_it() {
-    let options = StrimziOptions { cluster: "bank".to_owned(), replicas: None };
+    let options = StrimziOptions { cluster: "bank".to_owned(), lanes: 12, replicas: None };
     let resources = documents(&strimzi(contract(), &options).unwrap());
-    let wanted = contract().topics().wanted(None);
+    let wanted = contract().topics().wanted(12, None);
     assert_eq!(resources.len(), wanted.len());
     for (resource, wanted) in resources.iter().zip(&wanted) {
         assert_eq!(resource["apiVersion"], "kafka.strimzi.io/v1");
@@ -108,15 +109,15 @@ fn keda_scales_adapters_by_group_lag_and_engines_by_their_own_metric_up_to_the_l
         group_of: |capability| format!("group.{capability}"),
         engine: "engine".to_owned(),
         adapter: "adapter".to_owned(),
+        lanes: 12,
         engine_lag: 1_000,
         adapter_lag: 100,
     };
     let objects = documents(&keda(contract(), &options).unwrap());
-    let lanes = json!(contract().topics().lanes);
     for object in &objects {
         assert_eq!(object["apiVersion"], "keda.sh/v1alpha1");
         assert_eq!(object["kind"], "ScaledObject");
-        assert_eq!(object["spec"]["maxReplicaCount"], lanes);
+        assert_eq!(object["spec"]["maxReplicaCount"], 12);
         // KEDA takes texts alone, numbers included.
         for trigger in object["spec"]["triggers"].as_array().unwrap() {
             assert!(trigger["metadata"].as_object().unwrap().values().all(Value::is_string));
@@ -182,7 +183,7 @@ fn the_catalog_marks_personal_data_and_says_who_reads_which_field() {
         "| `beneficiary.party.name` |",
         "| `problems[].field` |",
         "ledger reads `payout_id`, ",
-        "Owner payments. Key `payout_id`. 8 partitions. Kept 30 days. Compatibility FULL_TRANSITIVE.",
+        "Owner payments. Key `payout_id`. 8 partitions in a new installation. Kept 30 days. Compatibility FULL_TRANSITIVE.",
     ] {
         assert!(page.contains(line), "{line} is missing");
     }

@@ -1,4 +1,5 @@
-//! What adapters publish, as pure functions: outcomes to the lane that asked, vendor-call records, dead letters.
+//! What adapters publish, as pure functions: outcomes to the partition where they were asked, vendor-call records, dead
+//! letters. How many lanes there are they need not know: a lane forwards what is another's.
 //! Identities are derived, so that a repeat is recognised; bodies carry no personal data beyond the contract's fields.
 
 use serde_json::{Value, json};
@@ -16,9 +17,11 @@ const CALLS_RECORD: &str = "partner.VendorCall";
 /// Producer as CloudEvents names it.
 const SOURCE: &str = "/signalbox/adapter";
 
-/// Headers of a request that go on with its answer.
+/// What of a request goes on with its answer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cause {
+    /// Partition where it lay, and so where its answer goes: topics of lanes are co-partitioned.
+    pub(crate) partition: i32,
     /// `ce_id` of the request.
     pub(crate) id: String,
     /// W3C trace context.
@@ -43,13 +46,14 @@ impl Cause {
     /// Reads them; a request without `ce_id` is identified by its place.
     pub(crate) fn of(request: &Inbound) -> Self {
         Self {
+            partition: request.partition,
             id: request.headers.text(headers::CE_ID).map_or_else(|| request.place(), str::to_owned),
             traceparent: request.headers.text(headers::TRACEPARENT).map(str::to_owned),
         }
     }
 }
 
-/// An outcome, to the partition of the lane that asked.
+/// An outcome, to the partition where it was asked.
 pub(crate) fn outcome(
     codec: &Codec,
     capability: &str,
@@ -74,7 +78,7 @@ pub(crate) fn outcome(
     Ok(Outbound {
         payload: Some(codec.encode(&topic, &record, &value)?),
         topic,
-        partition: call.lane.partition(),
+        partition: cause.partition,
         key: call.aggregate_id.as_str().as_bytes().to_vec(),
         headers: cloud_event(&id, &record, call, at)
             .with(headers::CE_CAUSATION, cause.id.as_str())
@@ -108,7 +112,7 @@ pub(crate) fn vendor_call(
     Ok(Outbound {
         payload: Some(codec.encode(&topic, &record, &value)?),
         topic,
-        partition: call.lane.partition(),
+        partition: cause.partition,
         key: call.aggregate_id.as_str().as_bytes().to_vec(),
         headers: cloud_event(&id, &record, call, made.started_at)
             .with(headers::CE_CAUSATION, cause.id.as_str())

@@ -39,7 +39,11 @@ impl KafkaConfig {
     /// Refuses properties on which correctness rests.
     pub(crate) fn client(&self, client_id: &str) -> Result<ClientConfig, crate::BusError> {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers).set("client.id", client_id);
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", client_id)
+            // Where lanes are added while adapters run, these have new partitions within seconds, not after five minutes.
+            .set("topic.metadata.refresh.interval.ms", "10000");
         for (name, value) in &self.properties {
             if OURS.contains(&name.as_str()) {
                 return Err(crate::BusError::Config(format!(

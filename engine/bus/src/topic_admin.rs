@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub enum TopicChange {
     /// The topic is missing.
     Create(WantedTopic),
-    /// The topic has too few partitions. Growing lanes re-maps keys: it is applied only where that was asked for.
+    /// The topic has too few partitions.
     Widen {
         /// Topic.
         topic: String,
@@ -112,8 +112,8 @@ impl TopicAdmin {
         Ok(changes)
     }
 
-    /// Carries out changes. Widening needs `grow`, because it moves keys to other lanes.
-    pub async fn apply(&self, changes: &[TopicChange], grow: bool) -> Result<(), BusError> {
+    /// Carries out changes. Widening a topic moves no flow: where keys live is the installation's number of lanes.
+    pub async fn apply(&self, changes: &[TopicChange]) -> Result<(), BusError> {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let created: Vec<&WantedTopic> = changes
             .iter()
@@ -128,16 +128,14 @@ impl TopicAdmin {
         let mut settings: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
         for change in changes {
             match change {
-                TopicChange::Widen { topic, to, .. } if grow => {
+                TopicChange::Widen { topic, to, .. } => {
                     let wider = NewPartitions::new(topic, usize::from(*to));
                     succeed(self.client.create_partitions(&[wider], &options).await?)?;
                 }
                 TopicChange::Configure { topic, key, to, .. } => {
                     settings.entry(topic).or_default().insert(key, to);
                 }
-                TopicChange::Create(_)
-                | TopicChange::Widen { .. }
-                | TopicChange::TooWide { .. } => {}
+                TopicChange::Create(_) | TopicChange::TooWide { .. } => {}
             }
         }
         for (topic, changed) in settings {
@@ -146,7 +144,8 @@ impl TopicAdmin {
         Ok(())
     }
 
-    fn partitions(&self) -> Result<BTreeMap<String, u16>, BusError> {
+    /// How many partitions each topic has that this user may see.
+    pub fn partitions(&self) -> Result<BTreeMap<String, u16>, BusError> {
         let metadata = self.client.inner().fetch_metadata(None, PATIENCE)?;
         let count = |topic: &rdkafka::metadata::MetadataTopic| {
             u16::try_from(topic.partitions().len()).unwrap_or(u16::MAX)

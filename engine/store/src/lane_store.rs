@@ -46,6 +46,8 @@ pub enum StopCause {
 pub struct ClaimedLane {
     /// Epoch and revision for later fences.
     pub fence: LaneFence,
+    /// Lanes there are, counted after the claim: more of them cannot be added while the lane is held.
+    pub lanes: usize,
     /// Last sequence given out.
     pub out_seq: i64,
     /// Everything up to it is acknowledged.

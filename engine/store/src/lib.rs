@@ -3,6 +3,8 @@
 
 mod attempts;
 mod error;
+mod growing;
+mod growth;
 mod journal;
 mod keys;
 mod lane_store;
@@ -21,6 +23,7 @@ mod tables;
 
 pub use attempts::{AttemptStore, Permit, PgAttempts};
 pub use error::StoreError;
+pub use growth::{Grown, Growth, GrowthHindrance, GrowthOrder};
 pub use journal::anchor::{Anchor, AnchorKey, AnchorKeyError, AnchorPublicKey};
 pub use journal::export::{
     ExportCheck, ExportHeader, ExportLine, ExportReport, Finding, LeftOut, Stretch, StretchReport,

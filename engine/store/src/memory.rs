@@ -2,6 +2,7 @@
 //! It refuses what Postgres would refuse (fences, revisions, compare on offsets) and nothing else.
 
 mod attempts;
+mod growth;
 mod keys;
 mod migrations;
 mod recovery;
@@ -321,6 +322,7 @@ impl LaneStore for MemoryStore {
             .map(|(id, _)| *id)
             .take(at_most)
             .collect();
+        let lanes = tables.lanes.len();
         let mut claimed = Vec::new();
         for id in ids {
             let inputs = tables.inputs.values().filter(|row| row.lane == id).cloned().collect();
@@ -333,6 +335,7 @@ impl LaneStore for MemoryStore {
             lane.lease_until = now.after(lease);
             claimed.push(ClaimedLane {
                 fence: LaneFence { lane: id, epoch: lane.epoch, rev: lane.rev },
+                lanes,
                 out_seq: lane.out_seq,
                 pub_seq: lane.pub_seq,
                 pub_journal_seq: lane.pub_journal_seq,

@@ -409,6 +409,7 @@ async fn claim(
     let ids: Vec<LaneId> = lanes.iter().map(|lane| lane.fence.lane).collect();
     let mut inputs = group(tables::lane_input::load(connection, &ids).await?, |row| row.lane);
     let mut outputs = group(tables::lane_output::load(connection, &ids).await?, |row| row.lane);
+    let count = usize::from(tables::lane::count(connection).await?);
     let mut peers = group(tables::lane_peer::load(connection, &ids).await?, |row| row.lane);
     let endings = tables::published_ending::open(connection, &ids).await?;
     let mut endings = group(endings, |ending| ending.lane);
@@ -416,6 +417,7 @@ async fn claim(
     let mut read = group(tables::lane_input::read_before(connection, &ids).await?, |row| row.0);
     for lane in &mut lanes {
         let id = lane.fence.lane;
+        lane.lanes = count;
         lane.inputs = inputs.remove(&id).unwrap_or_default();
         lane.outputs = outputs.remove(&id).unwrap_or_default();
         lane.peers = peers.remove(&id).unwrap_or_default();

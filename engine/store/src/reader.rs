@@ -1,7 +1,7 @@
 //! Questions of people and of start-up: flows, journals, journeys, schemas, counts. Nothing on a hot path.
 
 use signalbox_schemas::{
-    AttemptId, EnvelopeId, FlowId, KeyId, LaneId, Micros, MigrationId, SubjectId,
+    AttemptId, EnvelopeId, FlowId, KeyId, LaneId, Micros, MigrationId, SubjectId, TopicName,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -10,13 +10,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::error::StoreError;
+use crate::growing;
+use crate::growth::{Grown, Growth, GrowthHindrance, GrowthOrder};
 use crate::journal::JournalRow;
 use crate::keys::{Erasure, ErasureOrder, KeyRow, RewrapOrder, RewrappedKey};
 use crate::lane_store::Installation;
 use crate::migration_rows::{MigrationCount, MigrationRow, MigrationStatus};
 use crate::pool;
 use crate::reader_rows::{JournalSpan, LaneStatus, ServerFacts};
-use crate::rows::{AttemptRow, FlowRow, LoadedFlow};
+use crate::rows::{AttemptRow, FlowRow, InputRow, LoadedFlow};
 use crate::schema;
 use crate::tables;
 
@@ -40,7 +42,7 @@ impl Reader {
         pool::acquire(&self.pool).await
     }
 
-    /// Brings the database to this program's schema.
+    /// Brings the database to this program's schema. Lanes are made where there are none yet.
     pub async fn migrate(&self, lanes: u16) -> Result<(), StoreError> {
         schema::migrate(&mut *self.connection().await?, lanes).await
     }
@@ -198,6 +200,52 @@ impl Reader {
     /// Which installation this is, which server answers, and whether commits are known to be lost.
     pub async fn installation(&self) -> Result<Installation, StoreError> {
         tables::installation::load(&mut *self.connection().await?).await
+    }
+
+    /// How many lanes this installation has.
+    ///
+    /// # Errors
+    /// `Schema` where it has none: `signalbox migrate` has not run.
+    pub async fn lane_count(&self) -> Result<u16, StoreError> {
+        match tables::lane::count(&mut *self.connection().await?).await? {
+            0 => Err(StoreError::Schema("there are no lanes; run `signalbox migrate`".to_owned())),
+            lanes => Ok(lanes),
+        }
+    }
+
+    /// What stands in the way of so many lanes now, and how many flows would move. Changes nothing and holds nobody up.
+    pub async fn preview_growth(
+        &self,
+        to: u16,
+    ) -> Result<(Vec<GrowthHindrance>, Grown), StoreError> {
+        growing::preview(&mut *self.connection().await?, to).await
+    }
+
+    /// Adds lanes and moves every row to the home lane of its key, in one transaction during which no lane can be
+    /// claimed; or says what stands in the way and changes nothing. With as many lanes as there are it only verifies.
+    ///
+    /// # Errors
+    /// `Invariant` where a row would not be, or is not, in its home lane; then nothing was changed.
+    pub async fn grow(&self, order: &GrowthOrder) -> Result<Growth, StoreError> {
+        // A connection of its own: where this is given up half way, it ends with its transaction.
+        let mut connection = self.connection().await?.detach();
+        growing::grow(&mut connection, order).await
+    }
+
+    /// Inputs that lanes read once more since a restore, and up to where.
+    pub async fn read_again(&self) -> Result<Vec<(LaneId, TopicName, i64)>, StoreError> {
+        let mut connection = self.connection().await?;
+        let lanes = tables::lane::status(&mut connection).await?;
+        let ids: Vec<LaneId> = lanes.into_iter().map(|lane| lane.lane).collect();
+        tables::lane_input::read_before(&mut connection, &ids).await
+    }
+
+    /// How far every lane has read every input.
+    pub async fn lane_inputs(&self) -> Result<Vec<InputRow>, StoreError> {
+        let mut connection = self.connection().await?;
+        let lanes = tables::lane::status(&mut connection).await?;
+        let ids: Vec<LaneId> = lanes.into_iter().map(|lane| lane.lane).collect();
+        tables::lane_input::load(&mut connection, &ids).await
     }
 
     /// Every lane.

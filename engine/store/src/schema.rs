@@ -12,10 +12,13 @@ pub(crate) static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 /// Days for which journal partitions exist ahead of today.
 const DAYS_AHEAD: i64 = 8;
 
-/// Brings the database to this program's schema, creates lanes and the journal's partitions. Running it again is safe.
+/// Brings the database to this program's schema, creates the journal's partitions and, where there are none yet, lanes.
+/// Running it again is safe.
 pub async fn migrate(connection: &mut PgConnection, lanes: u16) -> Result<(), StoreError> {
     MIGRATOR.run(&mut *connection).await.map_err(|error| StoreError::Schema(error.to_string()))?;
-    crate::tables::lane::create(connection, lanes).await?;
+    if crate::tables::lane::count(connection).await? == 0 {
+        crate::tables::lane::create(connection, lanes).await?;
+    }
     let now = crate::tables::now(connection).await?;
     ensure_journal_partitions(connection, now).await
 }

@@ -198,6 +198,14 @@ impl<'d> Deciding<'_, 'd> {
                 }
             }
             Body::Outcome { flow, attempt, capability, value } => match self.flow(*flow) {
+                Some(found) if found.lane != work.lane => self.die(
+                    work,
+                    None,
+                    Death::unprocessable(
+                        "wrong_lane",
+                        "the outcome answers a flow of another business id".to_owned(),
+                    ),
+                ),
                 Some(found) => {
                     self.step(work, &found, Input::Outcome { attempt: *attempt, capability, value })
                 }

@@ -230,9 +230,19 @@ impl StartWork {
 }
 
 impl Desk<'_> {
-    /// Says what a record is.
+    /// Says what a record is that a lane has read.
     pub(crate) fn classify(&self, record: &Arc<Inbound>) -> Result<Work, UnknownSchema> {
         let lane = LaneId(u16::try_from(record.partition).unwrap_or(0));
+        self.classify_again(record, lane)
+    }
+
+    /// Says what a record is that has waited for its flow, which may live in another lane by now than the record was
+    /// read by.
+    pub(crate) fn classify_again(
+        &self,
+        record: &Arc<Inbound>,
+        lane: LaneId,
+    ) -> Result<Work, UnknownSchema> {
         let forwarded = record.topic == *self.forwards;
         let topic = if forwarded {
             record.headers.text(headers::FORWARD_TOPIC).map(TopicName::from)
@@ -261,8 +271,8 @@ impl Desk<'_> {
         record: &Inbound,
     ) -> Result<Body, UnknownSchema> {
         let role = self.codec.contract().topics().topics.get(topic.as_str()).map(|spec| spec.role);
-        // Only commands have foreign producers, so only they can arrive at another lane than their key's.
-        if role == Some(Role::Command)
+        // Commands come from foreign producers, and outcomes from adapters that were asked before lanes were added.
+        if matches!(role, Some(Role::Command | Role::Outcome))
             && let Some(home) = record.key.as_deref().map(|key| home_lane(key, self.lanes))
             && home != lane
         {
@@ -290,7 +300,7 @@ impl Desk<'_> {
         }
         Ok(match role {
             Some(Role::Command) => self.command(record, name, value),
-            Some(Role::Outcome) => outcome(lane, &name, value),
+            Some(Role::Outcome) => outcome(record, &name, value),
             _ => Body::Dead(Death::unprocessable("misplaced", misplaced)),
         })
     }
@@ -428,7 +438,7 @@ fn peer(record: &Inbound) -> Option<(LaneId, i64)> {
     Some((LaneId(source), record.number(headers::LANE_SEQ)?))
 }
 
-fn outcome(lane: LaneId, name: &RecordName, value: Value) -> Body {
+fn outcome(record: &Inbound, name: &RecordName, value: Value) -> Body {
     let id = |pointer: &str| {
         value.pointer(pointer).and_then(Value::as_str).and_then(|text| text.parse().ok())
     };
@@ -441,10 +451,10 @@ fn outcome(lane: LaneId, name: &RecordName, value: Value) -> Body {
             format!("{name} needs ref.flow_id and ref.attempt_id"),
         ));
     };
-    if value.pointer("/ref/lane").and_then(Value::as_u64) != Some(u64::from(lane.0)) {
+    if record.key_text() != value.pointer("/ref/aggregate_id").and_then(Value::as_str) {
         return Body::Dead(Death::unprocessable(
-            "wrong_lane",
-            "ref.lane is not the partition it arrived at".to_owned(),
+            "key_mismatch",
+            "the record's key must be its ref.aggregate_id".to_owned(),
         ));
     }
     let capability = capability.to_owned();

@@ -220,6 +220,7 @@ mod tests {
         let fence = LaneFence { lane: LaneId(0), epoch: 1, rev: 1 };
         let claimed = ClaimedLane {
             fence,
+            lanes: 1,
             out_seq: 10,
             pub_seq: 10,
             pub_journal_seq: 4,

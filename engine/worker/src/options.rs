@@ -6,6 +6,9 @@ use std::time::Duration;
 /// Settings of one worker.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
+    /// Lanes of the installation when this program started. Keys are shared out among so many; where there are more by
+    /// now, the worker ends.
+    pub lanes: u16,
     /// Unique among workers that are alive; a worker that restarts under its id takes its lanes back at once.
     pub worker_id: String,
     /// How long a lane stays with a silent owner.
@@ -34,8 +37,9 @@ pub struct WorkerOptions {
 
 impl WorkerOptions {
     /// Settings for production.
-    pub fn new(worker_id: impl Into<String>, tenant_key: TenantKey) -> Self {
+    pub fn new(worker_id: impl Into<String>, lanes: u16, tenant_key: TenantKey) -> Self {
         Self {
+            lanes,
             worker_id: worker_id.into(),
             lease: Duration::from_secs(5),
             tick_records_max: 1_000,

@@ -57,12 +57,18 @@ fn traceparent(flow: Option<FlowId>, cause: &Cause<'_>) -> Option<String> {
 
 /// A record on its way to its home lane.
 pub(crate) fn forward(record: &Inbound, forwards: &TopicName, home: LaneId) -> Outbound {
+    let headers = record.headers.clone();
+    // One that is forwarded once more was first read where its header says.
+    let headers = match record.topic == *forwards {
+        true => headers,
+        false => headers.with(headers::FORWARD_TOPIC, record.topic.as_str()),
+    };
     Outbound {
         topic: forwards.clone(),
         partition: home.partition(),
         key: record.key.clone().unwrap_or_default(),
         payload: record.payload.clone(),
-        headers: record.headers.clone().with(headers::FORWARD_TOPIC, record.topic.as_str()),
+        headers,
     }
 }
 

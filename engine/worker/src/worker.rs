@@ -42,6 +42,14 @@ pub enum WorkerError {
     /// Another cluster or database, or one that lost commits: nothing is done until a person has looked.
     #[error("no lane is claimed: {0}")]
     Installation(String),
+    /// Lanes were added since this program started: it knows other homes of keys. Start it again.
+    #[error("this program began with {began} lanes and there are {found} now; start it again")]
+    Lanes {
+        /// Lanes that it knows.
+        began: u16,
+        /// Lanes there are.
+        found: usize,
+    },
     /// The contract has no topic for forwards, or none that lanes read.
     #[error("the contract lacks {0}; see topics.yaml")]
     Contract(&'static str),
@@ -72,7 +80,6 @@ pub struct Worker<B: LaneBus, S: LaneStore> {
     heads: Arc<LaneHeads>,
     inputs: Vec<TopicName>,
     forwards: TopicName,
-    lane_count: u16,
     lanes: BTreeMap<LaneId, Lane>,
     /// Flows as committed, by lanes that this worker owns.
     cache: lru::LruCache<FlowId, Arc<Flow>>,
@@ -140,7 +147,6 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         let forwards = forwards.ok_or(WorkerError::Contract("a topic of role forward"))?;
         let inputs: Vec<TopicName> =
             topics.lane_inputs().into_iter().map(TopicName::from).collect();
-        let lane_count = topics.lanes;
         let cached = NonZeroUsize::new(options.cached_flows_max).unwrap_or(NonZeroUsize::MIN);
         let now = Instant::now();
         Ok(Self {
@@ -155,7 +161,6 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             heads: Arc::new(LaneHeads::default()),
             inputs,
             forwards,
-            lane_count,
             lanes: BTreeMap::new(),
             cache: lru::LruCache::new(cached),
             pending: VecDeque::new(),
@@ -209,6 +214,10 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             }
             Err(WorkerError::Bus(error @ (BusError::Stopped | BusError::Config(_)))) => {
                 Err(error.into())
+            }
+            Err(error @ WorkerError::Lanes { .. }) => {
+                self.drop_all_lanes().await;
+                Err(error)
             }
             Err(WorkerError::Bus(BusError::Undelivered(reason))) => {
                 tracing::warn!(reason, "the producer is replaced");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use integration_tests::{DeadLetter, Expectation, Failure, Installation, verify};
 use signalbox::payouts::{Payout, REQUEST_PAYOUT, Wish};
 use signalbox::scene::COMMANDS;
-use signalbox_schemas::{Contract, LaneId, headers, home_lane};
+use signalbox_schemas::{LaneId, headers, home_lane};
 
 use crate::Outcome;
 
@@ -24,9 +24,7 @@ struct Poison {
 
 /// Four sorts of poison and a good payout behind them, all in one partition.
 pub(crate) async fn set_aside(on: &mut Installation) -> Outcome {
-    let contract =
-        Contract::builtin().map_err(|error| Failure::Broken(format!("the contract: {error}")))?;
-    let lanes = contract.topics().lanes;
+    let lanes = on.reader.lane_count().await?;
     let good = on.payout(&Wish::default());
     let lane = home_lane(good.id.as_bytes(), lanes);
     let poisons = poisons(on, lane, lanes)?;

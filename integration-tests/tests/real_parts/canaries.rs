@@ -252,7 +252,7 @@ async fn records(on: &Installation) -> Result<Vec<(String, Inbound)>, Failure> {
     let broken = |error: signalbox_bus::BusError| Failure::Broken(error.to_string());
     let kafka = KafkaConfig { brokers: on.settings().brokers.clone(), properties: BTreeMap::new() };
     let mut bus = KafkaLaneBus::connect(&kafka, "signalbox-canaries").map_err(broken)?;
-    let wanted = contract()?.topics().wanted(Some(1));
+    let wanted = contract()?.topics().wanted(on.reader.lane_count().await?, Some(1));
     let mut found = Vec::new();
     for topic in wanted {
         let name = TopicName::from(topic.name.as_str());

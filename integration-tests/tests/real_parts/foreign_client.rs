@@ -7,7 +7,7 @@ use std::time::Duration;
 use integration_tests::{Expectation, Failure, Installation, verify};
 use serde_json::Value;
 use signalbox::payouts::Wish;
-use signalbox_schemas::{Contract, home_lane};
+use signalbox_schemas::home_lane;
 use tokio::process::Command;
 
 use crate::Outcome;
@@ -34,7 +34,7 @@ pub(crate) async fn python(on: &mut Installation) -> Outcome {
     publish.arg("--registry").arg(&on.settings().registry).arg(&file);
     let out = output(publish, "publish_payout.py", PUBLISHED_WITHIN).await?;
 
-    let lanes = lanes()?;
+    let lanes = on.reader.lane_count().await?;
     let strayed: Vec<&str> = out.lines().filter(|line| is_astray(line, lanes)).collect();
     assert_eq!(out.lines().count(), PAYOUTS, "Python says:\n{out}");
     assert!(
@@ -54,12 +54,6 @@ fn is_astray(line: &str, lanes: u16) -> bool {
     let id = told.get("payout_id").and_then(Value::as_str).unwrap_or_default();
     let partition = told.get("partition").and_then(Value::as_i64);
     partition != Some(i64::from(home_lane(id.as_bytes(), lanes).partition()))
-}
-
-fn lanes() -> Result<u16, Failure> {
-    let contract =
-        Contract::builtin().map_err(|error| Failure::Broken(format!("the contract: {error}")))?;
-    Ok(contract.topics().lanes)
 }
 
 /// A virtual environment with the example's requirements, made once per checkout and version of them.

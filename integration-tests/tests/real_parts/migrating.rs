@@ -149,7 +149,11 @@ fn approval(payout: &Payout) -> Decision {
 }
 
 /// Until people are asked about every one. Without progress for a while, something is stuck.
-async fn until_open(on: &mut Installation, payouts: &[Payout], step: &str) -> Result<(), Failure> {
+pub(crate) async fn until_open(
+    on: &mut Installation,
+    payouts: &[Payout],
+    step: &str,
+) -> Result<(), Failure> {
     let mut last = (0, Instant::now());
     loop {
         let open = on.witness.ask(|seen| {

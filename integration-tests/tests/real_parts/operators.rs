@@ -15,12 +15,17 @@ use crate::Outcome;
 const SOON: Duration = Duration::from_secs(30);
 const OUTCOMES: &str = "kyc.check.outcomes.v1";
 
-async fn act(on: &Installation, act: &str, id: &str, actor: &str) -> Result<(), Failure> {
+pub(crate) async fn act(
+    on: &Installation,
+    act: &str,
+    id: &str,
+    actor: &str,
+) -> Result<(), Failure> {
     on.succeed(&["flow", act, id, "--actor", actor, "--reason", "INC-7"]).await.map(drop)
 }
 
 /// Waits until the payout's flow is as wanted.
-async fn until(
+pub(crate) async fn until(
     on: &Installation,
     id: &str,
     what: &str,
@@ -40,7 +45,7 @@ async fn until(
     }
 }
 
-fn standing(row: &FlowRow) -> Option<&'static str> {
+pub(crate) fn standing(row: &FlowRow) -> Option<&'static str> {
     row.standing.map(signalbox_store::Standing::as_str)
 }
 

@@ -46,7 +46,7 @@ impl Adapters {
     /// Handles some requests and lets some outcomes arrive.
     pub(crate) async fn turn(&mut self, rng: &mut fastrand::Rng, plan: Plan) {
         for capability in self.codec.contract().capabilities() {
-            for lane in 0..i32::from(self.codec.contract().topics().lanes) {
+            for lane in 0..i32::from(self.store.lane_count()) {
                 let at = (capability.requests_topic(), lane);
                 let log = self.broker.log(&at.0, lane);
                 let position = self.positions.entry(at).or_insert(0);
@@ -86,7 +86,7 @@ impl Adapters {
     pub(crate) fn is_idle(&self) -> bool {
         let behind = self.codec.contract().capabilities().any(|capability| {
             let topic = capability.requests_topic();
-            (0..i32::from(self.codec.contract().topics().lanes)).any(|lane| {
+            (0..i32::from(self.store.lane_count())).any(|lane| {
                 let done = self.positions.get(&(topic.clone(), lane)).copied().unwrap_or(0);
                 self.broker.log(&topic, lane).len() > done
             })

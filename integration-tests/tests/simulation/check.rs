@@ -28,6 +28,9 @@ pub(crate) struct Standstills {
     pub(crate) found_out: usize,
     pub(crate) forgotten_writes: usize,
     pub(crate) forgotten_endings: usize,
+    /// Runs in which lanes were added, and records that lanes forwarded in them.
+    pub(crate) grown: usize,
+    pub(crate) forwarded: usize,
 }
 
 impl Standstills {
@@ -43,6 +46,8 @@ impl Standstills {
         self.found_out += other.found_out;
         self.forgotten_writes += other.forgotten_writes;
         self.forgotten_endings += other.forgotten_endings;
+        self.grown += other.grown;
+        self.forwarded += other.forwarded;
     }
 }
 
@@ -52,14 +57,21 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> St
     no_effect_without_permit_and_none_twice(world, &events);
     journals_hold(world);
     only_what_contradicts_is_refused(world);
-    for lane in 0..world.codec.contract().topics().lanes {
+    let away = world.store.away_from_home();
+    assert!(away.is_empty(), "not in the home lane of their key: {away:?}");
+    for lane in 0..world.store.lane_count() {
         assert_eq!(world.store.stopped(LaneId(lane)), None, "lane {lane} was stopped");
     }
     what_is_sealed_is_readable_unless_erased(world);
     let (erased, refused) = (world.erased.len(), world.refused);
+    let rows = (0..world.store.lane_count()).flat_map(|lane| world.store.journal(LaneId(lane)));
+    let forwarded = rows.filter(|row| row.kind == "forward").count();
+    let grown = usize::from(world.store.lane_count() > world.lanes_at_first);
     Standstills {
         erased,
         refused,
+        grown,
+        forwarded,
         found_out: usize::from(world.restore.found_out),
         forgotten_writes: world.restore.forgotten_writes,
         forgotten_endings: world.restore.forgotten_endings,
@@ -69,7 +81,7 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> St
 
 /// The same command is never a contradiction, whichever major it comes by, and each contradiction is answered once.
 fn only_what_contradicts_is_refused(world: &World) {
-    let lanes = world.codec.contract().topics().lanes;
+    let lanes = world.store.lane_count();
     let journals = (0..lanes).flat_map(|lane| world.store.journal(LaneId(lane)));
     let refused =
         journals.filter(|row| row.kind == "reject" && row.reason == "idempotency_conflict");
@@ -83,7 +95,7 @@ fn what_is_sealed_is_readable_unless_erased(world: &World) {
     let rows = keys.into_iter().map(|key| (key.id, key.wrapped)).collect();
     FutureExt::now_or_never(vault.learn(rows)).unwrap().unwrap();
     let destroyed: BTreeSet<_> = world.erased.iter().map(|(_, key)| *key).collect();
-    for lane in (0..world.codec.contract().topics().lanes).map(LaneId) {
+    for lane in (0..world.store.lane_count()).map(LaneId) {
         for row in world.store.journal(lane).iter().filter(|row| !row.records.is_empty()) {
             let key = key_of(&row.records).unwrap();
             let opened = vault.open(Place::Journal { lane, seq: row.seq }, &row.records);
@@ -103,15 +115,15 @@ fn what_waited_was_applied_in_order(world: &World) -> Standstills {
     let mut seen = Standstills::default();
     for flow in world.store.flows() {
         assert_eq!(flow.standing, None, "{} stands still for ever", flow.aggregate);
-        let journal = world.store.journal(flow.lane);
+        let journal = world.store.journal_of(flow.id);
         let (mut came, mut held, mut last) = (Vec::new(), BTreeSet::new(), None);
-        for row in journal.iter().filter(|row| row.flow == Some(flow.id)) {
+        for row in &journal {
             seen.paused += usize::from(row.kind == "act" && row.reason.starts_with("pause"));
             seen.set_aside += usize::from(row.reason == "set_aside");
             let (Some(topic), Some(offset)) = (&row.input_topic, row.input_offset) else {
                 continue;
             };
-            let place = (topic.clone(), offset);
+            let place = (topic.clone(), row.input_partition, offset);
             let of_operators = topic.as_str() == "signalbox.operator.acts.v1";
             if matches!(row.kind.as_str(), "hold" | "park") {
                 seen.held += usize::from(row.kind == "hold");
@@ -223,7 +235,7 @@ fn no_effect_without_permit_and_none_twice(world: &World, events: &[serde_json::
 }
 
 fn journals_hold(world: &World) {
-    for lane in 0..world.codec.contract().topics().lanes {
+    for lane in 0..world.store.lane_count() {
         verify(&world.store.journal(LaneId(lane)), 0, &GENESIS).unwrap();
     }
 }

@@ -49,18 +49,17 @@ pub(crate) fn ask(store: &MemoryStore, from_first: bool, now: Micros) {
 }
 
 /// Tells every lane to begin.
-pub(crate) fn begin(broker: &MemoryBroker, codec: &Codec) {
-    tell(broker, codec, "migrate");
+pub(crate) fn begin(broker: &MemoryBroker, codec: &Codec, lanes: u16) {
+    tell(broker, codec, lanes, "migrate");
 }
 
 /// Tells every lane to stop.
-pub(crate) fn stop(broker: &MemoryBroker, codec: &Codec) {
-    tell(broker, codec, "stop_migration");
+pub(crate) fn stop(broker: &MemoryBroker, codec: &Codec, lanes: u16) {
+    tell(broker, codec, lanes, "stop_migration");
 }
 
-fn tell(broker: &MemoryBroker, codec: &Codec, act: &str) {
+fn tell(broker: &MemoryBroker, codec: &Codec, lanes: u16, act: &str) {
     let topic = TopicName::from("signalbox.operator.acts.v1");
-    let lanes = codec.contract().topics().lanes;
     for business in &ALL {
         let id = id_of(business);
         let journey = JourneyName::from(business.file.trim_end_matches(".yaml"));
@@ -84,12 +83,14 @@ fn tell(broker: &MemoryBroker, codec: &Codec, act: &str) {
 }
 
 /// Whether every lane has ended every migration.
-pub(crate) fn are_over(store: &MemoryStore, lanes: u16) -> bool {
+pub(crate) fn are_over(store: &MemoryStore) -> bool {
+    let lanes = store.lane_count();
     ALL.iter().all(|business| store.lanes_migrated(id_of(business)).0 == usize::from(lanes))
 }
 
 /// How many lanes stopped half way. After the word to stop, none has moved a flow, whatever it was told later.
-pub(crate) fn stopped(store: &MemoryStore, lanes: u16) -> usize {
+pub(crate) fn stopped(store: &MemoryStore) -> usize {
+    let lanes = store.lane_count();
     for business in &ALL {
         let id = id_of(business);
         for lane in (0..lanes).map(LaneId) {
@@ -121,10 +122,8 @@ pub(crate) fn judge(store: &MemoryStore, from_first: bool) -> usize {
                 moved += 1;
                 let to = newest[&flow.journey];
                 assert_eq!(flow.version, to, "{} was moved and is not", flow.aggregate);
-                let moves = store.journal(flow.lane);
-                let moves = moves
-                    .iter()
-                    .filter(|each| each.flow == Some(flow.id) && each.kind == "migrate");
+                let moves = store.journal_of(flow.id);
+                let moves = moves.iter().filter(|each| each.kind == "migrate");
                 let told: Vec<_> = moves.map(|each| (each.actor.as_str(), each.version)).collect();
                 assert_eq!(told, [("ann", Some(to))], "{}", flow.aggregate);
             }

@@ -4,19 +4,20 @@
 use serde_json::json;
 use signalbox_bus::{Codec, Headers, MemoryBroker, Outbound};
 use signalbox_schemas::{TopicName, home_lane};
-use signalbox_store::{FlowRow, Standing};
+use signalbox_store::{FlowRow, MemoryStore, Standing};
 use std::sync::Arc;
 
 use super::business::Business;
 
 pub(crate) struct Operators {
     broker: MemoryBroker,
+    store: MemoryStore,
     codec: Arc<Codec>,
 }
 
 impl Operators {
-    pub(crate) fn new(broker: MemoryBroker, codec: Arc<Codec>) -> Self {
-        Self { broker, codec }
+    pub(crate) fn new(broker: MemoryBroker, store: MemoryStore, codec: Arc<Codec>) -> Self {
+        Self { broker, store, codec }
     }
 
     /// Something that comes to an operator's mind about one of the flows.
@@ -70,7 +71,7 @@ impl Operators {
                     .unwrap(),
             ),
             topic,
-            partition: home_lane(id.as_bytes(), self.codec.contract().topics().lanes).partition(),
+            partition: home_lane(id.as_bytes(), self.store.lane_count()).partition(),
             key: id.as_bytes().to_vec(),
             headers: Headers::new(),
         });

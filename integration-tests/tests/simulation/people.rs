@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use signalbox_bus::{Codec, Headers, MemoryBroker, Outbound};
 use signalbox_schemas::{TopicName, home_lane};
+use signalbox_store::MemoryStore;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,19 +11,20 @@ use super::restore::Books;
 
 pub(crate) struct People {
     broker: MemoryBroker,
+    store: MemoryStore,
     codec: Arc<Codec>,
     read: BTreeMap<i32, usize>,
 }
 
 impl People {
-    pub(crate) fn new(broker: MemoryBroker, codec: Arc<Codec>) -> Self {
-        Self { broker, codec, read: BTreeMap::new() }
+    pub(crate) fn new(broker: MemoryBroker, store: MemoryStore, codec: Arc<Codec>) -> Self {
+        Self { broker, store, codec, read: BTreeMap::new() }
     }
 
-    /// With the vendor's books they also settle what nobody else can.
-    pub(crate) fn turn(&mut self, rng: &mut fastrand::Rng, books: Option<&Books>) {
+    /// They publish as if there were so many lanes. With the vendor's books they also settle what nobody else can.
+    pub(crate) fn turn(&mut self, rng: &mut fastrand::Rng, lanes: u16, books: Option<&Books>) {
         let topic = TopicName::from("signalbox.review.tasks.v1");
-        for lane in 0..i32::from(self.codec.contract().topics().lanes) {
+        for lane in 0..i32::from(self.store.lane_count()) {
             let log = self.broker.log(&topic, lane);
             let read = self.read.entry(lane).or_insert(0);
             let fresh = log[(*read).min(log.len())..].to_vec();
@@ -30,14 +32,14 @@ impl People {
             for record in fresh {
                 let (_, task) = self.codec.decode(record.payload.as_deref()).unwrap();
                 if matches!(task["status"].as_str(), Some("opened" | "escalated")) {
-                    self.decide(&task, rng, books);
+                    self.decide(&task, rng, lanes, books);
                 }
             }
         }
     }
 
     /// Holds of ids with `uphold` are upheld, other holds released; the money that is in doubt is left to inquiries.
-    fn decide(&self, task: &Value, rng: &mut fastrand::Rng, books: Option<&Books>) {
+    fn decide(&self, task: &Value, rng: &mut fastrand::Rng, lanes: u16, books: Option<&Books>) {
         let id = task["aggregate_id"].as_str().unwrap();
         let step = task["step"].as_str().unwrap();
         let hold =
@@ -63,11 +65,11 @@ impl People {
             actors.insert(1, "ann");
         }
         for actor in actors {
-            self.publish(task, decision, actor);
+            self.publish(task, decision, actor, lanes);
         }
     }
 
-    fn publish(&self, task: &Value, decision: &str, actor: &str) {
+    fn publish(&self, task: &Value, decision: &str, actor: &str, lanes: u16) {
         let value = json!({
             "aggregate_id": task["aggregate_id"], "tenant": task["tenant"], "journey": task["journey"],
             "step": task["step"], "decision": decision, "actor": actor, "reason": "looked at it", "decided_at": 0});
@@ -80,7 +82,7 @@ impl People {
                     .unwrap(),
             ),
             topic,
-            partition: home_lane(&key, self.codec.contract().topics().lanes).partition(),
+            partition: home_lane(&key, lanes).partition(),
             key,
             headers: Headers::new(),
         });

@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) majors: bool,
     /// The journeys are first those of the commands' first majors.
     pub(crate) from_first: bool,
+    /// In the midst of it lanes are added, with everything that is under way; producers learn of it late.
+    pub(crate) grows: bool,
 }
 
 impl Plan {
@@ -67,6 +69,7 @@ impl Plan {
             stops: false,
             majors: false,
             from_first: false,
+            grows: false,
             erasures: false,
             restores: false,
         }
@@ -93,18 +96,20 @@ const NARROW: usize = 3_000;
 const STORMY: usize = 400;
 const UNTIL_ENDED: usize = 6_000;
 
-type SimulatedWorker = Worker<FaultyBus, FaultyStore>;
+pub(super) type SimulatedWorker = Worker<FaultyBus, FaultyStore>;
 
-struct Process {
+pub(super) struct Process {
     name: String,
-    worker: Option<SimulatedWorker>,
+    pub(super) worker: Option<SimulatedWorker>,
     fate: Shared,
-    paused_until: Option<Instant>,
+    pub(super) paused_until: Option<Instant>,
+    /// Lanes when it started.
+    lanes: u16,
 }
 
 pub(crate) struct World {
-    plan: Plan,
-    rng: fastrand::Rng,
+    pub(super) plan: Plan,
+    pub(super) rng: fastrand::Rng,
     pub(crate) broker: MemoryBroker,
     pub(crate) store: MemoryStore,
     pub(crate) codec: Arc<Codec>,
@@ -118,7 +123,7 @@ pub(crate) struct World {
     /// Erasures refused because a flow ran.
     pub(crate) refused: usize,
     pub(crate) restore: Restore,
-    processes: Vec<Process>,
+    pub(super) processes: Vec<Process>,
     orphans: Orphans,
     begun: Instant,
     /// What was asked for: the journey and the id.
@@ -127,6 +132,7 @@ pub(crate) struct World {
     pub(crate) contradictions: usize,
     /// Topics take what they should: workers that start from now on know it.
     mended: bool,
+    pub(crate) lanes_at_first: u16,
 }
 
 impl World {
@@ -143,7 +149,7 @@ impl World {
             world.calm_down().await;
             let mut seen = check::everything(&world, &world.commanded);
             seen.migrated = migrations::judge(&world.store, plan.from_first);
-            seen.stopped = migrations::stopped(&world.store, world.codec.contract().topics().lanes);
+            seen.stopped = migrations::stopped(&world.store);
             seen
         })
     }
@@ -151,15 +157,16 @@ impl World {
     fn new(seed: u64, plan: Plan) -> Self {
         let contract = Contract::builtin().unwrap();
         let codec = Arc::new(Codec::offline(contract));
-        let store = MemoryStore::new(contract.topics().lanes, START);
+        let lanes = contract.topics().lanes;
+        let store = MemoryStore::new(lanes, START);
         let broker = MemoryBroker::new();
         let mut world = Self {
             plan,
             restore: Restore::at_some_time(&mut fastrand::Rng::with_seed(!seed)),
             rng: fastrand::Rng::with_seed(seed),
             adapters: Adapters::new(broker.clone(), store.clone(), Arc::clone(&codec)),
-            people: People::new(broker.clone(), Arc::clone(&codec)),
-            operators: Operators::new(broker.clone(), Arc::clone(&codec)),
+            people: People::new(broker.clone(), store.clone(), Arc::clone(&codec)),
+            operators: Operators::new(broker.clone(), store.clone(), Arc::clone(&codec)),
             keys: Arc::new(EnvelopeKeys::of_text(&"5a".repeat(32)).unwrap()),
             erased: Vec::new(),
             refused: 0,
@@ -169,6 +176,7 @@ impl World {
             commanded: Vec::new(),
             contradictions: 0,
             mended: false,
+            lanes_at_first: lanes,
             broker,
             store,
             codec,
@@ -181,6 +189,7 @@ impl World {
                 worker,
                 fate,
                 paused_until: None,
+                lanes,
             });
         }
         world
@@ -200,7 +209,8 @@ impl World {
     }
 
     fn worker(&self, name: &str, fate: &Shared) -> SimulatedWorker {
-        let mut options = WorkerOptions::new(name, TenantKey::new(b"a tenant's secret".to_vec()));
+        let key = TenantKey::new(b"a tenant's secret".to_vec());
+        let mut options = WorkerOptions::new(name, self.store.lane_count(), key);
         options.cached_flows_max = 5;
         if self.plan.stops {
             // So small that a lane has not moved everything when it is told to stop.
@@ -234,16 +244,21 @@ impl World {
             if self.plan.restores {
                 self.lose_time(turn).await;
             }
+            // With a migration, in the midst of it: until it has ended it stands in the way.
+            let first = if self.plan.migrates { STORMY / 2 } else { STORMY / 3 };
+            if self.plan.grows && turn > first && turn % 10 == 0 {
+                self.grow().await;
+            }
             if self.plan.migrates && turn == STORMY / 2 {
                 migrations::ask(&self.store, self.plan.from_first, self.store.clock());
             }
             if self.plan.migrates && (turn == STORMY / 2 || turn == STORMY / 2 + 20) {
                 // Told twice: it begins once.
-                migrations::begin(&self.broker, &self.codec);
+                migrations::begin(&self.broker, &self.codec, self.store.lane_count());
             }
             if self.plan.stops && matches!(turn.checked_sub(STORMY / 2), Some(12 | 16)) {
                 // Told twice: it stops once, and what is told to begin after it does not.
-                migrations::stop(&self.broker, &self.codec);
+                migrations::stop(&self.broker, &self.codec, self.store.lane_count());
             }
         }
         while self.commanded.len() < self.plan.flows {
@@ -275,8 +290,8 @@ impl World {
             }
             self.late_deliveries(usize::MAX);
             self.adapters.turn(&mut self.rng, calm).await;
-            let books = self.books();
-            self.people.turn(&mut self.rng, books.as_ref());
+            let (books, lanes) = (self.books(), self.known_lanes());
+            self.people.turn(&mut self.rng, lanes, books.as_ref());
             self.pass(Duration::from_millis(500)).await;
             if self.is_over() {
                 self.said_again(calm).await;
@@ -309,7 +324,8 @@ impl World {
             }
             if let Some((business, id)) = self.rng.choice(&self.commanded).cloned() {
                 let request = (business.request)(&id);
-                self.request(business, &id, &request, self.plan.from_first);
+                let lanes = self.known_lanes();
+                self.request(business, &id, (&request, self.plan.from_first), lanes);
             }
             self.adapters.turn(&mut self.rng, calm).await;
             self.pass(Duration::from_millis(900)).await;
@@ -322,8 +338,9 @@ impl World {
             return;
         }
         for (business, id) in self.commanded.clone() {
-            self.request(business, &id, &(business.request)(&id), true);
-            self.request(business, &id, &(business.request)(&id), false);
+            let lanes = self.known_lanes();
+            self.request(business, &id, (&(business.request)(&id), true), lanes);
+            self.request(business, &id, (&(business.request)(&id), false), lanes);
         }
         for _ in 0..20 {
             for index in 0..self.processes.len() {
@@ -340,8 +357,7 @@ impl World {
             && flows.iter().all(|flow| flow.ended)
             && self.store.all_parked().is_empty()
             && self.adapters.is_idle()
-            && (!self.plan.migrates
-                || migrations::are_over(&self.store, self.codec.contract().topics().lanes))
+            && (!self.plan.migrates || migrations::are_over(&self.store))
     }
 
     async fn anything(&mut self) {
@@ -352,8 +368,8 @@ impl World {
             }
             5..=6 => self.adapters.turn(&mut self.rng, self.plan).await,
             7 => {
-                let books = self.books();
-                self.people.turn(&mut self.rng, books.as_ref());
+                let (books, lanes) = (self.books(), self.known_lanes());
+                self.people.turn(&mut self.rng, lanes, books.as_ref());
                 if self.plan.operators {
                     self.operators.turn(&mut self.rng, &self.commanded);
                 }
@@ -387,6 +403,7 @@ impl World {
                 fate.lock().unwrap().crash_in = None;
             }
             let worker = self.worker(&self.processes[index].name.clone(), &fate);
+            self.processes[index].lanes = self.store.lane_count();
             self.processes[index].fate = fate;
             self.processes[index].worker = Some(worker);
             return;
@@ -396,9 +413,11 @@ impl World {
         if alive {
             self.processes[index].worker = Some(worker);
         } else {
+            let was_killed = self.processes[index].fate.lock().unwrap().crashed;
+            let knew = self.processes[index].lanes;
             assert!(
-                self.processes[index].fate.lock().unwrap().crashed,
-                "a worker gave up without being killed"
+                was_killed || knew < self.store.lane_count(),
+                "a worker gave up without being killed, and it knew all lanes"
             );
         }
     }
@@ -418,8 +437,7 @@ impl World {
     /// An event topic loses its last records, and every worker that wrote there has to find out.
     fn lose_a_tail(&mut self) {
         let topic = TopicName::from(ALL[self.rng.usize(0..ALL.len())].events);
-        let lanes = self.codec.contract().topics().lanes;
-        let partition = i32::from(self.rng.u16(0..lanes));
+        let partition = i32::from(self.rng.u16(0..self.store.lane_count()));
         let held = self.broker.log(&topic, partition).len();
         if held > 0 {
             self.broker.lose_tail(&topic, partition, held - self.rng.usize(1..=held.min(3)));
@@ -472,13 +490,13 @@ impl World {
         }
     }
 
-    pub(crate) async fn pass(&mut self, by: Duration) {
+    pub(super) async fn pass(&mut self, by: Duration) {
         tokio::time::advance(by).await;
         self.sync_clock();
     }
 
     /// The store's clock follows the simulated one.
-    fn sync_clock(&mut self) {
+    pub(super) fn sync_clock(&mut self) {
         let should = START.after(self.begun.elapsed());
         self.store.advance(should.since(self.store.clock()));
     }
@@ -495,44 +513,55 @@ impl World {
             request["remittance"]["unstructured"] = "words ".repeat(NARROW / 6).into();
         }
         let copies = if self.plan.duplicates { self.rng.usize(1..4) } else { 1 };
+        let lanes = self.known_lanes();
         for _ in 0..copies {
             let older = self.speaks_older();
-            self.request(business, &id, &request, older);
+            self.request(business, &id, (&request, older), lanes);
         }
         if self.plan.majors && self.rng.u8(0..3) == 0 {
             let older = self.speaks_older();
             let mut other = request.clone();
             other["customer_id"] = "somebody else".into();
-            self.request(business, &id, &other, older);
+            self.request(business, &id, (&other, older), lanes);
             self.contradictions += 1;
         }
         for (record, value) in (business.follow_up)(&id) {
-            self.publish(business, &id, record, &value);
+            self.publish(business, &id, (record, &value), lanes);
         }
         self.commanded.push((business, id));
     }
 
     /// Whether a service says something in the older major. Nobody says it in the newer one before the journey knows it.
     fn speaks_older(&mut self) -> bool {
-        let lanes = self.codec.contract().topics().lanes;
-        let known = !self.plan.from_first || migrations::are_over(&self.store, lanes);
+        let known = !self.plan.from_first || migrations::are_over(&self.store);
         !known || self.plan.majors && self.rng.bool()
     }
 
-    /// Asks for something in one major of the command.
-    fn request(&mut self, business: &Business, id: &str, request: &Value, older: bool) {
+    /// Asks for something, in the older major of the command or not.
+    fn request(
+        &mut self,
+        business: &Business,
+        id: &str,
+        (request, older): (&Value, bool),
+        lanes: u16,
+    ) {
         match business.older.as_ref().filter(|_| older) {
             Some(before) => {
                 let told = (before.told)(request);
-                self.publish(business, id, before.record, &told);
+                self.publish(business, id, (before.record, &told), lanes);
             }
-            None => self.publish(business, id, business.starts_with, request),
+            None => self.publish(business, id, (business.starts_with, request), lanes),
         }
     }
 
-    fn publish(&mut self, business: &Business, id: &str, record: &str, value: &Value) {
+    fn publish(
+        &mut self,
+        business: &Business,
+        id: &str,
+        (record, value): (&str, &Value),
+        lanes: u16,
+    ) {
         let topic = TopicName::from(business.commands);
-        let lanes = self.codec.contract().topics().lanes;
         let home = home_lane(id.as_bytes(), lanes);
         let foreign =
             self.plan.foreign_partitions && record == business.starts_with && self.rng.bool();

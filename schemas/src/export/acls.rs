@@ -88,7 +88,7 @@ fn needs(contract: &Contract, consumers: &Consumers) -> Needs {
     }
     need(OPERATOR, "--group 'operator.' --resource-pattern-type prefixed".to_owned(), &["Read"]);
     need(DEPLOYER, "--cluster".to_owned(), &["Describe"]);
-    for wanted in contract.topics().wanted(None) {
+    for wanted in contract.topics().wanted(contract.topics().lanes, None) {
         need(
             DEPLOYER,
             on(&wanted.name),

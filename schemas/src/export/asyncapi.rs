@@ -22,6 +22,8 @@ pub struct AsyncApiOptions {
     pub brokers: String,
     /// Confluent API of the schema registry.
     pub registry: String,
+    /// Lanes of the installation.
+    pub lanes: u16,
     /// Version of the product.
     pub version: String,
 }
@@ -32,7 +34,7 @@ pub fn asyncapi(
     consumers: &Consumers,
     options: &AsyncApiOptions,
 ) -> Result<String, ExportError> {
-    let wanted = contract.topics().wanted(None);
+    let wanted = contract.topics().wanted(options.lanes, None);
     let (mut channels, mut operations) = (Map::new(), Map::new());
     for (name, topic) in &contract.topics().topics {
         let Some(settings) = wanted.iter().find(|wanted| &wanted.name == name) else { continue };

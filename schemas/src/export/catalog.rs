@@ -59,7 +59,7 @@ fn describe_topic(
     let _ = writeln!(page, "\n## `{name}`\n");
     let _ = writeln!(
         page,
-        "Owner {}. Key `{}`. {} partitions. Kept {}{dead}. Compatibility {}.",
+        "Owner {}. Key `{}`. {} partitions in a new installation. Kept {}{dead}. Compatibility {}.",
         topic.owner,
         topic.key,
         contract.topics().lanes,

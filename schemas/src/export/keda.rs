@@ -25,6 +25,8 @@ pub struct KedaOptions {
     pub engine: String,
     /// Name of the adapters' deployment.
     pub adapter: String,
+    /// Lanes of the installation.
+    pub lanes: u16,
     /// Records that one engine may have waiting before another is started.
     pub engine_lag: u32,
     /// Requests that one adapter may have waiting on a topic before another is started.
@@ -33,7 +35,6 @@ pub struct KedaOptions {
 
 /// A `ScaledObject` for engines and one for adapters.
 pub fn keda(contract: &Contract, options: &KedaOptions) -> Result<String, ExportError> {
-    let lanes = contract.topics().lanes;
     let engine = json!([{
         "type": "prometheus",
         "metadata": {
@@ -63,8 +64,8 @@ pub fn keda(contract: &Contract, options: &KedaOptions) -> Result<String, Export
         })
         .collect();
     yaml(&[
-        scaled(&options.engine, lanes, &engine),
-        scaled(&options.adapter, lanes, &Value::Array(adapter)),
+        scaled(&options.engine, options.lanes, &engine),
+        scaled(&options.adapter, options.lanes, &Value::Array(adapter)),
     ])
 }
 

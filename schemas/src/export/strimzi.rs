@@ -14,13 +14,15 @@ const API_VERSION: &str = "kafka.strimzi.io/v1";
 pub struct StrimziOptions {
     /// Name of the `Kafka` resource.
     pub cluster: String,
+    /// Lanes of the installation.
+    pub lanes: u16,
     /// Replicas, where the cluster is smaller than topics.yaml supposes.
     pub replicas: Option<i32>,
 }
 
 /// Every topic as a `KafkaTopic`.
 pub fn strimzi(contract: &Contract, options: &StrimziOptions) -> Result<String, ExportError> {
-    let wanted = contract.topics().wanted(options.replicas);
+    let wanted = contract.topics().wanted(options.lanes, options.replicas);
     let resources: Vec<Value> = wanted
         .iter()
         .map(|topic| {

@@ -133,7 +133,7 @@ impl Stopwatch {
 async fn kafka_alone(scene: &Scene, sample: &Sample, server: u32) -> Result<Cpu, SceneError> {
     let config = kafka(scene.settings());
     let lanes = contract()?.topics().lanes;
-    let wanted = contract()?.topics().wanted(Some(1)).into_iter().next();
+    let wanted = contract()?.topics().wanted(lanes, Some(1)).into_iter().next();
     let config_of_topic = wanted.map(|topic| topic.config).unwrap_or_default();
     let topic = WantedTopic {
         name: TOPIC.to_owned(),
@@ -142,7 +142,7 @@ async fn kafka_alone(scene: &Scene, sample: &Sample, server: u32) -> Result<Cpu,
         config: config_of_topic,
     };
     let admin = TopicAdmin::connect(&config)?;
-    admin.apply(&admin.plan(&[topic]).await?, false).await?;
+    admin.apply(&admin.plan(&[topic]).await?).await?;
     let mut bus = KafkaLaneBus::connect(&config, "signalbox-bench-bound")?;
     let topic = TopicName::from(TOPIC);
     let everywhere = (0..i32::from(lanes)).map(|partition| Position {

@@ -88,7 +88,7 @@ impl Meter {
             reader: Reader::connect(&scene.settings().postgres)?,
             prober: KafkaLaneBus::connect(&kafka(scene.settings()), "signalbox-bench-meter")?,
             topics: topics
-                .wanted(Some(1))
+                .wanted(topics.lanes, Some(1))
                 .into_iter()
                 .map(|topic| (TopicName::from(topic.name), topic.partitions))
                 .collect(),

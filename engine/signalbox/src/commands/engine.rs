@@ -2,10 +2,11 @@
 //! lanes is the worker's own business.
 
 use clap::Args;
-use signalbox_bus::{Codec, KafkaLaneBus, Publisher};
+use signalbox_bus::{BusError, Codec, KafkaLaneBus, Publisher, TopicAdmin};
 use signalbox_edge::{Probe, Readiness};
 use signalbox_store::{PgLaneStore, Reader};
 use signalbox_worker::{Anchoring, JourneyLibrary, LaneHeads, Worker, WorkerHealth, WorkerOptions};
+use std::cmp::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -108,6 +109,8 @@ async fn work(
     let reader = &probe.reader;
     let check_schema = async || Ok(reader.require_current_schema().await?);
     let Some(()) = patiently("database", stopping, check_schema).await? else { return Ok(()) };
+    let agree = async || agreed_lanes(config, reader).await;
+    let Some(lanes) = patiently("lanes", stopping, agree).await? else { return Ok(()) };
     let deploy = async || journeys::deploy(&config.journeys, reader).await;
     let Some(journeys) = patiently("journeys", stopping, deploy).await? else { return Ok(()) };
     let library =
@@ -126,7 +129,7 @@ async fn work(
         lease: Duration::from_millis(config.engine.lease_ms),
         tick_records_max: config.engine.tick_records_max,
         unpublished_max: config.engine.unpublished_max,
-        ..WorkerOptions::new(worker_id.clone(), config.tenant_key()?)
+        ..WorkerOptions::new(worker_id.clone(), lanes, config.tenant_key()?)
     };
     let codec = Arc::new(codec);
     let bus = KafkaLaneBus::connect(config.kafka()?, &worker_id)?;
@@ -142,6 +145,35 @@ async fn work(
     outcome?;
     tracing::info!(worker_id, "an engine has stopped in order");
     Ok(())
+}
+
+/// The installation's lanes, with which the partitions of what lanes read must agree: nobody would read what lies in a
+/// partition without lane, so more partitions are refused; fewer are waited for.
+async fn agreed_lanes(config: &Config, reader: &Reader) -> Result<u16, CliError> {
+    let lanes = reader.lane_count().await?;
+    let kafka = config.kafka()?.clone();
+    let ask = move || TopicAdmin::connect(&kafka)?.partitions();
+    let asked = tokio::task::spawn_blocking(ask).await;
+    let partitions = asked.map_err(|_| BusError::Stopped)??;
+    for topic in wiring::contract()?.topics().lane_inputs() {
+        // One that is not there, or that this user may not see, is told of when a lane is claimed.
+        let Some(found) = partitions.get(&topic).copied() else { continue };
+        let differs =
+            format!("topic {topic} has {found} partitions, this installation {lanes} lanes");
+        match found.cmp(&lanes) {
+            Ordering::Equal => {}
+            Ordering::Less => {
+                let advice = format!("{differs}: run `signalbox topics apply`");
+                return Err(BusError::Unreachable(advice).into());
+            }
+            Ordering::Greater => {
+                return Err(CliError::Refused(format!(
+                    "{differs}: what lies in the others would be read by nobody; finish with `signalbox lane grow --to {found}`"
+                )));
+            }
+        }
+    }
+    Ok(lanes)
 }
 
 /// The task that anchors the heads of the engine's lanes; none where no key is configured.

@@ -1,6 +1,7 @@
-//! `signalbox lane`: which lanes there are, who has them, how a stopped one is started again, and what a restored database
-//! has forgotten. It moves no flow: a lane that is started again is checked anew by whoever claims it.
+//! `signalbox lane`: which lanes there are, who has them, how a stopped one is started again, how more are added, and what a
+//! restored database has forgotten. It moves no position: a lane that is started again is checked anew by whoever claims it.
 
+mod grow;
 mod reconcile;
 
 use clap::{Args, Subcommand};
@@ -12,6 +13,9 @@ use super::wiring;
 use crate::config::Config;
 use crate::error::CliError;
 use crate::output;
+
+/// Most lanes that an installation can have: their numbers are small integers in the database.
+pub(crate) const LANES_MAX: i64 = 32_000;
 
 /// What to do with lanes.
 #[derive(Debug, Subcommand)]
@@ -38,6 +42,16 @@ Example:
   signalbox lane reconcile
   signalbox lane reconcile --apply --actor ann --reason 'restored to 11:55, see INC-7'")]
     Reconcile(reconcile::ReconcileArgs),
+    /// Add lanes: widen the topics and move what lives in another lane from then on
+    #[command(after_help = "\
+Needs kafka.brokers and postgres.url, as the owner of the tables. Stop the commands first, let engines read them to the
+end, then stop the engines in order; adapters may run. Whatever stands in the way is told and nothing is changed. Running
+it again finishes what was begun and else verifies: every row in the home lane of its key.
+
+Examples:
+  signalbox lane grow --to 16 --dry-run
+  signalbox lane grow --to 16 --actor ann --reason 'twice the customers, CHG-12'")]
+    Grow(grow::GrowArgs),
 }
 
 /// How to list.
@@ -69,6 +83,7 @@ pub(crate) async fn run(command: &LaneCommand, config: &Config) -> Result<(), Cl
         LaneCommand::List(args) => list(args, &reader).await,
         LaneCommand::Start(args) => start(args, &reader).await,
         LaneCommand::Reconcile(args) => reconcile::run(args, config, &reader).await,
+        LaneCommand::Grow(args) => grow::run(args, config, &reader).await,
     }
 }
 

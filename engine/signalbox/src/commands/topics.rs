@@ -5,7 +5,7 @@ mod export;
 mod senders;
 
 use clap::{Args, Subcommand};
-use signalbox_bus::{TopicAdmin, TopicChange};
+use signalbox_bus::TopicAdmin;
 
 use super::{publish, wiring};
 use crate::config::Config;
@@ -17,14 +17,14 @@ use crate::output;
 pub(crate) enum TopicsCommand {
     /// Show what `apply` would change
     #[command(
-        after_help = "Needs kafka.brokers. Changes nothing.\n\nExample:\n  signalbox topics plan"
+        after_help = "Needs kafka.brokers, and postgres.url for the number of lanes. Changes nothing.\n\nExample:\n  signalbox topics plan"
     )]
     Plan(PlanArgs),
-    /// Create missing topics and settle their configuration
+    /// Create missing topics, widen those with fewer partitions than lanes, and settle their configuration
     #[command(
-        after_help = "Needs kafka.brokers. Deletes and shrinks nothing.\n\nExample, on a single broker:\n  signalbox topics apply --replicas 1"
+        after_help = "Needs kafka.brokers, and postgres.url for the number of lanes. Deletes and shrinks nothing.\n\nExample, on a single broker:\n  signalbox topics apply --replicas 1"
     )]
-    Apply(ApplyArgs),
+    Apply(PlanArgs),
     /// Count who sends which commands, such as those that are deprecated
     Senders(senders::SendersArgs),
     /// Print topics and schemas for other tools
@@ -40,21 +40,11 @@ pub(crate) struct PlanArgs {
     replicas: Option<i32>,
 }
 
-/// What may be changed.
-#[derive(Debug, Args)]
-pub(crate) struct ApplyArgs {
-    #[command(flatten)]
-    plan: PlanArgs,
-    /// Add partitions too; keys move to other lanes, so stop the engines first
-    #[arg(long)]
-    grow: bool,
-}
-
 /// Plans or applies.
 pub(crate) async fn run(command: &TopicsCommand, config: &Config) -> Result<(), CliError> {
-    let (plan, apply) = match command {
-        TopicsCommand::Plan(plan) => (plan, None),
-        TopicsCommand::Apply(apply) => (&apply.plan, Some(apply)),
+    let (plan, applies) = match command {
+        TopicsCommand::Plan(plan) => (plan, false),
+        TopicsCommand::Apply(plan) => (plan, true),
         TopicsCommand::Senders(args) => return senders::run(args, config).await,
         TopicsCommand::Export(command) => return export::run(command),
     };
@@ -65,24 +55,18 @@ pub(crate) async fn run(command: &TopicsCommand, config: &Config) -> Result<(), 
             "{record} on {topic} is past its time: {notice}; `signalbox topics senders {topic} --deprecated` says who still sends it"
         ));
     }
-    let changes = admin.plan(&topics.wanted(plan.replicas)).await?;
+    let lanes = wiring::lanes(config).await?;
+    let changes = admin.plan(&topics.wanted(lanes, plan.replicas)).await?;
     for change in &changes {
         output::line(change)?;
     }
-    let Some(apply) = apply else {
+    if !applies {
         return output::line(if changes.is_empty() {
             "nothing to change"
         } else {
             "`signalbox topics apply` does this"
         });
-    };
-    admin.apply(&changes, apply.grow).await?;
-    let narrow =
-        changes.iter().filter(|change| matches!(change, TopicChange::Widen { .. })).count();
-    if narrow > 0 && !apply.grow {
-        return Err(CliError::Refused(format!(
-            "{narrow} topics have too few partitions and were left so; `topics apply --grow` adds them, with engines stopped"
-        )));
     }
+    admin.apply(&changes).await?;
     output::line("the cluster has every topic of topics.yaml")
 }

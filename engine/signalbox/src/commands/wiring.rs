@@ -22,6 +22,11 @@ pub(crate) fn reader(config: &Config) -> Result<Reader, CliError> {
     Ok(Reader::connect(config.postgres()?)?)
 }
 
+/// How many lanes this installation has: the one number by which keys are shared out.
+pub(crate) async fn lanes(config: &Config) -> Result<u16, CliError> {
+    Ok(reader(config)?.lane_count().await?)
+}
+
 /// The codec, from the registry alone.
 pub(crate) async fn codec(config: &Config) -> Result<Codec, CliError> {
     let (codec, _learnt) =

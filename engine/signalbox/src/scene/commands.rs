@@ -10,7 +10,7 @@ use signalbox_schemas::topics::Role;
 use signalbox_schemas::{Micros, RecordName, TopicName, headers, home_lane};
 
 use super::error::SceneError;
-use super::prepare::{contract, kafka, registry};
+use super::prepare::{contract, kafka, partitions, registry};
 use super::settings::Settings;
 use crate::applications::consent;
 use crate::payouts::REQUEST_PAYOUT;
@@ -75,14 +75,14 @@ pub async fn codec(settings: &Settings) -> Result<Arc<Codec>, SceneError> {
 }
 
 impl Commands {
-    /// Connects a producer.
+    /// Connects a producer. It goes on with the partitions that there are now, as one does whose metadata is old.
     ///
     /// # Errors
     /// `Bus` where the client refuses its settings.
     pub fn connect(settings: &Settings, codec: Arc<Codec>) -> Result<Self, SceneError> {
         let publisher = Publisher::connect(&kafka(settings), "signalbox-scene")?;
-        let (lanes, source) = (contract()?.topics().lanes, SOURCE.to_owned());
-        Ok(Self { publisher, codec, lanes, source })
+        let lanes = partitions(settings, &[COMMANDS])?.first().map_or(1, |(_, found)| *found);
+        Ok(Self { publisher, codec, lanes, source: SOURCE.to_owned() })
     }
 
     /// The same, as another service, by its `ce_source`.

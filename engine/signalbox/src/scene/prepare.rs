@@ -22,6 +22,19 @@ pub(crate) fn kafka(settings: &Settings) -> KafkaConfig {
     KafkaConfig { brokers: settings.brokers.clone(), properties: std::collections::BTreeMap::new() }
 }
 
+/// Topics with as many partitions as a client that connects now sees.
+pub(crate) fn partitions<'t>(
+    settings: &Settings,
+    topics: &[&'t str],
+) -> Result<Vec<(&'t str, u16)>, SceneError> {
+    let known = TopicAdmin::connect(&kafka(settings))?.partitions()?;
+    let of = |topic: &&'t str| {
+        let found = known.get(*topic).map(|partitions| (*topic, *partitions));
+        found.ok_or_else(|| SceneError::Data(format!("there is no topic {topic}")))
+    };
+    topics.iter().map(of).collect()
+}
+
 /// The registry of the settings.
 pub(crate) fn registry(settings: &Settings) -> Result<Registry, SceneError> {
     Ok(Registry::new(&RegistryConfig { url: settings.registry.clone() })?)
@@ -35,11 +48,13 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) async fn prepare(settings: &Settings) -> Result<(), SceneError> {
     let contract = contract()?;
     let topics = contract.topics();
-    Reader::connect(&settings.postgres)?.migrate(topics.lanes).await?;
+    let reader = Reader::connect(&settings.postgres)?;
+    reader.migrate(topics.lanes).await?;
+    let wanted = topics.wanted(reader.lane_count().await?, Some(1));
     let admin = TopicAdmin::connect(&kafka(settings))?;
-    let changes = admin.plan(&topics.wanted(Some(1))).await?;
-    admin.apply(&changes, false).await?;
-    leaders(settings, &topics.wanted(Some(1))).await?;
+    let changes = admin.plan(&wanted).await?;
+    admin.apply(&changes).await?;
+    leaders(settings, &wanted).await?;
     let registry = registry(settings)?;
     for (name, topic) in &topics.topics {
         for (subject, record) in contract.subjects(&TopicName::from(name.as_str())) {

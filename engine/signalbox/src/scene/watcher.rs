@@ -10,7 +10,7 @@ use signalbox_bus::{Codec, Inbound, KafkaLaneBus, LaneBus, Position};
 use signalbox_schemas::{RecordName, TopicName};
 
 use super::error::SceneError;
-use super::prepare::{contract, kafka};
+use super::prepare::{kafka, partitions};
 use super::settings::Settings;
 use crate::consumer_rule::{ConsumerRule, Verdict, sighting};
 
@@ -50,27 +50,24 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Starts at the beginning of every partition of `topics`.
+    /// Starts at the beginning of every partition that `topics` have now.
     ///
     /// # Errors
-    /// `Bus` where the cluster cannot be reached, `Data` where a topic is not of the contract.
+    /// `Bus` where the cluster cannot be reached, `Data` where a topic does not exist.
     pub fn start(
         settings: &Settings,
         codec: Arc<Codec>,
         name: &str,
         topics: &[&str],
     ) -> Result<Self, SceneError> {
-        let lanes = contract()?.topics().lanes;
         let mut bus = KafkaLaneBus::connect(&kafka(settings), name)?;
-        let of_topic = |topic: &&str| {
-            let topic = TopicName::from(*topic);
-            (0..i32::from(lanes)).map(move |partition| Position {
-                topic: topic.clone(),
-                partition,
-                offset: 0,
-            })
-        };
-        bus.assign(topics.iter().flat_map(of_topic).collect())?;
+        let mut positions = Vec::new();
+        for (name, partitions) in partitions(settings, topics)? {
+            let topic = TopicName::from(name);
+            let at = |partition| Position { topic: topic.clone(), partition, offset: 0 };
+            positions.extend((0..i32::from(partitions)).map(at));
+        }
+        bus.assign(positions)?;
         Ok(Self { bus, codec, rule: ConsumerRule::new(), tally: BTreeMap::new() })
     }
 

@@ -50,6 +50,22 @@ impl Migrations {
         .collect()
     }
 
+    /// Migrations that any lane has begun, with how many have ended them.
+    pub(super) fn ended_by_lanes(&self) -> Vec<(MigrationId, u16)> {
+        let mut found: BTreeMap<MigrationId, u16> = BTreeMap::new();
+        for ((id, _), progress) in &self.lanes {
+            *found.entry(*id).or_default() += u16::from(progress.ended);
+        }
+        found.into_iter().collect()
+    }
+
+    /// What every other lane has ended a new one has, too.
+    pub(super) fn end_in(&mut self, lane: LaneId) {
+        for (id, _) in self.ended_by_lanes() {
+            self.lanes.insert((id, lane), Progress { ended: true, ..Progress::default() });
+        }
+    }
+
     pub(super) fn write(&mut self, write: &TickWrite) -> Result<(), StoreError> {
         let told = write.migrations_begun.iter().chain(&write.migrations_stopped);
         for (id, lane) in told {

@@ -286,3 +286,26 @@ pub(crate) async fn forgotten(
         })
         .collect()
 }
+
+/// Attempts of flows that moved to another lane follow them; how many. Adapters may take permits meanwhile: rows are
+/// locked in the order of ids, as everywhere.
+pub(crate) async fn follow_flows(connection: &mut PgConnection) -> Result<u64, StoreError> {
+    let done = sqlx::query(
+        "WITH away AS (SELECT attempt.id, flow.lane FROM attempt JOIN flow ON flow.id = attempt.flow \
+                       WHERE flow.lane <> attempt.lane ORDER BY attempt.id FOR UPDATE OF attempt) \
+         UPDATE attempt SET lane = away.lane FROM away WHERE attempt.id = away.id",
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Attempts in another lane than their flow.
+pub(crate) async fn away_from_flows(connection: &mut PgConnection) -> Result<u64, StoreError> {
+    let rows: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM attempt JOIN flow ON flow.id = attempt.flow WHERE flow.lane <> attempt.lane",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(u64::try_from(rows).unwrap_or(0))
+}

@@ -1,12 +1,13 @@
 //! `flow`: where every journey under way is. Written with the revision that must be there.
 
 use signalbox_schemas::{
-    AggregateId, FlowId, JourneyName, Micros, RecordName, StepName, SubjectId, Tenant,
+    AggregateId, FlowId, JourneyName, LaneId, Micros, RecordName, StepName, SubjectId, Tenant,
 };
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use crate::error::StoreError;
+use crate::growth::FlowHome;
 use crate::rows::{FlowRow, FlowWrite, LoadedFlow, Standing};
 use crate::tables::{all_or_broken, command, lane_id, smallint};
 
@@ -118,6 +119,46 @@ pub(crate) async fn count_by_version(
             Ok((u32::try_from(version).unwrap_or(0), row.try_get("flows")?))
         })
         .collect()
+}
+
+/// Flows with their keys and lanes, in the order of ids, after one.
+pub(crate) async fn homes(
+    connection: &mut PgConnection,
+    after: Option<FlowId>,
+    at_most: usize,
+) -> Result<Vec<FlowHome>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, aggregate, lane FROM flow WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2",
+    )
+    .bind(after.map(|flow| flow.0))
+    .bind(i64::try_from(at_most).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(FlowHome {
+                flow: FlowId(row.try_get("id")?),
+                aggregate: AggregateId::from(row.try_get::<String, _>("aggregate")?),
+                lane: lane_id(row.try_get("lane")?),
+            })
+        })
+        .collect()
+}
+
+/// Moves flows to other lanes. Their revision stays: nothing has happened to them.
+pub(crate) async fn rehome(
+    connection: &mut PgConnection,
+    rows: &[(FlowId, LaneId)],
+) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "UPDATE flow SET lane = moved.lane FROM unnest($1::uuid[], $2::smallint[]) AS moved(id, lane) \
+         WHERE flow.id = moved.id",
+    )
+    .bind(rows.iter().map(|(flow, _)| flow.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, lane)| smallint(*lane)).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    all_or_broken("flow", rows.len(), done.rows_affected())
 }
 
 pub(crate) async fn write(

@@ -80,12 +80,13 @@ pub(crate) async fn after(
     rows.iter().map(journal_row).collect()
 }
 
-/// Rows about a flow, in order.
+/// Rows about a flow, in order. They are in several lanes where lanes were added meanwhile; time orders them then, since
+/// it goes on from one lane to the other.
 pub(crate) async fn of_flow(
     connection: &mut PgConnection,
     flow: FlowId,
 ) -> Result<Vec<JournalRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM journal WHERE flow = $1 ORDER BY seq");
+    let sql = format!("SELECT {COLUMNS} FROM journal WHERE flow = $1 ORDER BY at, lane, seq");
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(flow.0).fetch_all(connection).await?;
     rows.iter().map(journal_row).collect()
 }

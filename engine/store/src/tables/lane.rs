@@ -6,6 +6,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use std::time::Duration;
 
 use crate::error::StoreError;
+use crate::growth::LaneFacts;
 use crate::journal::{GENESIS, JournalRow, seal};
 use crate::lane_store::{ClaimedLane, StopCause};
 use crate::reader_rows::LaneStatus;
@@ -13,12 +14,67 @@ use crate::recovery_rows::{LANE_BREAK, SettledLane, StoredLane};
 use crate::rows::{Forgotten, LaneFence, LaneMove};
 use crate::tables::{NOW_MICROS, all_or_broken, journal, lane_id, smallint};
 
+/// Makes lanes up to a number; those that exist stay as they are.
 pub(crate) async fn create(connection: &mut PgConnection, lanes: u16) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO lane (id) SELECT generate_series(0, $1 - 1) ON CONFLICT DO NOTHING")
         .bind(i32::from(lanes))
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// How many lanes there are: an installation's one number of lanes.
+pub(crate) async fn count(connection: &mut PgConnection) -> Result<u16, StoreError> {
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM lane").fetch_one(connection).await?;
+    Ok(u16::try_from(count).unwrap_or(u16::MAX))
+}
+
+/// Keeps every lane from being claimed or moved until the transaction ends.
+pub(crate) async fn lock_all(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("SELECT id FROM lane ORDER BY id FOR UPDATE").execute(connection).await?;
+    Ok(())
+}
+
+/// What growing needs to know of each lane, in order.
+pub(crate) async fn facts(connection: &mut PgConnection) -> Result<Vec<LaneFacts>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, CASE WHEN lease_until >= clock_timestamp() THEN owner END AS holder, stopped, out_seq, pub_seq, \
+             journal_seq, journal_head FROM lane ORDER BY id",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(LaneFacts {
+                lane: lane_id(row.try_get("id")?),
+                holder: row.try_get("holder")?,
+                stopped: row.try_get("stopped")?,
+                out_seq: row.try_get("out_seq")?,
+                pub_seq: row.try_get("pub_seq")?,
+                journal_seq: row.try_get("journal_seq")?,
+                journal_head: row.try_get("journal_head")?,
+            })
+        })
+        .collect()
+}
+
+/// Moves lanes on by a row of each one's journal. Epoch and revision move, so that whoever still takes a lane for its own
+/// is fenced.
+pub(crate) async fn journaled(
+    connection: &mut PgConnection,
+    rows: &[JournalRow],
+) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "UPDATE lane SET owner = NULL, lease_until = NULL, epoch = epoch + 1, rev = rev + 1, \
+             journal_seq = told.seq, journal_head = told.hash \
+         FROM unnest($1::smallint[], $2::bigint[], $3::bytea[]) AS told(lane, seq, hash) WHERE lane.id = told.lane",
+    )
+    .bind(rows.iter().map(|row| smallint(row.lane)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.seq).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.hash.clone()).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    all_or_broken("lane", rows.len(), done.rows_affected())
 }
 
 /// Takes lanes that nobody holds. A row that somebody has locked is left for the next time.
@@ -323,6 +379,7 @@ fn claimed(row: &PgRow) -> Result<ClaimedLane, StoreError> {
             epoch: row.try_get("epoch")?,
             rev: row.try_get("rev")?,
         },
+        lanes: 0,
         out_seq: row.try_get("out_seq")?,
         pub_seq: row.try_get("pub_seq")?,
         pub_journal_seq: row.try_get("pub_journal_seq")?,

@@ -95,6 +95,41 @@ pub(crate) async fn counts(
         .collect()
 }
 
+/// Migrations that any lane has begun, with how many lanes have ended them.
+pub(crate) async fn ended_by_lanes(
+    connection: &mut PgConnection,
+) -> Result<Vec<(MigrationId, u16)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT migration, count(*) FILTER (WHERE ended) AS done FROM migration_lane GROUP BY migration",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let ended = u16::try_from(row.try_get::<i64, _>("done")?).unwrap_or(0);
+            Ok((MigrationId(row.try_get("migration")?), ended))
+        })
+        .collect()
+}
+
+/// What every other lane has ended the lanes from one on have, too: their flows were looked at where they were.
+pub(crate) async fn end_in_new_lanes(
+    connection: &mut PgConnection,
+    first: LaneId,
+    lanes: u16,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO migration_lane (migration, lane, ended) \
+         SELECT begun.migration, new.lane, true FROM (SELECT DISTINCT migration FROM migration_lane) AS begun, \
+             generate_series($1::integer, $2 - 1) AS new(lane)",
+    )
+    .bind(i32::from(first.0))
+    .bind(i32::from(lanes))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// What lanes have begun and not ended, oldest first.
 pub(crate) async fn open(
     connection: &mut PgConnection,

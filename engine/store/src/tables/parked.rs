@@ -68,3 +68,23 @@ pub(crate) async fn take(
     .await?;
     all_or_broken("parked", keys.len(), done.rows_affected())
 }
+
+/// Inputs of flows that moved to another lane follow them; how many.
+pub(crate) async fn follow_flows(connection: &mut PgConnection) -> Result<u64, StoreError> {
+    let done = sqlx::query(
+        "UPDATE parked SET lane = flow.lane FROM flow WHERE flow.id = parked.flow AND flow.lane <> parked.lane",
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Inputs in another lane than their flow.
+pub(crate) async fn away_from_flows(connection: &mut PgConnection) -> Result<u64, StoreError> {
+    let rows: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM parked JOIN flow ON flow.id = parked.flow WHERE flow.lane <> parked.lane",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(u64::try_from(rows).unwrap_or(0))
+}

@@ -94,3 +94,23 @@ pub(crate) async fn set(
     .await?;
     Ok(())
 }
+
+/// Timers of flows that moved to another lane follow them; how many.
+pub(crate) async fn follow_flows(connection: &mut PgConnection) -> Result<u64, StoreError> {
+    let done = sqlx::query(
+        "UPDATE timer SET lane = flow.lane FROM flow WHERE flow.id = timer.flow AND flow.lane <> timer.lane",
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Timers in another lane than their flow.
+pub(crate) async fn away_from_flows(connection: &mut PgConnection) -> Result<u64, StoreError> {
+    let rows: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM timer JOIN flow ON flow.id = timer.flow WHERE flow.lane <> timer.lane",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(u64::try_from(rows).unwrap_or(0))
+}

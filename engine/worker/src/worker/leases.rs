@@ -18,6 +18,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     pub(super) async fn share_lanes(&mut self) -> Result<bool, WorkerError> {
         let share = self.store.heartbeat(&self.options.worker_id, self.options.lease).await?;
         self.clock.set(share.now);
+        self.check_lanes(share.lanes)?;
         self.learn_journeys().await?;
         self.migrations.stale = true;
         if !self.lanes.is_empty() {
@@ -55,9 +56,19 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             self.store.claim(&self.options.worker_id, &held, 1, self.options.lease).await?;
         let took = !claimed.is_empty();
         for lane in claimed {
+            if let Err(error) = self.check_lanes(lane.lanes) {
+                self.store.release(&[lane.fence]).await?;
+                return Err(error);
+            }
             self.begin_lane(lane).await?;
         }
         Ok(took)
+    }
+
+    /// Lanes are added while nobody holds one, so a worker that knows another number must not begin with any.
+    fn check_lanes(&self, found: usize) -> Result<(), WorkerError> {
+        let began = self.options.lanes;
+        if found == usize::from(began) { Ok(()) } else { Err(WorkerError::Lanes { began, found }) }
     }
 
     async fn begin_lane(&mut self, claimed: ClaimedLane) -> Result<(), WorkerError> {

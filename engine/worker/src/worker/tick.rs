@@ -360,7 +360,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             })?;
             let record = Arc::new(record);
             let work = loop {
-                match self.desk().classify(&record) {
+                match self.desk().classify_again(&record, row.lane) {
                     Ok(work) => break work,
                     Err(UnknownSchema(id)) if self.learn(id).await => {}
                     Err(UnknownSchema(_)) => {
@@ -379,7 +379,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             codec: &self.codec,
             library: &self.library,
             key: &self.options.tenant_key,
-            lanes: self.lane_count,
+            lanes: self.options.lanes,
             forwards: &self.forwards,
             missing_schemas: &self.missing_schemas,
         }

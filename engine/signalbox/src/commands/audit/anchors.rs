@@ -1,7 +1,7 @@
 //! Anchors as engines have published them, read back from their topic. They are shown as they are: whether one is
 //! genuine is for `verify` to say, with the public key.
 
-use signalbox_bus::{Codec, Inbound, KafkaLaneBus, LaneBus};
+use signalbox_bus::{Codec, Inbound, KafkaLaneBus, LaneBus, TopicAdmin};
 use signalbox_schemas::{LaneId, TopicName};
 use signalbox_store::Anchor;
 use signalbox_worker::ANCHORS;
@@ -16,9 +16,9 @@ const PAGE: i64 = 20_000;
 
 /// Prints all anchors, one per line.
 pub(super) async fn run(config: &Config) -> Result<(), CliError> {
-    let lanes = wiring::contract()?.topics().lanes;
     let mut shelf = Shelf::open(config).await?;
-    for lane in 0..lanes {
+    let partitions = TopicAdmin::connect(config.kafka()?)?.partitions()?;
+    for lane in 0..partitions.get(ANCHORS).copied().unwrap_or(0) {
         for anchor in shelf.of(LaneId(lane)).await? {
             output::json(&anchor)?;
         }

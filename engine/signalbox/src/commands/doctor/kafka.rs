@@ -32,14 +32,15 @@ pub(super) async fn look(config: &Config, replicas: Option<i32>) -> Vec<Finding>
         }
     };
     let mut findings = vec![of_cluster(&cluster, remembered(config).await.as_deref())];
-    match topics(config, &mut bus, replicas).await {
+    let lanes = lanes(config).await;
+    match topics(config, &mut bus, lanes, replicas).await {
         Ok(found) => findings.extend(found),
         Err(error) => {
             let advice = "let this user describe topics and their configuration".to_owned();
             findings.push(Finding::fail(AREA, error.to_string(), advice));
         }
     }
-    findings.push(match clock(config).await {
+    findings.push(match clock(config, lanes).await {
         Ok(Some(skew_ms)) => of_clock(skew_ms),
         Ok(None) => {
             Finding::ok(AREA, "its clock is not known: no anchor was published yet".to_owned())
@@ -50,6 +51,12 @@ pub(super) async fn look(config: &Config, replicas: Option<i32>) -> Vec<Finding>
         }
     });
     findings
+}
+
+/// Lanes of this installation. That the database does not know has been told; then those of a new one.
+async fn lanes(config: &Config) -> u16 {
+    let new = || wiring::contract().map_or(1, |contract| contract.topics().lanes);
+    wiring::lanes(config).await.unwrap_or_else(|_| new())
 }
 
 /// Cluster id as engines remember it.
@@ -72,9 +79,10 @@ fn of_cluster(cluster: &str, remembered: Option<&str>) -> Finding {
 async fn topics(
     config: &Config,
     bus: &mut KafkaLaneBus,
+    lanes: u16,
     replicas: Option<i32>,
 ) -> Result<Vec<Finding>, CliError> {
-    let wanted = wiring::contract()?.topics().wanted(replicas);
+    let wanted = wiring::contract()?.topics().wanted(lanes, replicas);
     let changes = TopicAdmin::connect(config.kafka()?)?.plan(&wanted).await?;
     let mut findings: Vec<Finding> = changes.iter().map(of_change).collect();
     let is_missing = |topic: &&WantedTopic| {
@@ -104,13 +112,14 @@ fn of_change(change: &TopicChange) -> Finding {
         }
         TopicChange::Widen { topic, from, to } => {
             let found = format!("topic {topic} has {from} partitions, {to} lanes need one each");
-            let advice = "read \"Growing\" in docs/operations.md: keys move to other lanes";
-            Finding::fail(AREA, found, advice.to_owned())
+            Finding::fail(AREA, found, "run `signalbox topics apply`".to_owned())
         }
         TopicChange::TooWide { topic, from, to } => {
             let found = format!("topic {topic} has {from} partitions, {to} lanes read it");
-            let advice = "records in the further partitions are read by nobody; make the topic anew with topics.yaml's number";
-            Finding::fail(AREA, found, advice.to_owned())
+            let advice = format!(
+                "records in the further partitions are read by nobody; `signalbox lane grow --to {from}` gives each a lane, see \"Growing\" in docs/operations.md"
+            );
+            Finding::fail(AREA, found, advice)
         }
         TopicChange::Configure { topic, key, from, to } => {
             let found = format!("topic {topic} has {key} = {from}, topics.yaml wants {to}");
@@ -120,10 +129,10 @@ fn of_change(change: &TopicChange) -> Finding {
 }
 
 /// How far the brokers' clock is ahead of the database's in milliseconds, by the newest anchor.
-async fn clock(config: &Config) -> Result<Option<i64>, CliError> {
+async fn clock(config: &Config, lanes: u16) -> Result<Option<i64>, CliError> {
     let mut shelf = Shelf::open(config).await?;
     let mut newest = None;
-    for lane in 0..wiring::contract()?.topics().lanes {
+    for lane in 0..lanes {
         newest = newest
             .max(shelf.last(LaneId(lane)).await?.map(|(anchor, broker_ms)| (anchor.at, broker_ms)));
     }

@@ -64,7 +64,7 @@ pub(super) async fn migrate(args: &MigrateArgs, config: &Config) -> Result<(), C
     reader.ask_for_migration(&row).await?;
     output::line(format_args!("migration {}", row.id))?;
     let act = LaneAct { word: "migrate", actor: &row.actor, reason: &row.reason };
-    act.tell_lanes(&desk, &row).await?;
+    act.tell_lanes(&desk, &row, reader.lane_count().await?).await?;
     output::note(format_args!("see what becomes of it: signalbox journeys migrations {}", row.id));
     Ok(())
 }

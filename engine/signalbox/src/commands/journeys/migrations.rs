@@ -65,8 +65,12 @@ impl LaneAct<'_> {
     pub(super) const RECORD: &'static str = "signalbox.operator.OperatorAct";
 
     /// One act for each lane, under a key whose home is that lane.
-    pub(super) async fn tell_lanes(&self, desk: &Desk, row: &MigrationRow) -> Result<(), CliError> {
-        let lanes = wiring::contract()?.topics().lanes;
+    pub(super) async fn tell_lanes(
+        &self,
+        desk: &Desk,
+        row: &MigrationRow,
+        lanes: u16,
+    ) -> Result<(), CliError> {
         let mut lines = String::new();
         for lane in 0..lanes {
             let home = |key: &String| home_lane(key.as_bytes(), lanes).0 == lane;
@@ -128,15 +132,13 @@ pub(super) async fn run(args: &MigrationsArgs, config: &Config) -> Result<(), Cl
     if let Some(MigrationsAct::Stop(args)) = &args.act {
         return stop(args, config, &reader).await;
     }
+    let lanes = reader.lane_count().await?;
     let Some(id) = args.id.map(MigrationId) else {
-        return reader
-            .migrations(None)
-            .await?
-            .iter()
-            .try_for_each(|status| output::line(said(status)?));
+        let all = reader.migrations(None).await?;
+        return all.iter().try_for_each(|status| output::line(said(status, lanes)));
     };
     let status = one(&reader, id).await?;
-    output::line(said(&status)?)?;
+    output::line(said(&status, lanes))?;
     let asked = &status.migration;
     if args.again {
         if status.stopped > 0 {
@@ -147,7 +149,7 @@ pub(super) async fn run(args: &MigrationsArgs, config: &Config) -> Result<(), Cl
         }
         let desk = Desk::open(config, LaneAct::RECORD, None, None).await?;
         let act = LaneAct { word: "migrate", actor: &asked.actor, reason: &asked.reason };
-        return act.tell_lanes(&desk, asked).await;
+        return act.tell_lanes(&desk, asked, lanes).await;
     }
     let mut totals = Totals::default();
     for count in reader.migration_counts(id).await? {
@@ -169,13 +171,16 @@ pub(super) async fn run(args: &MigrationsArgs, config: &Config) -> Result<(), Cl
 /// Tells every lane to stop.
 async fn stop(args: &StopArgs, config: &Config, reader: &Reader) -> Result<(), CliError> {
     let status = one(reader, MigrationId(args.id)).await?;
-    let lanes = i64::from(wiring::contract()?.topics().lanes);
-    if status.ended == lanes {
-        return Err(CliError::Refused(format!("there is nothing to stop: {}", said(&status)?)));
+    let lanes = reader.lane_count().await?;
+    if status.ended == i64::from(lanes) {
+        return Err(CliError::Refused(format!(
+            "there is nothing to stop: {}",
+            said(&status, lanes)
+        )));
     }
     let desk = Desk::open(config, LaneAct::RECORD, None, None).await?;
     let act = LaneAct { word: "stop_migration", actor: &args.actor, reason: &args.reason };
-    act.tell_lanes(&desk, &status.migration).await?;
+    act.tell_lanes(&desk, &status.migration, lanes).await?;
     output::note(format_args!(
         "see what became of it: signalbox journeys migrations {}",
         status.migration.id
@@ -188,8 +193,8 @@ async fn one(reader: &Reader, id: MigrationId) -> Result<MigrationStatus, CliErr
     found.ok_or_else(|| CliError::Refused(format!("there is no migration {id}")))
 }
 
-fn said(status: &MigrationStatus) -> Result<String, CliError> {
-    let lanes = i64::from(wiring::contract()?.topics().lanes);
+fn said(status: &MigrationStatus, lanes: u16) -> String {
+    let lanes = i64::from(lanes);
     let MigrationStatus { migration, begun, ended, stopped } = status;
     let stage = match (*begun, *ended, *stopped) {
         (0, _, _) => "not begun".to_owned(),
@@ -207,7 +212,7 @@ fn said(status: &MigrationStatus) -> Result<String, CliError> {
             )
         }
     };
-    Ok(format!(
+    format!(
         "{} {} {} {} -> {} by {}: {} ({stage})",
         migration.id,
         output::instant(migration.requested_at),
@@ -216,5 +221,5 @@ fn said(status: &MigrationStatus) -> Result<String, CliError> {
         migration.to,
         migration.actor,
         migration.reason
-    ))
+    )
 }

@@ -47,6 +47,9 @@ pub(crate) struct StrimziArgs {
     /// Name of the Kafka resource
     #[arg(long, value_name = "NAME", default_value = "signalbox")]
     cluster: String,
+    /// Lanes of the installation, where it has others than topics.yaml gives a new one
+    #[arg(long, value_name = "N")]
+    lanes: Option<u16>,
     /// Replicas of each topic, where the cluster is smaller than topics.yaml supposes
     #[arg(long, value_name = "N")]
     replicas: Option<i32>,
@@ -61,6 +64,9 @@ pub(crate) struct AsyncapiArgs {
     /// Confluent API of the schema registry
     #[arg(long, value_name = "URL", default_value = "http://registry:8080/apis/ccompat/v7")]
     registry: String,
+    /// Lanes of the installation, where it has others than topics.yaml gives a new one
+    #[arg(long, value_name = "N")]
+    lanes: Option<u16>,
 }
 
 /// What the cluster calls things.
@@ -78,6 +84,9 @@ pub(crate) struct KedaArgs {
     /// Deployment of the adapters
     #[arg(long, value_name = "NAME", default_value = "signalbox-adapter")]
     adapter: String,
+    /// Lanes of the installation, where it has others than topics.yaml gives a new one
+    #[arg(long, value_name = "N")]
+    lanes: Option<u16>,
     /// Records waiting for one engine before another is started
     #[arg(long, value_name = "N", default_value_t = 5_000)]
     engine_lag: u32,
@@ -98,20 +107,23 @@ pub(crate) struct AclsArgs {
 pub(crate) fn run(command: &ExportCommand) -> Result<(), CliError> {
     let contract = wiring::contract()?;
     let consumers = Consumers::builtin()?;
+    let of = |lanes: Option<u16>| lanes.unwrap_or(contract.topics().lanes);
     let text = match command {
-        ExportCommand::Strimzi(StrimziArgs { cluster, replicas }) => {
-            strimzi(contract, &StrimziOptions { cluster: cluster.clone(), replicas: *replicas })
+        ExportCommand::Strimzi(StrimziArgs { cluster, lanes, replicas }) => {
+            let (cluster, lanes) = (cluster.clone(), of(*lanes));
+            strimzi(contract, &StrimziOptions { cluster, lanes, replicas: *replicas })
         }
-        ExportCommand::Asyncapi(AsyncapiArgs { brokers, registry }) => asyncapi(
+        ExportCommand::Asyncapi(AsyncapiArgs { brokers, registry, lanes }) => asyncapi(
             contract,
             &consumers,
             &AsyncApiOptions {
                 brokers: brokers.clone(),
                 registry: registry.clone(),
+                lanes: of(*lanes),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
         ),
-        ExportCommand::Keda(args) => keda(contract, &keda_options(args)),
+        ExportCommand::Keda(args) => keda(contract, &keda_options(args, of(args.lanes))),
         ExportCommand::Acls(AclsArgs { principal }) => {
             Ok(acls(contract, &consumers, &AclOptions { principal: principal.clone() }))
         }
@@ -121,7 +133,7 @@ pub(crate) fn run(command: &ExportCommand) -> Result<(), CliError> {
     output::line(text.trim_end())
 }
 
-fn keda_options(args: &KedaArgs) -> KedaOptions {
+fn keda_options(args: &KedaArgs, lanes: u16) -> KedaOptions {
     KedaOptions {
         brokers: args.brokers.clone(),
         prometheus: args.prometheus.clone(),
@@ -129,6 +141,7 @@ fn keda_options(args: &KedaArgs) -> KedaOptions {
         group_of: signalbox_adapters::group_of,
         engine: args.engine.clone(),
         adapter: args.adapter.clone(),
+        lanes,
         engine_lag: args.engine_lag,
         adapter_lag: args.adapter_lag,
     }
