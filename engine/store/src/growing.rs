@@ -75,6 +75,7 @@ async fn remap(
     let timers = tables::timer::follow_flows(connection).await?;
     let attempts = tables::attempt::follow_flows(connection).await?;
     let parked = tables::parked::follow_flows(connection).await?;
+    tables::published_ending::follow_flows(connection).await?;
     let at = tables::now(connection).await?;
     let lanes = tables::lane::facts(connection).await?;
     let rows: Vec<_> = lanes.iter().map(|facts| told(facts, order, from, &traffic, at)).collect();

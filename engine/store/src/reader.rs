@@ -1,7 +1,7 @@
 //! Questions of people and of start-up: flows, journals, journeys, schemas, counts. Nothing on a hot path.
 
 use signalbox_schemas::{
-    AttemptId, EnvelopeId, FlowId, KeyId, LaneId, Micros, MigrationId, SubjectId,
+    AttemptId, EnvelopeId, FlowId, KeyId, LaneId, Micros, MigrationId, SubjectId, TopicName,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -230,6 +230,14 @@ impl Reader {
         // A connection of its own: where this is given up half way, it ends with its transaction.
         let mut connection = self.connection().await?.detach();
         growing::grow(&mut connection, order).await
+    }
+
+    /// Inputs that lanes read once more since a restore, and up to where.
+    pub async fn read_again(&self) -> Result<Vec<(LaneId, TopicName, i64)>, StoreError> {
+        let mut connection = self.connection().await?;
+        let lanes = tables::lane::status(&mut connection).await?;
+        let ids: Vec<LaneId> = lanes.into_iter().map(|lane| lane.lane).collect();
+        tables::lane_input::read_before(&mut connection, &ids).await
     }
 
     /// How far every lane has read every input.

@@ -68,10 +68,10 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> St
     let forwarded = rows.filter(|row| row.kind == "forward").count();
     let grown = usize::from(world.store.lane_count() > world.lanes_at_first);
     Standstills {
-        grown,
-        forwarded,
         erased,
         refused,
+        grown,
+        forwarded,
         found_out: usize::from(world.restore.found_out),
         forgotten_writes: world.restore.forgotten_writes,
         forgotten_endings: world.restore.forgotten_endings,
@@ -81,7 +81,8 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> St
 
 /// The same command is never a contradiction, whichever major it comes by, and each contradiction is answered once.
 fn only_what_contradicts_is_refused(world: &World) {
-    let journals = (0..world.store.lane_count()).flat_map(|lane| world.store.journal(LaneId(lane)));
+    let lanes = world.store.lane_count();
+    let journals = (0..lanes).flat_map(|lane| world.store.journal(LaneId(lane)));
     let refused =
         journals.filter(|row| row.kind == "reject" && row.reason == "idempotency_conflict");
     assert_eq!(refused.count(), world.contradictions, "contradictions");

@@ -32,14 +32,14 @@ impl People {
             for record in fresh {
                 let (_, task) = self.codec.decode(record.payload.as_deref()).unwrap();
                 if matches!(task["status"].as_str(), Some("opened" | "escalated")) {
-                    self.decide(&task, (rng, lanes), books);
+                    self.decide(&task, rng, lanes, books);
                 }
             }
         }
     }
 
     /// Holds of ids with `uphold` are upheld, other holds released; the money that is in doubt is left to inquiries.
-    fn decide(&self, task: &Value, (rng, lanes): (&mut fastrand::Rng, u16), books: Option<&Books>) {
+    fn decide(&self, task: &Value, rng: &mut fastrand::Rng, lanes: u16, books: Option<&Books>) {
         let id = task["aggregate_id"].as_str().unwrap();
         let step = task["step"].as_str().unwrap();
         let hold =

@@ -3,12 +3,11 @@
 use serde_json::Value;
 use signalbox_bus::{Codec, Headers, MemoryBroker, MemoryLaneBus, Outbound};
 use signalbox_schemas::{Contract, FlowId, KeyId, Micros, TenantKey, TopicName, home_lane};
-use signalbox_store::{Erasure, ErasureOrder, Growth, GrowthOrder, MemoryStore};
+use signalbox_store::{Erasure, ErasureOrder, MemoryStore};
 use signalbox_vault::EnvelopeKeys;
 use signalbox_worker::{JourneyLibrary, Worker, WorkerOptions};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::adapter::Adapters;
@@ -97,20 +96,20 @@ const NARROW: usize = 3_000;
 const STORMY: usize = 400;
 const UNTIL_ENDED: usize = 6_000;
 
-type SimulatedWorker = Worker<FaultyBus, FaultyStore>;
+pub(super) type SimulatedWorker = Worker<FaultyBus, FaultyStore>;
 
-struct Process {
+pub(super) struct Process {
     name: String,
-    worker: Option<SimulatedWorker>,
+    pub(super) worker: Option<SimulatedWorker>,
     fate: Shared,
-    paused_until: Option<Instant>,
+    pub(super) paused_until: Option<Instant>,
     /// Lanes when it started.
     lanes: u16,
 }
 
 pub(crate) struct World {
-    plan: Plan,
-    rng: fastrand::Rng,
+    pub(super) plan: Plan,
+    pub(super) rng: fastrand::Rng,
     pub(crate) broker: MemoryBroker,
     pub(crate) store: MemoryStore,
     pub(crate) codec: Arc<Codec>,
@@ -124,7 +123,7 @@ pub(crate) struct World {
     /// Erasures refused because a flow ran.
     pub(crate) refused: usize,
     pub(crate) restore: Restore,
-    processes: Vec<Process>,
+    pub(super) processes: Vec<Process>,
     orphans: Orphans,
     begun: Instant,
     /// What was asked for: the journey and the id.
@@ -291,7 +290,7 @@ impl World {
             }
             self.late_deliveries(usize::MAX);
             self.adapters.turn(&mut self.rng, calm).await;
-            let (lanes, books) = (self.known_lanes(), self.books());
+            let (books, lanes) = (self.books(), self.known_lanes());
             self.people.turn(&mut self.rng, lanes, books.as_ref());
             self.pass(Duration::from_millis(500)).await;
             if self.is_over() {
@@ -325,7 +324,8 @@ impl World {
             }
             if let Some((business, id)) = self.rng.choice(&self.commanded).cloned() {
                 let request = (business.request)(&id);
-                self.request(business, &id, &request, self.plan.from_first);
+                let lanes = self.known_lanes();
+                self.request(business, &id, (&request, self.plan.from_first), lanes);
             }
             self.adapters.turn(&mut self.rng, calm).await;
             self.pass(Duration::from_millis(900)).await;
@@ -338,8 +338,9 @@ impl World {
             return;
         }
         for (business, id) in self.commanded.clone() {
-            self.request(business, &id, &(business.request)(&id), true);
-            self.request(business, &id, &(business.request)(&id), false);
+            let lanes = self.known_lanes();
+            self.request(business, &id, (&(business.request)(&id), true), lanes);
+            self.request(business, &id, (&(business.request)(&id), false), lanes);
         }
         for _ in 0..20 {
             for index in 0..self.processes.len() {
@@ -367,7 +368,7 @@ impl World {
             }
             5..=6 => self.adapters.turn(&mut self.rng, self.plan).await,
             7 => {
-                let (lanes, books) = (self.known_lanes(), self.books());
+                let (books, lanes) = (self.books(), self.known_lanes());
                 self.people.turn(&mut self.rng, lanes, books.as_ref());
                 if self.plan.operators {
                     self.operators.turn(&mut self.rng, &self.commanded);
@@ -419,41 +420,6 @@ impl World {
                 "a worker gave up without being killed, and it knew all lanes"
             );
         }
-    }
-
-    /// Engines are stopped in order, but for those that hang, and lanes are added unless something stands in the way.
-    /// Records lie unread, requests and answers are under way, timers run, and inputs wait for flows that stand still.
-    async fn grow(&mut self) {
-        if self.store.lane_count() > self.lanes_at_first {
-            return;
-        }
-        let now = Instant::now();
-        for process in &mut self.processes {
-            if process.paused_until.is_some_and(|until| now < until) {
-                continue;
-            }
-            let Some(worker) = process.worker.take() else { continue };
-            let (stop, stopping) = watch::channel(true);
-            drop(worker.run(stopping).await);
-            drop(stop);
-        }
-        self.sync_clock();
-        let order = GrowthOrder {
-            to: self.lanes_at_first + 4,
-            actor: "ann".to_owned(),
-            reason: "more customers".to_owned(),
-        };
-        if matches!(self.store.grow(&order), Growth::Done(_)) && self.plan.migrates {
-            // Whom an act told that was not read before is another lane now.
-            migrations::begin(&self.broker, &self.codec, self.store.lane_count());
-        }
-        self.pass(Duration::from_millis(1)).await;
-    }
-
-    /// Lanes as some producer knows them: after a growth it may be some time until it asks again.
-    fn known_lanes(&mut self) -> u16 {
-        let lanes = self.store.lane_count();
-        if lanes > self.lanes_at_first && self.rng.bool() { self.lanes_at_first } else { lanes }
     }
 
     /// Stops a worker for longer than its lease, or takes the tail of a topic away.
@@ -524,13 +490,13 @@ impl World {
         }
     }
 
-    pub(crate) async fn pass(&mut self, by: Duration) {
+    pub(super) async fn pass(&mut self, by: Duration) {
         tokio::time::advance(by).await;
         self.sync_clock();
     }
 
     /// The store's clock follows the simulated one.
-    fn sync_clock(&mut self) {
+    pub(super) fn sync_clock(&mut self) {
         let should = START.after(self.begun.elapsed());
         self.store.advance(should.since(self.store.clock()));
     }
@@ -550,13 +516,13 @@ impl World {
         let lanes = self.known_lanes();
         for _ in 0..copies {
             let older = self.speaks_older();
-            self.request(business, &id, &request, older);
+            self.request(business, &id, (&request, older), lanes);
         }
         if self.plan.majors && self.rng.u8(0..3) == 0 {
             let older = self.speaks_older();
             let mut other = request.clone();
             other["customer_id"] = "somebody else".into();
-            self.request(business, &id, &other, older);
+            self.request(business, &id, (&other, older), lanes);
             self.contradictions += 1;
         }
         for (record, value) in (business.follow_up)(&id) {
@@ -571,9 +537,14 @@ impl World {
         !known || self.plan.majors && self.rng.bool()
     }
 
-    /// Asks for something in one major of the command.
-    fn request(&mut self, business: &Business, id: &str, request: &Value, older: bool) {
-        let lanes = self.known_lanes();
+    /// Asks for something, in the older major of the command or not.
+    fn request(
+        &mut self,
+        business: &Business,
+        id: &str,
+        (request, older): (&Value, bool),
+        lanes: u16,
+    ) {
         match business.older.as_ref().filter(|_| older) {
             Some(before) => {
                 let told = (before.told)(request);

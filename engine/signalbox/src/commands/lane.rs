@@ -1,5 +1,5 @@
-//! `signalbox lane`: which lanes there are, who has them, how a stopped one is started again, how more are added, and what
-//! a restored database has forgotten. It moves no flow by itself: a lane that is started again is checked anew.
+//! `signalbox lane`: which lanes there are, who has them, how a stopped one is started again, how more are added, and what a
+//! restored database has forgotten. It moves no position: a lane that is started again is checked anew by whoever claims it.
 
 mod grow;
 mod reconcile;

@@ -36,6 +36,8 @@ impl MemoryStore {
         };
         tables.timers.values_mut().for_each(|row| follow(row.flow, &mut row.lane, &mut timers));
         tables.parked.values_mut().for_each(|row| follow(row.flow, &mut row.lane, &mut parked));
+        let mut endings = 0;
+        tables.endings.values_mut().for_each(|row| follow(row.flow, &mut row.lane, &mut endings));
         let plans = tables.attempts.values_mut().map(|row| &mut row.plan);
         plans.for_each(|plan| follow(plan.flow, &mut plan.lane, &mut attempts));
         if order.to > from {

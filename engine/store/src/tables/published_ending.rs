@@ -50,3 +50,14 @@ pub(crate) async fn open(
         })
         .collect()
 }
+
+/// Endings of flows that moved to another lane follow them. One whose flow is not there again stays where it was told.
+pub(crate) async fn follow_flows(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE published_ending SET lane = flow.lane FROM flow \
+         WHERE flow.id = published_ending.flow AND flow.lane <> published_ending.lane",
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -129,16 +129,13 @@ impl Totals {
 pub(super) async fn run(args: &MigrationsArgs, config: &Config) -> Result<(), CliError> {
     let reader = wiring::reader(config)?;
     reader.require_current_schema().await?;
-    let lanes = reader.lane_count().await?;
     if let Some(MigrationsAct::Stop(args)) = &args.act {
         return stop(args, config, &reader).await;
     }
+    let lanes = reader.lane_count().await?;
     let Some(id) = args.id.map(MigrationId) else {
-        return reader
-            .migrations(None)
-            .await?
-            .iter()
-            .try_for_each(|status| output::line(said(status, lanes)));
+        let all = reader.migrations(None).await?;
+        return all.iter().try_for_each(|status| output::line(said(status, lanes)));
     };
     let status = one(&reader, id).await?;
     output::line(said(&status, lanes))?;

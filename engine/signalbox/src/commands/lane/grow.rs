@@ -50,6 +50,8 @@ pub(super) async fn run(args: &GrowArgs, config: &Config, reader: &Reader) -> Re
     let (hindrances, preview) = reader.preview_growth(args.to).await?;
     let mut in_the_way: Vec<String> = hindrances.iter().map(ToString::to_string).collect();
     if preview.to > preview.from {
+        in_the_way.extend(unsettled(reader).await?);
+        in_the_way.extend(strangers(config, (preview.from, preview.to)).await?);
         let unread = unread(config, reader, preview.from).await?;
         in_the_way.extend(unread.commands);
         if unread.outcomes > 0 {
@@ -91,6 +93,42 @@ pub(super) async fn run(args: &GrowArgs, config: &Config, reader: &Reader) -> Re
 
 fn tell<T: Display>(in_the_way: &[T]) -> Result<(), CliError> {
     in_the_way.iter().try_for_each(|what| output::line(format_args!("in the way: {what}")))
+}
+
+/// What a restored database has not caught up with: where it forgot something, and what it reads once more, is known by lane.
+async fn unsettled(reader: &Reader) -> Result<Vec<String>, CliError> {
+    let mut found = Vec::new();
+    if reader.installation().await?.lost_commits {
+        found.push(
+            "the database has lost commits: settle that with `signalbox lane reconcile`".to_owned(),
+        );
+    }
+    let told = |(lane, topic, until): (LaneId, TopicName, i64)| {
+        format!("{topic}-{lane} is read once more up to offset {until}: let engines read it")
+    };
+    found.extend(reader.read_again().await?.into_iter().map(told));
+    Ok(found)
+}
+
+/// Partitions that no lane of this database can have written to, and that hold records of lanes: it was restored to a
+/// time before lanes were added, and new lanes would give out sequences that were told already.
+async fn strangers(config: &Config, (from, to): (u16, u16)) -> Result<Vec<String>, CliError> {
+    let partitions = TopicAdmin::connect(config.kafka()?)?.partitions()?;
+    let mut bus = KafkaLaneBus::connect(config.kafka()?, "signalbox-grow")?;
+    let topics = &wiring::contract()?.topics().topics;
+    let told_by_lanes = |role| matches!(role, Role::Request | Role::Event | Role::Forward);
+    let mut found = Vec::new();
+    for (name, _) in topics.iter().filter(|(_, topic)| told_by_lanes(topic.role)) {
+        let there = partitions.get(name).copied().unwrap_or(0).min(to);
+        for lane in (from..there).map(LaneId) {
+            if bus.range(&TopicName::from(name.as_str()), lane.partition()).await?.end > 0 {
+                found.push(format!(
+                    "{name}-{lane} holds records of a lane that this database does not know: it was restored to a time before lanes were added; restore a later one"
+                ));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// What lies on the inputs of lanes and was not read.
