@@ -8,6 +8,7 @@ mod failure;
 mod installation;
 mod people;
 mod program;
+mod stream;
 pub mod torture;
 mod witness;
 
@@ -17,6 +18,7 @@ pub use collector::{Collector, SeenSpan};
 pub use failure::Failure;
 pub use installation::{Installation, Said, Setting, Vendors};
 pub use people::People;
-pub use program::built_program;
+pub use program::{built_program, previous_program};
 pub use signalbox::cast::{Asks, Moment, Persona, Ruling, cast};
+pub use stream::Stream;
 pub use witness::{Course, DeadLetter, Ending, Sightings, Task, Witness};

@@ -43,4 +43,4 @@ pub use rows::{
     LaneMove, LoadedFlow, NewAttempt, OutputRow, ParkedRow, PeerRow, PermitRequest, Standing,
     StoredResult, TimerRow,
 };
-pub use schema::{migrate, require_current_schema};
+pub use schema::{Migrated, migrate, require_known_schema};

@@ -78,7 +78,7 @@ const SUBJECT: &str = "SELECT (id, subject)";
 const NONE: &str = "";
 
 /// Every table, for engine, adapter, operator and reader.
-static TABLES: [Table; 22] = [
+static TABLES: [Table; 23] = [
     table("_sqlx_migrations", [READ, READ, READ, READ]),
     table("assent", [ADD, NONE, READ, READ]),
     table("attempt", [KEEP, CHANGE, READ, READ]),
@@ -98,6 +98,7 @@ static TABLES: [Table; 22] = [
     table("migration_flow", [ADD, NONE, READ, READ]),
     table("migration_lane", [KEEP, NONE, READ, READ]),
     table("parked", [ANY, NONE, READ, READ]),
+    table("schema_step", [READ, READ, READ, READ]),
     table("subject_key", [ADD, READ, CHANGE, READ]),
     table("timer", [ANY, NONE, READ, READ]),
     table("worker", [ANY, NONE, READ, READ]),

@@ -198,6 +198,7 @@ mod tests {
             inputs: Vec::new(),
             outputs: Vec::new(),
             peers: Vec::new(),
+            resting_since: None,
         };
         Lane::new(claimed, Instant::now())
     }

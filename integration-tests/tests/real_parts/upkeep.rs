@@ -54,7 +54,8 @@ pub(crate) async fn migrations(on: &mut Installation) -> Outcome {
     ))
 }
 
-/// Neither engine nor adapter runs on an empty database or on one of a newer program.
+/// Neither engine nor adapter runs on an empty database or on one whose newer steps say nothing of their program. Where
+/// they say that it may, both work.
 pub(crate) async fn unknown_schema(on: &mut Installation) -> Outcome {
     let empty = database(on, "never_migrated").await?;
     let newer = database(on, "of_the_future").await?;
@@ -80,8 +81,33 @@ pub(crate) async fn unknown_schema(on: &mut Installation) -> Outcome {
             assert!(told.contains(words), "{service:?} on {at} does not say {words:?}:\n{told}");
         }
     }
-    Ok("engine and adapter refuse an empty database and one of a newer program, and say what to do"
-        .to_owned())
+    let told = on_a_newer_database(on).await?;
+    Ok(format!(
+        "engine and adapter refuse an empty database and one of a newer program, and say what to do; where its steps say \
+         that they may, they work: {told}"
+    ))
+}
+
+/// The database of the installation gets a step that this program does not know and that says that it may go on.
+async fn on_a_newer_database(on: &mut Installation) -> Outcome {
+    let mut connection = PgConnection::connect(&on.settings().postgres).await?;
+    let newer = "INSERT INTO schema_step SELECT 99991231000001, max(version) FROM _sqlx_migrations; \
+                 INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (99991231000001, 'a step that adds something', true, '', 0)";
+    sqlx::raw_sql(newer).execute(&mut connection).await?;
+    on.stop_engine(ENGINE).await?;
+    on.kill_adapter(ADAPTER)?;
+    on.start_adapter(ADAPTER).await?;
+    on.start_engine(ENGINE).await?;
+    let migrated = on.succeed(&["migrate"]).await?;
+    let payouts = on.request(&Wish::default(), 3).await?;
+    let expected: Vec<Expectation> = payouts.into_iter().map(Expectation::completed).collect();
+    let told = verify(on, &expected).await?;
+    let gone = "DELETE FROM schema_step WHERE version = 99991231000001; \
+                DELETE FROM _sqlx_migrations WHERE version = 99991231000001";
+    sqlx::raw_sql(gone).execute(&mut connection).await?;
+    assert!(migrated.contains("a newer program has migrated this database"), "{migrated}");
+    Ok(told.to_string())
 }
 
 /// An engine and an adapter that may do no more than their roles allow lead payouts to their ends.

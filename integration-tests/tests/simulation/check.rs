@@ -19,6 +19,8 @@ pub(crate) struct Standstills {
     pub(crate) held: usize,
     pub(crate) set_aside: usize,
     pub(crate) migrated: usize,
+    /// Lanes that workers handed over before they ended.
+    pub(crate) handed_over: usize,
     /// Customers erased, and erasures that were refused while a flow ran.
     pub(crate) erased: usize,
     pub(crate) refused: usize,
@@ -31,6 +33,7 @@ impl Standstills {
         self.held += other.held;
         self.set_aside += other.set_aside;
         self.migrated += other.migrated;
+        self.handed_over += other.handed_over;
         self.erased += other.erased;
         self.refused += other.refused;
     }

@@ -106,7 +106,7 @@ async fn work(
     stopping: &mut watch::Receiver<bool>,
 ) -> Result<(), CliError> {
     let reader = &probe.reader;
-    let check_schema = async || Ok(reader.require_current_schema().await?);
+    let check_schema = async || Ok(reader.require_known_schema().await?);
     let Some(()) = patiently("database", stopping, check_schema).await? else { return Ok(()) };
     let deploy = async || journeys::deploy(&config.journeys, reader).await;
     let Some(journeys) = patiently("journeys", stopping, deploy).await? else { return Ok(()) };

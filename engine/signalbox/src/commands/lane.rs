@@ -53,7 +53,7 @@ pub(crate) struct StartArgs {
 /// Lists or starts.
 pub(crate) async fn run(command: &LaneCommand, config: &Config) -> Result<(), CliError> {
     let reader = wiring::reader(config)?;
-    reader.require_current_schema().await?;
+    reader.require_known_schema().await?;
     match command {
         LaneCommand::List(args) => list(args, &reader).await,
         LaneCommand::Start(args) => start(args, &reader).await,

@@ -1,6 +1,7 @@
 //! `signalbox migrate`: tables, lanes and journal partitions. Forward only; it starts no service and makes no login.
 
 use clap::Args;
+use signalbox_store::Migrated;
 
 use super::wiring;
 use crate::config::Config;
@@ -25,6 +26,12 @@ pub(crate) async fn run(args: &MigrateArgs, config: &Config) -> Result<(), CliEr
         return output::line(signalbox_store::role_script().trim_end());
     }
     let lanes = wiring::contract()?.topics().lanes;
-    wiring::reader(config)?.migrate(lanes).await?;
-    output::line(format_args!("the database has this program's schema and {lanes} lanes"))
+    match wiring::reader(config)?.migrate(lanes).await? {
+        Migrated::ToThisProgram => {
+            output::line(format_args!("the database has this program's schema and {lanes} lanes"))
+        }
+        Migrated::ByANewerProgram => output::line(
+            "a newer program has migrated this database, and this one works with it: nothing to change",
+        ),
+    }
 }

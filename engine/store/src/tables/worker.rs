@@ -1,31 +1,43 @@
 //! `worker`: who is alive, so that lanes are shared evenly.
 
+use signalbox_schemas::{LaneId, Micros};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::lane_store::WorkerShare;
-use crate::tables::NOW_MICROS;
-use signalbox_schemas::Micros;
+use crate::tables::{NOW_MICROS, lane, smallint};
 
 pub(crate) async fn heartbeat(
     connection: &mut PgConnection,
     worker: &str,
-    alive_for: Duration,
-) -> Result<WorkerShare, StoreError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO worker (id, heartbeat) VALUES ($1, clock_timestamp()) \
          ON CONFLICT (id) DO UPDATE SET heartbeat = excluded.heartbeat",
     )
     .bind(worker)
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Two small tables, read without a lock.
+pub(crate) async fn share(
+    connection: &mut PgConnection,
+    worker: &str,
+    held: &[LaneId],
+    alive_for: Duration,
+) -> Result<WorkerShare, StoreError> {
     let sql = format!(
-        "SELECT (SELECT count(*) FROM worker WHERE heartbeat > clock_timestamp() - make_interval(secs => $1)) AS workers, \
-         (SELECT count(*) FROM lane) AS lanes, {NOW_MICROS} AS now"
+        "SELECT (SELECT count(*) FROM worker WHERE id <> $1 AND heartbeat > clock_timestamp() - make_interval(secs => $3)) AS others, \
+                count(*) AS lanes, count(*) FILTER (WHERE {}) AS free, {NOW_MICROS} AS now FROM lane",
+        lane::CLAIMABLE
     );
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(worker)
+        .bind(held.iter().copied().map(smallint).collect::<Vec<i16>>())
         .bind(alive_for.as_secs_f64())
         .fetch_one(connection)
         .await?;
@@ -33,8 +45,9 @@ pub(crate) async fn heartbeat(
         Ok(usize::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0))
     };
     Ok(WorkerShare {
-        workers: count("workers")?.max(1),
+        others: count("others")?,
         lanes: count("lanes")?,
+        free: count("free")?,
         now: Micros(row.try_get("now")?),
     })
 }

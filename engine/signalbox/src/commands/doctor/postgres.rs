@@ -38,7 +38,7 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
             return vec![Finding::fail(AREA, error.to_string(), advice.to_owned())];
         }
     }
-    if let Err(error) = reader.require_current_schema().await {
+    if let Err(error) = reader.require_known_schema().await {
         let advice = "bring schema and program to the same version".to_owned();
         return vec![Finding::fail(AREA, error.to_string(), advice)];
     }

@@ -49,7 +49,7 @@ pub(crate) struct MigrationsArgs {
 pub(super) async fn migrate(args: &MigrateArgs, config: &Config) -> Result<(), CliError> {
     let text = wiring::read(&args.plan)?;
     let reader = wiring::reader(config)?;
-    reader.require_current_schema().await?;
+    reader.require_known_schema().await?;
     let migration = read_plan(args, &text, config, &reader).await?;
     let found = signalbox_flow::check_migration(&migration);
     load::refuse_unsafe(&args.plan, &found.findings)?;
@@ -182,7 +182,7 @@ async fn tell_lanes(desk: &Desk, row: &MigrationRow) -> Result<(), CliError> {
 /// Lists migrations, or shows one.
 pub(super) async fn migrations(args: &MigrationsArgs, config: &Config) -> Result<(), CliError> {
     let reader = wiring::reader(config)?;
-    reader.require_current_schema().await?;
+    reader.require_known_schema().await?;
     let found = reader.migrations(args.id.map(MigrationId)).await?;
     for status in &found {
         output::line(said(status)?)?;

@@ -53,7 +53,7 @@ pub(super) async fn run(args: &EraseArgs, config: &Config) -> Result<(), CliErro
         ));
     }
     let reader = wiring::reader(config)?;
-    reader.require_current_schema().await?;
+    reader.require_known_schema().await?;
     let subjects = subjects(args, config, &reader).await?;
     let order = ErasureOrder {
         subjects: subjects.clone(),
