@@ -129,7 +129,9 @@ impl LaneStore for PgLaneStore {
 
     async fn heartbeat(&mut self, worker: &str) -> Result<(), StoreError> {
         let result = match self.connection().await {
-            Ok(connection) => tables::worker::heartbeat(connection, worker).await,
+            Ok(connection) => {
+                tables::worker::heartbeat(connection, worker, crate::schema::program()).await
+            }
             Err(error) => Err(error),
         };
         self.keep_or_drop(result).await

@@ -6,15 +6,18 @@
 use signalbox_schemas::Micros;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnection;
+use std::time::Duration;
 
 use crate::error::StoreError;
-use crate::tables::journal;
 use crate::tables::schema_step::{self, SchemaWindow};
+use crate::tables::{journal, worker};
 
 pub(crate) static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
 /// Begins the line by which a migration says which programs can work on its result.
 const WORKS_WITH: &str = "-- works with programs since: ";
+/// An engine that was silent for so long has ended, whatever its lease.
+const ENGINE_SILENT: Duration = Duration::from_secs(30);
 /// Days for which journal partitions exist ahead of today.
 const DAYS_AHEAD: i64 = 8;
 
@@ -35,7 +38,12 @@ pub async fn migrate(connection: &mut PgConnection, lanes: u16) -> Result<Migrat
             admits(window, program()).map_err(StoreError::Schema)?;
             Migrated::ByANewerProgram
         }
-        _ => {
+        found => {
+            if let Some(window) = found {
+                let done = schema_step::carried_out(connection).await?;
+                let open = steps().into_iter().filter(|(version, _)| !done.contains(version));
+                refuse_to_end_engines(connection, window, open.map(|(_, oldest)| oldest)).await?;
+            }
             let ran = MIGRATOR.run(&mut *connection).await;
             ran.map_err(|error| StoreError::Schema(error.to_string()))?;
             // Until this is done, programs that do not know the new steps are refused: nobody starts too early.
@@ -47,6 +55,28 @@ pub async fn migrate(connection: &mut PgConnection, lanes: u16) -> Result<Migrat
     let now = crate::tables::now(connection).await?;
     ensure_journal_partitions(connection, now).await?;
     Ok(migrated)
+}
+
+/// Refuses migrations that need a newer program than an engine that runs has. Adapters do not say that they run.
+async fn refuse_to_end_engines(
+    connection: &mut PgConnection,
+    window: SchemaWindow,
+    open: impl Iterator<Item = i64>,
+) -> Result<(), StoreError> {
+    let Some(needed) = open.max().filter(|needed| *needed > window.oldest_program) else {
+        return Ok(());
+    };
+    let at_least = window.oldest_program;
+    let left = worker::left_behind(connection, needed, at_least, ENGINE_SILENT).await?;
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::Schema(format!(
+        "engines of an older program run and cannot work on what this migration makes (it needs programs that know \
+         {needed}): {}; upgrade them to a release in between, or stop them and wait {} s, then migrate again",
+        left.join(", "),
+        ENGINE_SILENT.as_secs()
+    )))
 }
 
 /// Refuses a database that this program cannot work on, with what to do.

@@ -10,6 +10,9 @@ use sqlx::{Connection, PgConnection, Row};
 
 use crate::{ADAPTER, ENGINE, Outcome};
 
+/// The migration since which programs before an upgrade can work on a newer database.
+const FIRST_WINDOW: i64 = 20261128230000;
+
 /// Plans and checks find nothing to do after an installation was prepared, and doing it again changes nothing.
 pub(crate) async fn topics_and_schemas(on: &mut Installation) -> Outcome {
     let plan = ["topics", "plan", "--replicas", "1"];
@@ -48,10 +51,30 @@ pub(crate) async fn migrations(on: &mut Installation) -> Outcome {
     assert_eq!(found, wanted, "the database that was migrated step by step differs");
     on_database(on, &["migrate"], &stepwise).await?;
     assert_eq!(shape(&stepwise).await?, wanted, "migrating again changed something");
+    under_an_engine(on, &files).await?;
     Ok(format!(
         "{steps} migrations, each run twice: the same {} columns, constraints, indexes and triggers",
         wanted.len()
     ))
+}
+
+/// A migration that an engine which runs could not work on is refused with its name; once it is gone, it is carried out.
+async fn under_an_engine(on: &mut Installation, files: &Path) -> Result<(), Failure> {
+    let url = database(on, "migrated_under_an_engine").await?;
+    let mut connection = PgConnection::connect(&url).await?;
+    let all = Migrator::new(files).await.map_err(|error| Failure::Broken(error.to_string()))?;
+    // What knew no windows: the next step works with nobody older.
+    let first = all.iter().filter(|step| step.version < FIRST_WINDOW).cloned().collect::<Vec<_>>();
+    let migrator = Migrator { migrations: first.into(), ..Migrator::DEFAULT };
+    let ran = migrator.run(&mut connection).await;
+    ran.map_err(|error| Failure::Broken(error.to_string()))?;
+    sqlx::query("INSERT INTO worker VALUES ('old-engine', now())").execute(&mut connection).await?;
+    let postgres = ("SIGNALBOX__POSTGRES__URL".to_owned(), url.clone());
+    let said = on.run(&["migrate"], &[postgres]).await?;
+    assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+    assert!(said.err.contains("old-engine"), "{}", said.err);
+    sqlx::query("DELETE FROM worker").execute(&mut connection).await?;
+    on_database(on, &["migrate"], &url).await
 }
 
 /// Neither engine nor adapter runs on an empty database or on one whose newer steps say nothing of their program. Where

@@ -282,7 +282,8 @@ fn claimed(row: &PgRow) -> Result<ClaimedLane, StoreError> {
 
 /// Every lane as operators see it.
 pub(crate) async fn status(connection: &mut PgConnection) -> Result<Vec<LaneStatus>, StoreError> {
-    let rows = sqlx::query("SELECT id, owner, stopped, epoch, out_seq - pub_seq AS unpublished, journal_seq, journal_head FROM lane ORDER BY id")
+    let rows = sqlx::query("SELECT lane.id, owner, program, stopped, epoch, out_seq - pub_seq AS unpublished, journal_seq, journal_head \
+                            FROM lane LEFT JOIN worker ON worker.id = owner ORDER BY lane.id")
         .fetch_all(connection)
         .await?;
     rows.iter()
@@ -290,6 +291,7 @@ pub(crate) async fn status(connection: &mut PgConnection) -> Result<Vec<LaneStat
             Ok(LaneStatus {
                 lane: lane_id(row.try_get("id")?),
                 owner: row.try_get("owner")?,
+                program: row.try_get("program")?,
                 stopped: row.try_get("stopped")?,
                 epoch: row.try_get("epoch")?,
                 unpublished: row.try_get("unpublished")?,

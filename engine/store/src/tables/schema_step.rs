@@ -33,6 +33,12 @@ pub(crate) async fn window(
     Ok(Some(SchemaWindow { newest, oldest_program: oldest.unwrap_or(newest) }))
 }
 
+/// Migrations carried out, where there are any.
+pub(crate) async fn carried_out(connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
+    let sql = "SELECT version FROM _sqlx_migrations WHERE success";
+    Ok(where_there_is(sqlx::query_scalar(sql).fetch_all(connection).await)?.unwrap_or_default())
+}
+
 /// Keeps what migrations say; what is kept already stays.
 pub(crate) async fn keep(
     connection: &mut PgConnection,
