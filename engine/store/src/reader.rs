@@ -10,7 +10,6 @@ use std::time::Duration;
 use crate::error::StoreError;
 use crate::journal::JournalRow;
 use crate::keys::{Erasure, ErasureOrder, KeyRow};
-use crate::lane_store::Installation;
 use crate::migration_rows::{MigrationCount, MigrationRow, MigrationStatus};
 use crate::pool;
 use crate::reader_rows::{JournalSpan, LaneStatus, ServerFacts};

@@ -61,6 +61,8 @@ const AFTER_TROUBLE: Duration = Duration::from_millis(200);
 const IDLE_FLUSH: Duration = Duration::from_secs(1);
 /// How often a worker looks whether it should take a lane or give one: what a lane waits for its next owner, at most.
 const SHARE_EVERY: Duration = Duration::from_millis(100);
+/// How long one turn may claim lanes while others are free: those that are held wait so long, and one claim more, at most.
+const CLAIMING_MAX: Duration = Duration::from_millis(50);
 
 /// A worker over a bus and a store.
 pub struct Worker<B: LaneBus, S: LaneStore> {
@@ -95,6 +97,8 @@ pub struct Worker<B: LaneBus, S: LaneStore> {
     next_timer: Option<Micros>,
     due: Due,
     producer_broken: bool,
+    /// Whether the brokers have ever answered.
+    met_brokers: bool,
     batch_max: usize,
     migrations: Migrations,
 }
@@ -172,6 +176,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             next_timer: None,
             due: Due { heartbeat: now, share: now, flush: now, watch: now, journal: now },
             producer_broken: false,
+            met_brokers: false,
             migrations: Migrations::unknown(),
         })
     }
@@ -191,7 +196,6 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     /// # Errors
     /// Only what a restart of the process may mend; trouble with Kafka or Postgres is waited out.
     pub async fn run(mut self, shutdown: watch::Receiver<bool>) -> Result<(), WorkerError> {
-        self.meet_brokers().await;
         while !*shutdown.borrow() {
             self.turn().await?;
         }
@@ -202,15 +206,6 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         }
         self.stop().await;
         Ok(())
-    }
-
-    /// Asks about every topic once before others count on this worker, so that the first lane does not wait for connections.
-    async fn meet_brokers(&mut self) {
-        let topics = self.codec.contract().topics().topics.keys();
-        let logs: Vec<_> = topics.map(|topic| (TopicName::from(topic.as_str()), 0)).collect();
-        if let Err(error) = self.bus.ranges(&logs).await {
-            tracing::warn!(%error, "the brokers do not answer yet");
-        }
     }
 
     /// One turn of the loop: duties that are due, then one tick. Public to simulations, which turn workers by hand.
@@ -267,7 +262,10 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             self.due.heartbeat = now + self.options.lease / 5;
         }
         if now >= self.due.share {
-            let took = self.share_lanes().await?;
+            let mut took = self.share_lanes().await?;
+            while took && now.elapsed() < CLAIMING_MAX {
+                took = self.share_lanes().await?;
+            }
             if !took {
                 self.health.shared_out();
             }
@@ -289,6 +287,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         }
         self.tick().await?;
         self.take_acks()?;
+        self.give_rested_lanes().await?;
         if Instant::now() >= self.due.flush {
             self.flush_acks().await?;
             self.due.flush = Instant::now() + IDLE_FLUSH;

@@ -71,7 +71,7 @@ async fn under_an_engine(on: &mut Installation, files: &Path) -> Result<(), Fail
     sqlx::query("INSERT INTO worker VALUES ('old-engine', now())").execute(&mut connection).await?;
     let postgres = ("SIGNALBOX__POSTGRES__URL".to_owned(), url.clone());
     let said = on.run(&["migrate"], &[postgres]).await?;
-    assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+    assert_ne!(said.code, Some(0), "{}{}", said.out, said.err);
     assert!(said.err.contains("old-engine"), "{}", said.err);
     sqlx::query("DELETE FROM worker").execute(&mut connection).await?;
     on_database(on, &["migrate"], &url).await

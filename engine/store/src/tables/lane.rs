@@ -24,7 +24,7 @@ pub(crate) async fn create(connection: &mut PgConnection, lanes: u16) -> Result<
 pub(crate) const CLAIMABLE: &str = "stopped IS NULL AND id <> ALL($2) AND \
      (owner IS NULL OR owner = $1 OR lease_until < clock_timestamp())";
 
-/// Takes lanes that nobody holds. A row that somebody has locked is left for the next time.
+/// Takes lanes that nobody holds, the one that has waited longest first. A row that somebody has locked is left for the next time.
 pub(crate) async fn claim(
     connection: &mut PgConnection,
     worker: &str,
@@ -37,7 +37,7 @@ pub(crate) async fn claim(
     let sql = format!(
         "UPDATE lane SET epoch = epoch + 1, owner = $1, lease_until = clock_timestamp() + make_interval(secs => $4) \
          FROM (SELECT id, CASE WHEN owner IS NULL THEN (extract(epoch FROM lease_until) * 1000000)::bigint END AS resting_since \
-               FROM lane WHERE {CLAIMABLE} ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) AS free WHERE lane.id = free.id \
+               FROM lane WHERE {CLAIMABLE} ORDER BY lease_until NULLS FIRST, id LIMIT $3 FOR UPDATE SKIP LOCKED) AS free WHERE lane.id = free.id \
          RETURNING lane.id, epoch, rev, out_seq, pub_seq, pub_journal_seq, journal_seq, journal_head, resting_since"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))

@@ -77,7 +77,10 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         if is_on_its_way || !self.handover.resting.is_empty() || !self.handover.accompanied {
             return Ok(());
         }
-        let Some((id, lane)) = self.lanes.pop_last() else { return Ok(()) };
+        // The one that can go at once, if there is one.
+        let first = self.lanes.iter().min_by_key(|(_, lane)| lane.unpublished());
+        let Some(id) = first.map(|(id, _)| *id) else { return Ok(()) };
+        let Some(lane) = self.lanes.remove(&id) else { return Ok(()) };
         self.forget(&[id])?;
         let resting = Resting { lane, since: self.clock.now(), at: Instant::now() };
         self.handover.resting.insert(id, resting);

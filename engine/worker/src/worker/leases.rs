@@ -14,7 +14,11 @@ use crate::metrics;
 impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     /// Says that this worker is alive, prolongs its leases, and learns what operators have deployed.
     pub(super) async fn keep_alive(&mut self) -> Result<(), WorkerError> {
-        if !self.handover.is_leaving() {
+        self.meet_brokers().await?;
+        if self.handover.is_leaving() {
+            // Again: it may not have been heard.
+            self.store.leave(&self.options.worker_id).await?;
+        } else {
             self.store.heartbeat(&self.options.worker_id).await?;
         }
         self.learn_journeys().await?;
@@ -28,8 +32,18 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         Ok(())
     }
 
-    /// Takes a lane, or lets one go, where this worker's share asks for that. True where it took one and there may be more:
-    /// claiming takes time, so lanes are claimed one in a turn, and those that are held are worked on between.
+    /// Asks about every input once before others count on this worker: one that cannot reach the brokers gets no lane, and the
+    /// first lane does not wait for connections.
+    async fn meet_brokers(&mut self) -> Result<(), WorkerError> {
+        if !self.met_brokers {
+            let logs: Vec<_> = self.inputs.iter().map(|topic| (topic.clone(), 0)).collect();
+            self.bus.ranges(&logs).await?;
+            self.met_brokers = true;
+        }
+        Ok(())
+    }
+
+    /// Takes a lane, or lets one go, where this worker's share asks for that. True where it took one and there may be more.
     pub(super) async fn share_lanes(&mut self) -> Result<bool, WorkerError> {
         let held = self.held();
         let share = self.store.share(&self.options.worker_id, &held, self.options.lease).await?;

@@ -280,7 +280,7 @@ mod tests {
             ),
             (
                 |seen| {
-                    let mut first = seen.lanes.iter_mut().take(1);
+                    let first = seen.lanes.iter_mut().take(1);
                     first.for_each(|lane| lane.stopped = Some("offset".to_owned()));
                 },
                 Level::Fail,
