@@ -12,7 +12,7 @@ CARGO := cargo
 FLOWS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo dev test check catalog torture bench clean
+.PHONY: help prerequisites demo dev test check catalog torture upgrade bench clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
@@ -53,6 +53,12 @@ catalog: prerequisites ## Write docs/catalog.md again, after a change to topics.
 torture: prerequisites ## 2,000 payouts while engines are killed ten times and frozen three times
 	$(CARGO) build --workspace --bins
 	$(TARGET)/debug/torture
+
+upgrade: prerequisites ## Replace the release before by this one under load, with both running
+	sh deploy/upgrade/build-previous.sh $(TARGET)
+	$(CARGO) build --workspace --all-targets
+	SIGNALBOX_PREVIOUS_PROGRAM=$(abspath $(TARGET)/upgrade/signalbox) \
+		$(CARGO) test -p integration-tests --test real_parts -- the_program_is_upgraded
 
 bench: prerequisites ## Measure throughput and latency; FLOWS=100000 sets the number of flows
 	$(CARGO) build --release --bins

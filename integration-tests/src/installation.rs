@@ -80,8 +80,9 @@ impl Installation {
     /// # Errors
     /// `Scene` with what to do about it.
     pub async fn start(program: PathBuf, vendors: Vendors, run: &str) -> Result<Self, Failure> {
-        let scene = Scene::start(Console::start(), false).await?.with_program(program.clone());
-        scene.prepare().await?;
+        let mut scene = Scene::start(Console::start(), false).await?;
+        scene.run_from(program.clone());
+        scene.prepare_by_command().await?;
         let arguments = vendors.arguments.iter().map(|word| (*word).to_owned()).collect();
         let sandbox = scene.sandbox(&SandboxWish { arguments }).await?;
         let codec = codec(scene.settings()).await?;
@@ -167,12 +168,25 @@ impl Installation {
         self.also = settings;
     }
 
-    /// Creates topics, tables and subjects that are missing, as after a registry has lost everything.
+    /// Creates tables, topics and subjects that are missing, as after a registry has lost everything. Tables are those of the
+    /// program that runs; topics and subjects are of this checkout, for the tests' own clients need them.
     ///
     /// # Errors
     /// `Scene` where a server refuses.
     pub async fn prepare(&self) -> Result<(), Failure> {
-        Ok(self.scene.prepare().await?)
+        Ok(self.scene.prepare_by_command().await?)
+    }
+
+    /// The program that services and commands are started from.
+    #[must_use]
+    pub fn program(&self) -> &std::path::Path {
+        &self.program
+    }
+
+    /// Services and commands are started from this program from now on; what runs goes on.
+    pub fn run_from(&mut self, program: PathBuf) {
+        self.program.clone_from(&program);
+        self.scene.run_from(program);
     }
 
     /// Starts an engine and waits until it is ready.
@@ -297,6 +311,19 @@ impl Installation {
         let place = place.ok_or_else(|| not_running(name))?;
         self.adapters.remove(place).1.child.kill();
         Ok(())
+    }
+
+    /// Stops an adapter as an operator would; it must end by itself.
+    ///
+    /// # Errors
+    /// `Broken` where no adapter of that name runs or it had to be killed.
+    pub async fn stop_adapter(&mut self, name: &str) -> Result<(), Failure> {
+        let place = self.adapters.iter().position(|(running, _)| *running == name);
+        let place = place.ok_or_else(|| not_running(name))?;
+        if self.adapters.remove(place).1.child.stop(STOP_WITHIN).await? {
+            return Ok(());
+        }
+        Err(Failure::Broken(format!("{name} did not stop within {} s", STOP_WITHIN.as_secs())))
     }
 
     /// Starts the adapter of this name if it does not run.

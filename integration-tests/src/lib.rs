@@ -9,6 +9,7 @@ mod installation;
 mod majors;
 mod people;
 mod program;
+mod stream;
 pub mod torture;
 mod witness;
 
@@ -19,6 +20,7 @@ pub use failure::Failure;
 pub use installation::{Installation, Said, Setting, Vendors};
 pub use majors::{FIRST_REQUEST_PAYOUT, in_first_major};
 pub use people::People;
-pub use program::built_program;
+pub use program::{built_program, previous_program};
 pub use signalbox::cast::{Asks, Moment, Persona, Ruling, cast};
+pub use stream::Stream;
 pub use witness::{Course, DeadLetter, Ending, Sightings, Task, Witness};

@@ -8,6 +8,8 @@ use std::time::SystemTime;
 use crate::failure::Failure;
 
 const NAME: &str = "signalbox";
+/// Names the program of the release before.
+const PREVIOUS: &str = "SIGNALBOX_PREVIOUS_PROGRAM";
 
 /// The program under test.
 ///
@@ -28,6 +30,18 @@ pub fn built_program() -> Result<PathBuf, Failure> {
             Err(Failure::Program(old))
         }
     }
+}
+
+/// The program of the release before, which an upgrade begins with: the one that the environment names, otherwise the
+/// program under test itself.
+///
+/// # Errors
+/// `Program` where there is no such file; as `built_program`.
+pub fn previous_program() -> Result<PathBuf, Failure> {
+    let Some(named) = std::env::var_os(PREVIOUS) else { return built_program() };
+    fs::canonicalize(&named).map_err(|error| {
+        Failure::Program(format!("{PREVIOUS} is {}: {error}", Path::new(&named).display()))
+    })
 }
 
 /// The first file that cargo lists as a source of the program and that changed after it was built.

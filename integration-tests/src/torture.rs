@@ -3,22 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
 use signalbox::cast::{Persona, Ruling, cast};
-use signalbox::payouts::Payout;
-use signalbox::scene::{Commands, Console, EngineName, Quantiles};
-use tokio::task::JoinHandle;
+use signalbox::scene::{Console, EngineName, Quantiles};
 use tokio::time::Instant;
 
 use crate::books::{Expectation, Verified, verify};
 use crate::failure::Failure;
 use crate::installation::{Installation, Vendors};
 use crate::people::People;
+use crate::stream::Stream;
 
 const ENGINES: [EngineName; 2] = [EngineName("engine-1"), EngineName("engine-2")];
 const ADAPTER: &str = "adapter-1";
@@ -128,7 +125,8 @@ async fn endure(on: &mut Installation, plan: Plan, console: Console) -> Result<(
         plan.rate,
     );
     let blows = strike(on, plan, &stream, console).await?;
-    let published_at = stream.end().await?;
+    let published_at =
+        stream.end().await?.into_iter().map(|(payout, at)| (payout.id, at)).collect();
     console.say("everything is published; waiting for the last endings");
     people.act(on, PATIENCE_WITH_PEOPLE).await?;
     let verified = verify(on, &expected).await?;
@@ -156,7 +154,7 @@ async fn strike(
         until_published(on, stream, due).await?;
         let victim = ENGINES.get(number % ENGINES.len()).copied().unwrap_or(EngineName("engine-1"));
         on.until_lanes(PATIENCE, victim, |held| held > 0).await?;
-        let under_way = under_way(on, stream);
+        let under_way = stream.under_way(on);
         if under_way < plan.under_way_min {
             let least = plan.under_way_min;
             let told = format!(
@@ -201,12 +199,6 @@ async fn until_published(
     Ok(())
 }
 
-fn under_way(on: &Installation, stream: &Stream) -> usize {
-    let published = stream.published();
-    let ids = stream.payouts.iter().take(published).map(|payout| payout.id.as_str());
-    published - on.witness.ask(|seen| seen.ended(ids))
-}
-
 /// The persona, and two people who rule a payment out that the bank has no record of: where an answer was lost, the
 /// refusal of the same order afterwards is no proof, and no timer ends the doubt.
 fn ruled_out(persona: &Persona) -> Persona {
@@ -225,52 +217,6 @@ fn programme(cast: usize, payouts: usize) -> Vec<usize> {
         roles.push(if plain { 0 } else { others.next().unwrap_or_default() });
     }
     roles
-}
-
-/// Publishes at its pace in the background.
-struct Stream {
-    payouts: Arc<Vec<Payout>>,
-    published: Arc<AtomicUsize>,
-    publishing: JoinHandle<Result<Vec<Instant>, Failure>>,
-}
-
-impl Stream {
-    fn start(commands: Commands, payouts: Vec<Payout>, rate: u32) -> Self {
-        let payouts = Arc::new(payouts);
-        let published = Arc::new(AtomicUsize::new(0));
-        let publishing =
-            tokio::spawn(publish(commands, Arc::clone(&payouts), Arc::clone(&published), rate));
-        Self { payouts, published, publishing }
-    }
-
-    fn published(&self) -> usize {
-        self.published.load(Ordering::SeqCst)
-    }
-
-    /// When each payout was published.
-    async fn end(self) -> Result<BTreeMap<String, Instant>, Failure> {
-        let ended = self.publishing.await;
-        let times = ended
-            .map_err(|error| Failure::Broken(format!("publishing ended badly: {error}")))??;
-        Ok(self.payouts.iter().map(|payout| payout.id.clone()).zip(times).collect())
-    }
-}
-
-async fn publish(
-    commands: Commands,
-    payouts: Arc<Vec<Payout>>,
-    published: Arc<AtomicUsize>,
-    rate: u32,
-) -> Result<Vec<Instant>, Failure> {
-    let mut pace = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
-    let mut times = Vec::with_capacity(payouts.len());
-    for payout in payouts.iter() {
-        pace.tick().await;
-        times.push(Instant::now());
-        commands.request(&payout.id, &payout.command).await?;
-        published.fetch_add(1, Ordering::SeqCst);
-    }
-    Ok(times)
 }
 
 struct Told {

@@ -26,6 +26,7 @@ mod real_parts {
     pub(crate) mod sharing;
     pub(crate) mod tampering;
     pub(crate) mod tracing;
+    pub(crate) mod upgrading;
     pub(crate) mod upkeep;
 }
 
@@ -35,14 +36,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use integration_tests::{Failure, Installation, Vendors, built_program};
+use integration_tests::{Failure, Installation, Vendors, built_program, previous_program};
 use serde_json::json;
 use signalbox::scene::{Console, EngineName};
 
 use real_parts::{
     broken_records, canaries, crashes, endings, erasure, foreign_client, growing, majors,
     migrating, onboarding, operators, outages, recipes, recovery, repeats, rewrapping, sharing,
-    tampering, tracing, upkeep,
+    tampering, tracing, upgrading, upkeep,
 };
 
 /// The engine that every story finds running, alone, and leaves so.
@@ -84,6 +85,11 @@ struct Story {
 }
 
 const STORIES: &[Story] = &[
+    // First, so that where an older program is named nothing but this runs under it.
+    Story {
+        name: "the_program_is_upgraded_under_load_and_taken_back_once",
+        tell: |on| Box::pin(upgrading::under_load(on)),
+    },
     Story {
         name: "topics_and_schemas_are_in_order_and_stay_so",
         tell: |on| Box::pin(upkeep::topics_and_schemas(on)),
@@ -247,7 +253,9 @@ fn main() -> ExitCode {
 async fn run(console: Console, stories: &[&Story]) -> Result<usize, Failure> {
     console.print(&format!("running {} stories on real parts", stories.len()));
     let begun = Instant::now();
-    let mut on = Installation::start(built_program()?, VENDORS, "story").await?;
+    // Before anything is started: a program that is older than its sources proves nothing.
+    built_program()?;
+    let mut on = Installation::start(previous_program()?, VENDORS, "story").await?;
     let mut failed = Vec::new();
     for story in stories {
         let begun = Instant::now();

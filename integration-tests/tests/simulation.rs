@@ -84,6 +84,26 @@ fn a_worker_that_is_stopped_past_its_lease_is_fenced_and_its_late_records_are_re
 }
 
 #[test]
+fn workers_that_leave_and_come_again_in_the_midst_of_faults_lose_and_repeat_nothing() {
+    let seen = under_seeds(Plan {
+        leaves: true,
+        crashes: true,
+        pauses: true,
+        duplicates: true,
+        lost_answers: true,
+        ambiguous_commits: true,
+        broken_producers: true,
+        ..Plan::calm()
+    });
+    assert!(seen.handed_over > 0, "no lane was ever handed over");
+}
+
+#[test]
+fn lanes_are_handed_over_one_at_a_time_while_the_others_go_on() {
+    (1..=SEEDS).for_each(World::hand_over);
+}
+
+#[test]
 fn commits_with_a_lost_answer_are_resolved_either_way() {
     under_seeds(Plan { ambiguous_commits: true, crashes: true, ..Plan::calm() });
 }

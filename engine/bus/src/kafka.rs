@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::config::KafkaConfig;
 use crate::error::BusError;
-use crate::lane_bus::{Ack, LaneBus, LogRange, Position};
+use crate::lane_bus::{Ack, LaneBus, LogRange, Position, Stretch};
 use crate::record::{Inbound, Outbound};
 use poll_loop::{Command, Fetched, PollLoop};
 use prober::Prober;
@@ -132,8 +132,8 @@ impl LaneBus for KafkaLaneBus {
         Ok(())
     }
 
-    async fn range(&mut self, topic: &TopicName, partition: i32) -> Result<LogRange, BusError> {
-        self.prober.range(topic, partition).await
+    async fn ranges(&mut self, logs: &[(TopicName, i32)]) -> Result<Vec<LogRange>, BusError> {
+        self.prober.ranges(logs).await
     }
 
     async fn offset_since(
@@ -145,13 +145,7 @@ impl LaneBus for KafkaLaneBus {
         self.prober.offset_since(topic, partition, since).await
     }
 
-    async fn read(
-        &mut self,
-        topic: &TopicName,
-        partition: i32,
-        from: i64,
-        end: i64,
-    ) -> Result<Vec<Inbound>, BusError> {
-        self.prober.read(topic, partition, from, end).await
+    async fn read_all(&mut self, stretches: &[Stretch]) -> Result<Vec<Vec<Inbound>>, BusError> {
+        self.prober.read_all(stretches).await
     }
 }

@@ -26,6 +26,19 @@ pub struct LogRange {
     pub end: i64,
 }
 
+/// A stretch of a log, from `from` up to but not including `end`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    /// Topic.
+    pub topic: TopicName,
+    /// Partition.
+    pub partition: i32,
+    /// First offset.
+    pub from: i64,
+    /// Offset after the last.
+    pub end: i64,
+}
+
 /// The broker has taken a record (all in-sync replicas).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ack {
@@ -72,12 +85,30 @@ pub trait LaneBus: Send {
     /// Drops everything queued and begins with a new producer.
     fn reset_producer(&mut self) -> impl Future<Output = Result<(), BusError>> + Send;
 
-    /// What a log holds.
+    /// What logs hold, in the order asked. All are asked for at once.
+    fn ranges(
+        &mut self,
+        logs: &[(TopicName, i32)],
+    ) -> impl Future<Output = Result<Vec<LogRange>, BusError>> + Send;
+
+    /// Reads stretches of logs, in the order asked, all at once. Offsets may be sparse.
+    fn read_all(
+        &mut self,
+        stretches: &[Stretch],
+    ) -> impl Future<Output = Result<Vec<Vec<Inbound>>, BusError>> + Send;
+
+    /// What one log holds.
     fn range(
         &mut self,
         topic: &TopicName,
         partition: i32,
-    ) -> impl Future<Output = Result<LogRange, BusError>> + Send;
+    ) -> impl Future<Output = Result<LogRange, BusError>> + Send {
+        let log = [(topic.clone(), partition)];
+        async move {
+            let told = self.ranges(&log).await?.pop();
+            told.ok_or_else(|| BusError::Unreachable("the range of a log is not told".to_owned()))
+        }
+    }
 
     /// Offset of the first record that was written at or after an instant; the log's end where there is none.
     fn offset_since(
@@ -87,12 +118,15 @@ pub trait LaneBus: Send {
         since: Micros,
     ) -> impl Future<Output = Result<i64, BusError>> + Send;
 
-    /// Reads a stretch of a log, from `from` up to but not including `end`. Offsets may be sparse.
+    /// Reads a stretch of one log, from `from` up to but not including `end`.
     fn read(
         &mut self,
         topic: &TopicName,
         partition: i32,
         from: i64,
         end: i64,
-    ) -> impl Future<Output = Result<Vec<Inbound>, BusError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Inbound>, BusError>> + Send {
+        let stretch = [Stretch { topic: topic.clone(), partition, from, end }];
+        async move { Ok(self.read_all(&stretch).await?.pop().unwrap_or_default()) }
+    }
 }

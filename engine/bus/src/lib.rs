@@ -21,7 +21,7 @@ pub use dead_letter::{Death, dead_letter};
 pub use error::BusError;
 pub use group::GroupConsumer;
 pub use kafka::KafkaLaneBus;
-pub use lane_bus::{Ack, LaneBus, LogRange, Position};
+pub use lane_bus::{Ack, LaneBus, LogRange, Position, Stretch};
 pub use memory::{MemoryBroker, MemoryLaneBus};
 pub use publisher::Publisher;
 pub use record::{Headers, Inbound, Outbound};

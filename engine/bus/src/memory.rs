@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::BusError;
-use crate::lane_bus::{Ack, LaneBus, LogRange, Position};
+use crate::lane_bus::{Ack, LaneBus, LogRange, Position, Stretch};
 use crate::record::{Inbound, Outbound};
 
 type Logs = BTreeMap<(TopicName, i32), Vec<Inbound>>;
@@ -167,9 +167,12 @@ impl LaneBus for MemoryLaneBus {
         Ok(())
     }
 
-    async fn range(&mut self, topic: &TopicName, partition: i32) -> Result<LogRange, BusError> {
-        let end = self.broker.lock().get(&(topic.clone(), partition)).map_or(0, Vec::len);
-        Ok(LogRange { start: 0, end: i64::try_from(end).unwrap_or(i64::MAX) })
+    async fn ranges(&mut self, logs: &[(TopicName, i32)]) -> Result<Vec<LogRange>, BusError> {
+        let held = self.broker.lock();
+        let end = |log: &(TopicName, i32)| {
+            i64::try_from(held.get(log).map_or(0, Vec::len)).unwrap_or(i64::MAX)
+        };
+        Ok(logs.iter().map(|log| LogRange { start: 0, end: end(log) }).collect())
     }
 
     /// The twin's records have no time: any may be meant.
@@ -182,18 +185,11 @@ impl LaneBus for MemoryLaneBus {
         Ok(0)
     }
 
-    async fn read(
-        &mut self,
-        topic: &TopicName,
-        partition: i32,
-        from: i64,
-        end: i64,
-    ) -> Result<Vec<Inbound>, BusError> {
-        Ok(self
-            .broker
-            .log(topic, partition)
-            .into_iter()
-            .filter(|record| (from..end).contains(&record.offset))
-            .collect())
+    async fn read_all(&mut self, stretches: &[Stretch]) -> Result<Vec<Vec<Inbound>>, BusError> {
+        let read = |stretch: &Stretch| {
+            let log = self.broker.log(&stretch.topic, stretch.partition).into_iter();
+            log.filter(|record| (stretch.from..stretch.end).contains(&record.offset)).collect()
+        };
+        Ok(stretches.iter().map(read).collect())
     }
 }

@@ -66,15 +66,19 @@ pub struct ClaimedLane {
     pub peers: Vec<PeerRow>,
     /// What it must know of a time that the database forgot.
     pub forgotten: Forgotten,
+    /// Since when nobody reads it, where its last owner gave it back; none where its lease expired or a person started it.
+    pub resting_since: Option<Micros>,
 }
 
 /// How the lanes are shared among the workers that are alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerShare {
-    /// Workers with a fresh heartbeat, this one included.
-    pub workers: usize,
+    /// Other workers with a fresh heartbeat.
+    pub others: usize,
     /// Lanes there are.
     pub lanes: usize,
+    /// Lanes that this worker could claim.
+    pub free: usize,
     /// Database time now.
     pub now: Micros,
 }
@@ -172,15 +176,19 @@ pub trait LaneStore: Send {
         kafka_cluster: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Says that the worker is alive, and learns how many share the lanes.
-    fn heartbeat(
+    /// Says that the worker is alive.
+    fn heartbeat(&mut self, worker: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Says that the worker is going: others count it no more and take its share, although it may hold lanes still.
+    fn leave(&mut self, worker: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// How the lanes are shared now; a worker is alive for as long after its heartbeat. Cheap enough to be asked often.
+    fn share(
         &mut self,
         worker: &str,
+        held: &[LaneId],
         alive_for: Duration,
     ) -> impl Future<Output = Result<WorkerShare, StoreError>> + Send;
-
-    /// Says that the worker is gone, so that others take its share at once.
-    fn leave(&mut self, worker: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Makes sure that journal partitions exist ahead of today.
     fn ensure_journal(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -203,10 +211,11 @@ pub trait LaneStore: Send {
         lease: Duration,
     ) -> impl Future<Output = Result<(Vec<LaneId>, Micros), StoreError>> + Send;
 
-    /// Gives lanes back. Lanes that are lost already are no error.
+    /// Gives lanes back that nobody reads since an instant. Lanes that are lost already are no error.
     fn release(
         &mut self,
         fences: &[LaneFence],
+        resting_since: Micros,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Marks a lane as stopped with a reason and gives it back: nobody claims it until an operator clears it. Nothing

@@ -52,4 +52,4 @@ pub use rows::{
     LaneFence, LaneMove, LoadedFlow, NewAttempt, OutputRow, ParkedRow, PeerRow, PermitRequest,
     PublishedEnding, Standing, StoredResult, TimerRow,
 };
-pub use schema::{migrate, require_current_schema};
+pub use schema::{Migrated, migrate, require_known_schema};

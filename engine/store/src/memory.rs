@@ -34,6 +34,7 @@ struct LaneState {
     rev: i64,
     owner: Option<String>,
     lease_until: Micros,
+    resting_since: Option<Micros>,
     out_seq: i64,
     pub_seq: i64,
     pub_journal_seq: i64,
@@ -120,6 +121,11 @@ impl MemoryStore {
         self.lock().assents.clone()
     }
 
+    /// Who owns a lane.
+    pub fn owner(&self, lane: LaneId) -> Option<String> {
+        self.lock().lanes.get(&lane).and_then(|state| state.owner.clone())
+    }
+
     /// Why a lane is stopped, if it is.
     pub fn stopped(&self, lane: LaneId) -> Option<String> {
         self.lock().lanes.get(&lane).and_then(|state| state.stopped.clone())
@@ -139,6 +145,18 @@ impl Tables {
         self.lanes
             .get(&fence.lane)
             .is_some_and(|lane| lane.epoch == fence.epoch && lane.rev == fence.rev)
+    }
+
+    /// Lanes that a worker, who holds some, may take.
+    fn claimable(&self, worker: &str, held: &[LaneId]) -> impl Iterator<Item = LaneId> {
+        let is_free = move |(id, lane): &(&LaneId, &LaneState)| {
+            lane.stopped.is_none()
+                && !held.contains(id)
+                && (lane.owner.is_none()
+                    || lane.owner.as_deref() == Some(worker)
+                    || lane.lease_until < self.now)
+        };
+        self.lanes.iter().filter(is_free).map(|(id, _)| *id)
     }
 
     fn contest(&mut self, contest: &Contest) -> Losers {
@@ -278,21 +296,35 @@ impl LaneStore for MemoryStore {
         Ok(())
     }
 
-    async fn heartbeat(
-        &mut self,
-        worker: &str,
-        alive_for: Duration,
-    ) -> Result<WorkerShare, StoreError> {
+    async fn heartbeat(&mut self, worker: &str) -> Result<(), StoreError> {
         let mut tables = self.lock();
         let now = tables.now;
         tables.workers.insert(worker.to_owned(), now);
-        let workers = tables.workers.values().filter(|seen| now.since(**seen) < alive_for).count();
-        Ok(WorkerShare { workers, lanes: tables.lanes.len(), now })
+        Ok(())
     }
 
     async fn leave(&mut self, worker: &str) -> Result<(), StoreError> {
         self.lock().workers.remove(worker);
         Ok(())
+    }
+
+    async fn share(
+        &mut self,
+        worker: &str,
+        held: &[LaneId],
+        alive_for: Duration,
+    ) -> Result<WorkerShare, StoreError> {
+        let tables = self.lock();
+        let now = tables.now;
+        let is_other = |(name, seen): &(&String, &Micros)| {
+            name.as_str() != worker && now.since(**seen) < alive_for
+        };
+        Ok(WorkerShare {
+            others: tables.workers.iter().filter(is_other).count(),
+            lanes: tables.lanes.len(),
+            free: tables.claimable(worker, held).count(),
+            now,
+        })
     }
 
     async fn ensure_journal(&mut self) -> Result<(), StoreError> {
@@ -308,20 +340,7 @@ impl LaneStore for MemoryStore {
     ) -> Result<Vec<ClaimedLane>, StoreError> {
         let mut tables = self.lock();
         let now = tables.now;
-        let free = |id: &LaneId, lane: &LaneState| {
-            lane.stopped.is_none()
-                && !held.contains(id)
-                && (lane.owner.is_none()
-                    || lane.owner.as_deref() == Some(worker)
-                    || lane.lease_until < now)
-        };
-        let ids: Vec<LaneId> = tables
-            .lanes
-            .iter()
-            .filter(|(id, lane)| free(id, lane))
-            .map(|(id, _)| *id)
-            .take(at_most)
-            .collect();
+        let ids: Vec<LaneId> = tables.claimable(worker, held).take(at_most).collect();
         let lanes = tables.lanes.len();
         let mut claimed = Vec::new();
         for id in ids {
@@ -345,6 +364,7 @@ impl LaneStore for MemoryStore {
                 outputs,
                 peers,
                 forgotten,
+                resting_since: lane.resting_since.take(),
             });
         }
         Ok(claimed)
@@ -367,13 +387,17 @@ impl LaneStore for MemoryStore {
         Ok((lost.into_iter().map(|fence| fence.lane).collect(), now))
     }
 
-    async fn release(&mut self, fences: &[LaneFence]) -> Result<(), StoreError> {
+    async fn release(
+        &mut self,
+        fences: &[LaneFence],
+        resting_since: Micros,
+    ) -> Result<(), StoreError> {
         let mut tables = self.lock();
         let held: Vec<LaneId> =
             fences.iter().filter(|fence| tables.holds(fence)).map(|fence| fence.lane).collect();
         for id in held {
             if let Some(lane) = tables.lanes.get_mut(&id) {
-                lane.owner = None;
+                (lane.owner, lane.resting_since) = (None, Some(resting_since));
             }
         }
         Ok(())

@@ -128,13 +128,11 @@ impl LaneStore for PgLaneStore {
         self.keep_or_drop(result).await
     }
 
-    async fn heartbeat(
-        &mut self,
-        worker: &str,
-        alive_for: Duration,
-    ) -> Result<WorkerShare, StoreError> {
+    async fn heartbeat(&mut self, worker: &str) -> Result<(), StoreError> {
         let result = match self.connection().await {
-            Ok(connection) => tables::worker::heartbeat(connection, worker, alive_for).await,
+            Ok(connection) => {
+                tables::worker::heartbeat(connection, worker, crate::schema::program()).await
+            }
             Err(error) => Err(error),
         };
         self.keep_or_drop(result).await
@@ -143,6 +141,19 @@ impl LaneStore for PgLaneStore {
     async fn leave(&mut self, worker: &str) -> Result<(), StoreError> {
         let result = match self.connection().await {
             Ok(connection) => tables::worker::leave(connection, worker).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
+    async fn share(
+        &mut self,
+        worker: &str,
+        held: &[LaneId],
+        alive_for: Duration,
+    ) -> Result<WorkerShare, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::worker::share(connection, worker, held, alive_for).await,
             Err(error) => Err(error),
         };
         self.keep_or_drop(result).await
@@ -174,9 +185,13 @@ impl LaneStore for PgLaneStore {
         self.keep_or_drop(result).await
     }
 
-    async fn release(&mut self, fences: &[LaneFence]) -> Result<(), StoreError> {
+    async fn release(
+        &mut self,
+        fences: &[LaneFence],
+        resting_since: Micros,
+    ) -> Result<(), StoreError> {
         let result = match self.connection().await {
-            Ok(connection) => tables::lane::release(connection, fences).await,
+            Ok(connection) => tables::lane::release(connection, fences, resting_since).await,
             Err(error) => Err(error),
         };
         self.keep_or_drop(result).await

@@ -19,7 +19,7 @@ use crate::migration_rows::{MigrationCount, MigrationRow, MigrationStatus};
 use crate::pool;
 use crate::reader_rows::{JournalSpan, LaneStatus, ServerFacts};
 use crate::rows::{AttemptRow, FlowRow, InputRow, LoadedFlow};
-use crate::schema;
+use crate::schema::{self, Migrated};
 use crate::tables;
 
 /// A small pool for questions. Cheap to clone.
@@ -43,13 +43,13 @@ impl Reader {
     }
 
     /// Brings the database to this program's schema. Lanes are made where there are none yet.
-    pub async fn migrate(&self, lanes: u16) -> Result<(), StoreError> {
+    pub async fn migrate(&self, lanes: u16) -> Result<Migrated, StoreError> {
         schema::migrate(&mut *self.connection().await?, lanes).await
     }
 
-    /// Refuses a database that is older or newer than this program.
-    pub async fn require_current_schema(&self) -> Result<(), StoreError> {
-        schema::require_current_schema(&mut *self.connection().await?).await
+    /// Refuses a database that this program cannot work on.
+    pub async fn require_known_schema(&self) -> Result<(), StoreError> {
+        schema::require_known_schema(&mut *self.connection().await?).await
     }
 
     /// Database time; also tells whether the database answers.

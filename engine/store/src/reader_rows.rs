@@ -11,6 +11,8 @@ pub struct LaneStatus {
     pub lane: LaneId,
     /// Who owns it.
     pub owner: Option<String>,
+    /// Newest migration that the owner's program knows, where it says so.
+    pub program: Option<i64>,
     /// Why it is stopped, if it is.
     pub stopped: Option<String>,
     /// Epoch of its owner.

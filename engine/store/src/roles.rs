@@ -80,7 +80,7 @@ const SUBJECT: &str = "SELECT (id, subject)";
 const NONE: &str = "";
 
 /// Every table, for engine, adapter, operator and reader.
-static TABLES: [Table; 24] = [
+static TABLES: [Table; 25] = [
     table("_sqlx_migrations", [READ, READ, READ, READ]),
     table("assent", [ADD, NONE, READ, READ]),
     table("attempt", [KEEP, CHANGE, KEEP, READ]),
@@ -102,6 +102,7 @@ static TABLES: [Table; 24] = [
     table("parked", [ANY, NONE, READ, READ]),
     table("published_ending", [READ, NONE, ADD, READ]),
     table("rewrapping", [NONE, NONE, ADD, READ]),
+    table("schema_step", [READ, READ, READ, READ]),
     table("subject_key", [ADD, READ, CHANGE, READ]),
     table("timer", [ANY, NONE, READ, READ]),
     table("worker", [ANY, NONE, READ, READ]),

@@ -1,7 +1,7 @@
 //! Before a claimed lane does anything: is this the same Kafka and the same Postgres, are positions still valid, did
 //! Postgres lose commits; and then what the journal holds and the topics do not is published (protocol section 2).
 
-use signalbox_bus::{BusError, Inbound, LaneBus, LogRange, Outbound, Position};
+use signalbox_bus::{BusError, Inbound, LaneBus, LogRange, Outbound, Position, Stretch};
 use signalbox_schemas::{LaneId, TopicName, headers};
 use signalbox_store::{InputRow, Installation, JournalRow, LaneStore, OutputRow, StoreError};
 use signalbox_vault::{OpenError, Place, ProviderError, Vault};
@@ -82,10 +82,11 @@ pub(crate) async fn check_inputs<B: LaneBus, S: LaneStore>(
 ) -> Result<Vec<Position>, ClaimError> {
     let id = lane.id();
     let mut begun = Vec::new();
-    for topic in topics {
-        let range = bus.range(topic, id.partition()).await?;
+    let mut consumed = Vec::new();
+    let logs: Vec<_> = topics.iter().map(|topic| (topic.clone(), id.partition())).collect();
+    for (topic, range) in topics.iter().zip(bus.ranges(&logs).await?) {
         match lane.position.inputs.get(topic) {
-            Some(row) => check_input(row, range, bus).await?,
+            Some(row) => consumed.extend(check_position(row, range)?),
             None => begun.push(InputRow {
                 lane: id,
                 topic: topic.clone(),
@@ -95,6 +96,7 @@ pub(crate) async fn check_inputs<B: LaneBus, S: LaneStore>(
             }),
         }
     }
+    check_consumed(&consumed, bus).await?;
     if !begun.is_empty() {
         store.begin_inputs(&begun).await?;
         lane.position.inputs.extend(begun.into_iter().map(|row| (row.topic.clone(), row)));
@@ -113,31 +115,39 @@ pub(crate) async fn check_inputs<B: LaneBus, S: LaneStore>(
         .collect())
 }
 
-async fn check_input<B: LaneBus>(
+/// The place of the last record that was consumed and its hash, where it can be read back.
+fn check_position(
     row: &InputRow,
     range: LogRange,
-    bus: &mut B,
-) -> Result<(), ClaimError> {
-    let at = format!("{}-{}", row.topic, row.lane);
+) -> Result<Option<(Stretch, [u8; 32])>, ClaimError> {
     if row.next_offset < range.start || row.next_offset > range.end {
         return Err(ClaimError::Lane(format!(
-            "{at}: the lane is at offset {}, the log holds {} to {}: records were lost or the topic was made anew",
-            row.next_offset, range.start, range.end
+            "{}-{}: the lane is at offset {}, the log holds {} to {}: records were lost or the topic was made anew",
+            row.topic, row.lane, row.next_offset, range.start, range.end
         )));
     }
-    let (Some(offset), Some(hash)) = (row.last_offset, row.last_record_hash) else { return Ok(()) };
-    if offset < range.start {
-        return Ok(());
-    }
-    let found = bus.read(&row.topic, row.lane.partition(), offset, offset + 1).await?;
-    match found.first() {
-        Some(record) if record.content_hash() == hash => Ok(()),
+    let (Some(from), Some(hash)) = (row.last_offset, row.last_record_hash) else { return Ok(None) };
+    let (topic, partition) = (row.topic.clone(), row.lane.partition());
+    let stretch = Stretch { topic, partition, from, end: from + 1 };
+    Ok((from >= range.start).then_some((stretch, hash)))
+}
+
+/// The records that were consumed last must be what they were.
+async fn check_consumed<B: LaneBus>(
+    consumed: &[(Stretch, [u8; 32])],
+    bus: &mut B,
+) -> Result<(), ClaimError> {
+    let stretches: Vec<_> = consumed.iter().map(|(stretch, _)| stretch.clone()).collect();
+    for ((stretch, hash), found) in consumed.iter().zip(bus.read_all(&stretches).await?) {
         // Compaction or an aborted transaction may have taken the record; another record there is another topic.
-        None => Ok(()),
-        Some(_) => Err(ClaimError::Lane(format!(
-            "{at}: offset {offset} holds another record than the one that was consumed: the topic was made anew"
-        ))),
+        if found.first().is_some_and(|record| record.content_hash() != *hash) {
+            return Err(ClaimError::Lane(format!(
+                "{}-{}: offset {} holds another record than the one that was consumed: the topic was made anew",
+                stretch.topic, stretch.partition, stretch.from
+            )));
+        }
     }
+    Ok(())
 }
 
 /// Finds what of the journal is missing on the topics and queues it, in order. Everything that was in flight is settled
@@ -151,8 +161,14 @@ pub(crate) async fn resume<B: LaneBus, S: LaneStore>(
     lane.forget_in_flight();
     let id = lane.id();
     let mut logs = Logs::default();
-    for (output, row) in &lane.position.outputs {
-        let (last, cut) = last_on_topic(id, row, lane.pub_seq, bus).await?;
+    let outputs: Vec<_> = lane.position.outputs.keys().cloned().collect();
+    let ranges = bus.ranges(&outputs).await?;
+    let rows = lane.position.outputs.values().zip(&ranges);
+    let tails =
+        bus.read_all(&rows.map(|(row, range)| tail(row, *range)).collect::<Vec<_>>()).await?;
+    let found = ranges.into_iter().zip(tails);
+    for ((output, row), (range, tail)) in lane.position.outputs.iter().zip(found) {
+        let (last, cut) = last_on_topic(id, row, range, &tail, lane.pub_seq, bus).await?;
         if last > lane.position.out_seq {
             return Err(ClaimError::LostCommits(format!(
                 "{}-{}: holds sequence {last} of lane {id}, the store gave out {} at most: Postgres lost commits; run `signalbox lane reconcile`",
@@ -183,29 +199,31 @@ struct Logs {
     cut: BTreeSet<(TopicName, i32)>,
 }
 
+/// What follows what was acknowledged. The record at the last acknowledged offset is read too: it is the floor.
+fn tail(row: &OutputRow, range: LogRange) -> Stretch {
+    let from = row.last_acked_offset.max(range.start);
+    Stretch { topic: row.topic.clone(), partition: row.partition, from, end: range.end }
+}
+
 /// The lane's last sequence on an output, and whether the broker has lost what it had acknowledged.
 async fn last_on_topic<B: LaneBus>(
     lane: LaneId,
     row: &OutputRow,
+    range: LogRange,
+    tail: &[Inbound],
     pub_seq: i64,
     bus: &mut B,
 ) -> Result<(i64, bool), ClaimError> {
-    let range = bus.range(&row.topic, row.partition).await?;
     let cut = row.last_acked_offset >= range.end;
     let last_in = |records: &[Inbound]| {
         let own = |record: &&Inbound| record.number(headers::LANE) == Some(i64::from(lane.0));
         records.iter().filter(own).filter_map(|record| record.number(headers::LANE_SEQ)).max()
     };
-    // The record at the last acknowledged offset is read too: it is the floor.
-    let from = row.last_acked_offset.max(range.start);
-    if row.last_acked_offset < range.end {
-        let records = bus.read(&row.topic, row.partition, from, range.end).await?;
-        if let Some(last) = last_in(&records) {
-            return Ok((last, cut));
-        }
+    if let Some(last) = last_in(tail) {
+        return Ok((last, cut));
     }
     // The broker lost its tail, or the record has expired: search backwards from the end.
-    let mut end = from.min(range.end);
+    let mut end = row.last_acked_offset.clamp(range.start, range.end.max(range.start));
     while end > range.start {
         let begin = (end - STRETCH).max(range.start);
         let records = bus.read(&row.topic, row.partition, begin, end).await?;

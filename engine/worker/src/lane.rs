@@ -230,6 +230,7 @@ mod tests {
             outputs: Vec::new(),
             peers: Vec::new(),
             forgotten: Forgotten::default(),
+            resting_since: None,
         };
         Lane::new(claimed, Instant::now())
     }

@@ -23,6 +23,8 @@ const CONFLICTS: &str = "signalbox_idempotency_conflicts_total";
 const STARTED: &str = "signalbox_flows_started_total";
 const ENDED: &str = "signalbox_flows_ended_total";
 const LANES: &str = "signalbox_lanes_owned";
+const GAP: &str = "signalbox_lane_gap_seconds";
+const CLAIM: &str = "signalbox_lane_claim_duration_seconds";
 const FENCED: &str = "signalbox_fenced_commits_total";
 const RESUMED: &str = "signalbox_resumes_total";
 const REPUBLISHED: &str = "signalbox_republished_records_total";
@@ -65,6 +67,16 @@ pub fn describe() {
     describe_counter!(STARTED, "Flows started, by journey");
     describe_counter!(ENDED, "Flows ended, by journey and state");
     describe_gauge!(LANES, "Lanes that this worker owns");
+    describe_histogram!(
+        GAP,
+        metrics::Unit::Seconds,
+        "How long nobody read a lane that one worker handed over to another"
+    );
+    describe_histogram!(
+        CLAIM,
+        metrics::Unit::Seconds,
+        "From the claim of a lane until it was checked, resumed and read"
+    );
     describe_counter!(FENCED, "Commits refused because the lane belongs to another worker");
     describe_counter!(
         RESUMED,
@@ -150,6 +162,14 @@ pub(crate) fn ended(journey: &str, state: &str) {
 
 pub(crate) fn lanes(owned: usize) {
     gauge!(LANES).set(u32::try_from(owned).map_or(f64::MAX, f64::from));
+}
+
+/// A lane is served from now on; the gap is known where its last owner gave it back.
+pub(crate) fn claimed(took: Duration, gap: Option<Duration>) {
+    histogram!(CLAIM).record(took.as_secs_f64());
+    if let Some(gap) = gap {
+        histogram!(GAP).record(gap.as_secs_f64());
+    }
 }
 
 pub(crate) fn fenced(lanes: usize) {

@@ -1,6 +1,7 @@
 //! The worker: one loop that shares lanes with other workers, ticks, and keeps what it published in view.
 //! No transaction is ever cancelled: the loop awaits each to its end, and limits are the server's.
 
+mod handover;
 mod leases;
 mod migrations;
 pub(crate) mod tick;
@@ -25,6 +26,7 @@ use crate::lane::Lane;
 use crate::library::JourneyLibrary;
 use crate::metrics;
 use crate::options::WorkerOptions;
+use handover::Handover;
 use migrations::Migrations;
 
 /// What a worker cannot mend by itself.
@@ -68,6 +70,10 @@ impl From<KeyTrouble> for WorkerError {
 const AFTER_TROUBLE: Duration = Duration::from_millis(200);
 /// How long acknowledgements may wait to be written while nothing else is.
 const IDLE_FLUSH: Duration = Duration::from_secs(1);
+/// How often a worker looks whether it should take a lane or give one: what a lane waits for its next owner, at most.
+const SHARE_EVERY: Duration = Duration::from_millis(100);
+/// How long one turn may claim lanes while others are free: those that are held wait so long, and one claim more, at most.
+const CLAIMING_MAX: Duration = Duration::from_millis(50);
 
 /// A worker over a bus and a store.
 pub struct Worker<B: LaneBus, S: LaneStore> {
@@ -81,6 +87,7 @@ pub struct Worker<B: LaneBus, S: LaneStore> {
     inputs: Vec<TopicName>,
     forwards: TopicName,
     lanes: BTreeMap<LaneId, Lane>,
+    handover: Handover,
     /// Flows as committed, by lanes that this worker owns.
     cache: lru::LruCache<FlowId, Arc<Flow>>,
     /// Keys of subjects.
@@ -100,6 +107,8 @@ pub struct Worker<B: LaneBus, S: LaneStore> {
     next_timer: Option<Micros>,
     due: Due,
     producer_broken: bool,
+    /// Whether the brokers have ever answered.
+    met_brokers: bool,
     batch_max: usize,
     migrations: Migrations,
 }
@@ -113,6 +122,7 @@ struct Clock {
 /// When recurring duties are next due.
 struct Due {
     heartbeat: Instant,
+    share: Instant,
     flush: Instant,
     watch: Instant,
     journal: Instant,
@@ -162,6 +172,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             inputs,
             forwards,
             lanes: BTreeMap::new(),
+            handover: Handover::new(now),
             cache: lru::LruCache::new(cached),
             pending: VecDeque::new(),
             works: VecDeque::new(),
@@ -171,8 +182,9 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             watched: LaneId(0),
             clock: Clock { told: Micros(0), at: now },
             next_timer: None,
-            due: Due { heartbeat: now, flush: now, watch: now, journal: now },
+            due: Due { heartbeat: now, share: now, flush: now, watch: now, journal: now },
             producer_broken: false,
+            met_brokers: false,
             migrations: Migrations::unknown(),
         })
     }
@@ -187,12 +199,17 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         Arc::clone(&self.heads)
     }
 
-    /// Works until `shutdown` says true, then finishes what it has begun, publishes, and gives its lanes back.
+    /// Works until `shutdown` says true, then hands its lanes over one after the other while it works on, and ends.
     ///
     /// # Errors
     /// Only what a restart of the process may mend; trouble with Kafka or Postgres is waited out.
     pub async fn run(mut self, shutdown: watch::Receiver<bool>) -> Result<(), WorkerError> {
         while !*shutdown.borrow() {
+            self.turn().await?;
+        }
+        self.leave().await;
+        let deadline = Instant::now() + self.options.lease * 2;
+        while self.hands_over() && Instant::now() < deadline {
             self.turn().await?;
         }
         self.stop().await;
@@ -260,11 +277,18 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             self.replace_producer().await?;
         }
         if now >= self.due.heartbeat {
-            let more = self.share_lanes().await?;
-            if !more {
+            self.keep_alive().await?;
+            self.due.heartbeat = now + self.options.lease / 5;
+        }
+        if now >= self.due.share {
+            let mut took = self.share_lanes().await?;
+            while took && now.elapsed() < CLAIMING_MAX {
+                took = self.share_lanes().await?;
+            }
+            if !took {
                 self.health.shared_out();
             }
-            self.due.heartbeat = if more { now } else { now + self.options.lease / 5 };
+            self.due.share = if took { now } else { now + SHARE_EVERY };
         }
         if now >= self.due.journal {
             self.store.ensure_journal().await?;
@@ -273,6 +297,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             self.due.journal = now + Duration::from_hours(1);
         }
         self.take_acks()?;
+        self.give_rested_lanes().await?;
         self.end_pauses(now)?;
         if now >= self.due.watch {
             self.watch_progress().await?;
@@ -281,6 +306,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         }
         self.tick().await?;
         self.take_acks()?;
+        self.give_rested_lanes().await?;
         if Instant::now() >= self.due.flush {
             self.flush_acks().await?;
             self.due.flush = Instant::now() + IDLE_FLUSH;
@@ -292,7 +318,8 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     fn take_acks(&mut self) -> Result<(), WorkerError> {
         let now = Instant::now();
         for ack in self.bus.take_acks()? {
-            if let Some(lane) = self.lanes.get_mut(&LaneId(ack.lane)) {
+            let id = LaneId(ack.lane);
+            if let Some(lane) = self.lanes.get_mut(&id).or_else(|| self.handover.resting(id)) {
                 for took in lane.acknowledged(&ack, now) {
                     metrics::published(took);
                 }
@@ -310,9 +337,11 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         self.lanes.values().map(|lane| lane.position.fence).collect()
     }
 
-    /// A new producer, and for every lane what the old one left undone.
+    /// A new producer, and for every lane what the old one left undone. Lanes on their way to another worker go: that one
+    /// finds in the logs what was published.
     async fn replace_producer(&mut self) -> Result<(), WorkerError> {
         self.bus.reset_producer().await?;
+        self.release_resting_lanes().await?;
         self.producer_broken = false;
         metrics::resumed();
         let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
@@ -328,13 +357,12 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         let next = self.lanes.range(self.watched..).next().or_else(|| self.lanes.iter().next());
         let Some((id, lane)) = next.map(|(id, lane)| (*id, lane)) else { return Ok(()) };
         self.watched = LaneId(id.0.saturating_add(1));
-        let inputs: Vec<(TopicName, i64)> =
-            lane.position.inputs.values().map(|row| (row.topic.clone(), row.next_offset)).collect();
-        let mut lag = 0;
-        for (topic, next_offset) in &inputs {
-            let range = self.bus.range(topic, id.partition()).await?;
-            lag += (range.end - next_offset).max(0);
-        }
+        let inputs = lane.position.inputs.values();
+        let (logs, offsets): (Vec<_>, Vec<_>) =
+            inputs.map(|row| ((row.topic.clone(), id.partition()), row.next_offset)).unzip();
+        let ranges = self.bus.ranges(&logs).await?;
+        let lag: i64 =
+            ranges.iter().zip(offsets).map(|(range, next)| (range.end - next).max(0)).sum();
         metrics::lag(id, lag);
         let Some(lane) = self.lanes.get_mut(&id) else { return Ok(()) };
         metrics::unpublished(id, lane.unpublished());
@@ -351,9 +379,11 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         Ok(())
     }
 
-    /// Finishes: everything committed is published, lanes are given back.
-    async fn stop(&mut self) {
+    /// Finishes: everything committed is published, and what is still held is given back at once.
+    pub async fn stop(mut self) {
+        let resting_since = self.clock.now();
         let deadline = Instant::now() + self.options.lease;
+        self.take_resting_lanes_back();
         while self.unpublished() > 0 && Instant::now() < deadline && !self.producer_broken {
             self.bus.acks_ready(Duration::from_millis(20)).await;
             if self.take_acks().is_err() {
@@ -364,11 +394,8 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             tracing::warn!(%error, "acknowledgements were not written; they will be found in the logs");
         }
         let fences = self.fences();
-        if let Err(error) = self.store.release(&fences).await {
+        if let Err(error) = self.store.release(&fences, resting_since).await {
             tracing::warn!(%error, "lanes were not given back; their leases will expire");
-        }
-        if let Err(error) = self.store.leave(&self.options.worker_id).await {
-            tracing::warn!(%error, "the worker is still listed; its heartbeat will expire");
         }
         self.health.problem(Some("stopped".to_owned()));
         tracing::info!(lanes = fences.len(), "worker stopped");

@@ -10,6 +10,9 @@ use sqlx::{Connection, PgConnection, Row};
 
 use crate::{ADAPTER, ENGINE, Outcome};
 
+/// The migration since which programs before an upgrade can work on a newer database.
+const FIRST_WINDOW: i64 = 20261129000000;
+
 /// Plans and checks find nothing to do after an installation was prepared, and doing it again changes nothing.
 pub(crate) async fn topics_and_schemas(on: &mut Installation) -> Outcome {
     let plan = ["topics", "plan", "--replicas", "1"];
@@ -48,13 +51,34 @@ pub(crate) async fn migrations(on: &mut Installation) -> Outcome {
     assert_eq!(found, wanted, "the database that was migrated step by step differs");
     on_database(on, &["migrate"], &stepwise).await?;
     assert_eq!(shape(&stepwise).await?, wanted, "migrating again changed something");
+    under_an_engine(on, &files).await?;
     Ok(format!(
         "{steps} migrations, each run twice: the same {} columns, constraints, indexes and triggers",
         wanted.len()
     ))
 }
 
-/// Neither engine nor adapter runs on an empty database or on one of a newer program.
+/// A migration that an engine which runs could not work on is refused with its name; once it is gone, it is carried out.
+async fn under_an_engine(on: &mut Installation, files: &Path) -> Result<(), Failure> {
+    let url = database(on, "migrated_under_an_engine").await?;
+    let mut connection = PgConnection::connect(&url).await?;
+    let all = Migrator::new(files).await.map_err(|error| Failure::Broken(error.to_string()))?;
+    // What knew no windows: the next step works with nobody older.
+    let first = all.iter().filter(|step| step.version < FIRST_WINDOW).cloned().collect::<Vec<_>>();
+    let migrator = Migrator { migrations: first.into(), ..Migrator::DEFAULT };
+    let ran = migrator.run(&mut connection).await;
+    ran.map_err(|error| Failure::Broken(error.to_string()))?;
+    sqlx::query("INSERT INTO worker VALUES ('old-engine', now())").execute(&mut connection).await?;
+    let postgres = ("SIGNALBOX__POSTGRES__URL".to_owned(), url.clone());
+    let said = on.run(&["migrate"], &[postgres]).await?;
+    assert_ne!(said.code, Some(0), "{}{}", said.out, said.err);
+    assert!(said.err.contains("old-engine"), "{}", said.err);
+    sqlx::query("DELETE FROM worker").execute(&mut connection).await?;
+    on_database(on, &["migrate"], &url).await
+}
+
+/// Neither engine nor adapter runs on an empty database or on one whose newer steps say nothing of their program. Where
+/// they say that it may, both work.
 pub(crate) async fn unknown_schema(on: &mut Installation) -> Outcome {
     let empty = database(on, "never_migrated").await?;
     let newer = database(on, "of_the_future").await?;
@@ -80,8 +104,33 @@ pub(crate) async fn unknown_schema(on: &mut Installation) -> Outcome {
             assert!(told.contains(words), "{service:?} on {at} does not say {words:?}:\n{told}");
         }
     }
-    Ok("engine and adapter refuse an empty database and one of a newer program, and say what to do"
-        .to_owned())
+    let told = on_a_newer_database(on).await?;
+    Ok(format!(
+        "engine and adapter refuse an empty database and one of a newer program, and say what to do; where its steps say \
+         that they may, they work: {told}"
+    ))
+}
+
+/// The database of the installation gets a step that this program does not know and that says that it may go on.
+async fn on_a_newer_database(on: &mut Installation) -> Outcome {
+    let mut connection = PgConnection::connect(&on.settings().postgres).await?;
+    let newer = "INSERT INTO schema_step SELECT 99991231000001, max(version) FROM _sqlx_migrations; \
+                 INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (99991231000001, 'a step that adds something', true, '', 0)";
+    sqlx::raw_sql(newer).execute(&mut connection).await?;
+    on.stop_engine(ENGINE).await?;
+    on.kill_adapter(ADAPTER)?;
+    on.start_adapter(ADAPTER).await?;
+    on.start_engine(ENGINE).await?;
+    let migrated = on.succeed(&["migrate"]).await?;
+    let payouts = on.request(&Wish::default(), 3).await?;
+    let expected: Vec<Expectation> = payouts.into_iter().map(Expectation::completed).collect();
+    let told = verify(on, &expected).await?;
+    let gone = "DELETE FROM schema_step WHERE version = 99991231000001; \
+                DELETE FROM _sqlx_migrations WHERE version = 99991231000001";
+    sqlx::raw_sql(gone).execute(&mut connection).await?;
+    assert!(migrated.contains("a newer program has migrated this database"), "{migrated}");
+    Ok(told.to_string())
 }
 
 /// An engine and an adapter that may do no more than their roles allow lead payouts to their ends.

@@ -21,6 +21,8 @@ pub(crate) struct Standstills {
     pub(crate) migrated: usize,
     /// Lanes that stopped a migration half way.
     pub(crate) stopped: usize,
+    /// Lanes that workers handed over before they ended.
+    pub(crate) handed_over: usize,
     /// Customers erased, and erasures that were refused while a flow ran.
     pub(crate) erased: usize,
     pub(crate) refused: usize,
@@ -41,6 +43,7 @@ impl Standstills {
         self.set_aside += other.set_aside;
         self.migrated += other.migrated;
         self.stopped += other.stopped;
+        self.handed_over += other.handed_over;
         self.erased += other.erased;
         self.refused += other.refused;
         self.found_out += other.found_out;

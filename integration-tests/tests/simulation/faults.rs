@@ -1,7 +1,9 @@
 //! Bus and store with faults: a crash before or after any operation, commits whose answer is lost, deliveries that are
 //! late, partial, or come from a process that is dead already.
 
-use signalbox_bus::{Ack, BusError, Inbound, LaneBus, LogRange, MemoryLaneBus, Outbound, Position};
+use signalbox_bus::{
+    Ack, BusError, Inbound, LaneBus, LogRange, MemoryLaneBus, Outbound, Position, Stretch,
+};
 use signalbox_schemas::{FlowId, JourneyName, KeyId, LaneId, Micros, TopicName};
 use signalbox_store::{
     ClaimedLane, Commit, Contest, InputRow, Installation, JournalRow, KeyRow, LaneFence, LaneStore,
@@ -121,8 +123,8 @@ impl LaneBus for FaultyBus {
         self.bus()?.reset_producer().await
     }
 
-    async fn range(&mut self, topic: &TopicName, partition: i32) -> Result<LogRange, BusError> {
-        self.bus()?.range(topic, partition).await
+    async fn ranges(&mut self, logs: &[(TopicName, i32)]) -> Result<Vec<LogRange>, BusError> {
+        self.bus()?.ranges(logs).await
     }
 
     async fn offset_since(
@@ -134,14 +136,8 @@ impl LaneBus for FaultyBus {
         self.bus()?.offset_since(topic, partition, since).await
     }
 
-    async fn read(
-        &mut self,
-        topic: &TopicName,
-        partition: i32,
-        from: i64,
-        end: i64,
-    ) -> Result<Vec<Inbound>, BusError> {
-        self.bus()?.read(topic, partition, from, end).await
+    async fn read_all(&mut self, stretches: &[Stretch]) -> Result<Vec<Vec<Inbound>>, BusError> {
+        self.bus()?.read_all(stretches).await
     }
 }
 
@@ -174,16 +170,21 @@ impl LaneStore for FaultyStore {
         self.store()?.remember_installation(kafka_cluster).await
     }
 
-    async fn heartbeat(
-        &mut self,
-        worker: &str,
-        alive_for: Duration,
-    ) -> Result<WorkerShare, StoreError> {
-        self.store()?.heartbeat(worker, alive_for).await
+    async fn heartbeat(&mut self, worker: &str) -> Result<(), StoreError> {
+        self.store()?.heartbeat(worker).await
     }
 
     async fn leave(&mut self, worker: &str) -> Result<(), StoreError> {
         self.store()?.leave(worker).await
+    }
+
+    async fn share(
+        &mut self,
+        worker: &str,
+        held: &[LaneId],
+        alive_for: Duration,
+    ) -> Result<WorkerShare, StoreError> {
+        self.store()?.share(worker, held, alive_for).await
     }
 
     async fn ensure_journal(&mut self) -> Result<(), StoreError> {
@@ -210,8 +211,12 @@ impl LaneStore for FaultyStore {
         self.store()?.renew(fences, lease).await
     }
 
-    async fn release(&mut self, fences: &[LaneFence]) -> Result<(), StoreError> {
-        self.store()?.release(fences).await
+    async fn release(
+        &mut self,
+        fences: &[LaneFence],
+        resting_since: Micros,
+    ) -> Result<(), StoreError> {
+        self.store()?.release(fences, resting_since).await
     }
 
     async fn stop_lane(

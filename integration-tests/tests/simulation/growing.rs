@@ -2,7 +2,6 @@
 
 use signalbox_store::{Growth, GrowthOrder};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::migrations;
@@ -20,10 +19,10 @@ impl World {
             if process.paused_until.is_some_and(|until| now < until) {
                 continue;
             }
-            let Some(worker) = process.worker.take() else { continue };
-            let (stop, stopping) = watch::channel(true);
-            drop(worker.run(stopping).await);
-            drop(stop);
+            let Some(mut worker) = process.worker.take() else { continue };
+            process.leaving = false;
+            worker.leave().await;
+            worker.stop().await;
         }
         self.sync_clock();
         let order = GrowthOrder {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use signalbox_bus::{Codec, Headers, MemoryBroker, MemoryLaneBus, Outbound};
-use signalbox_schemas::{Contract, FlowId, KeyId, Micros, TenantKey, TopicName, home_lane};
+use signalbox_schemas::{Contract, FlowId, KeyId, LaneId, Micros, TenantKey, TopicName, home_lane};
 use signalbox_store::{Erasure, ErasureOrder, MemoryStore};
 use signalbox_vault::EnvelopeKeys;
 use signalbox_worker::{JourneyLibrary, Worker, WorkerOptions};
@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) bad_data: bool,
     /// The database goes back to an earlier time.
     pub(crate) restores: bool,
+    /// Workers leave in order and come again.
+    pub(crate) leaves: bool,
     /// Half way, every journey gets a new version, and what runs is moved to it.
     pub(crate) migrates: bool,
     /// Soon after that everybody is told to move no more.
@@ -65,6 +67,7 @@ impl Plan {
             lost_tails: false,
             operators: false,
             bad_data: false,
+            leaves: false,
             migrates: false,
             stops: false,
             majors: false,
@@ -105,6 +108,7 @@ pub(super) struct Process {
     pub(super) paused_until: Option<Instant>,
     /// Lanes when it started.
     lanes: u16,
+    pub(super) leaving: bool,
 }
 
 pub(crate) struct World {
@@ -133,6 +137,8 @@ pub(crate) struct World {
     /// Topics take what they should: workers that start from now on know it.
     mended: bool,
     pub(crate) lanes_at_first: u16,
+    /// Lanes that workers who left had handed over by then.
+    handed_over: usize,
 }
 
 impl World {
@@ -150,8 +156,71 @@ impl World {
             let mut seen = check::everything(&world, &world.commanded);
             seen.migrated = migrations::judge(&world.store, plan.from_first);
             seen.stopped = migrations::stopped(&world.store);
+            seen.handed_over = world.handed_over;
             seen
         })
+    }
+
+    /// One of two workers leaves in the midst of work, and comes again: each time lanes go to the other one by one, and
+    /// never is more than one without a worker.
+    pub(crate) fn hand_over(seed: u64) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut world = Self::new(seed, Plan::calm());
+            world.processes.iter().for_each(|process| process.fate.lock().unwrap().calm = true);
+            let lanes = usize::from(world.store.lane_count());
+            let half = lanes / 2;
+            world
+                .step_until(lanes, |world| {
+                    world.owned("east") == half && world.owned("west") == half
+                })
+                .await;
+            (0..world.plan.flows).for_each(|_| world.command());
+            world.leave(0).await;
+            world.step_until(1, |world| world.handed_over == half).await;
+            let shared = |world: &Self| world.owned("east") == half && world.owned("west") == half;
+            world.step_until(1, shared).await;
+            world.calm_down().await;
+            check::everything(&world, &world.commanded);
+        });
+    }
+
+    /// Everybody works in small steps until something is so; so many lanes may be without a worker at most.
+    async fn step_until(&mut self, free_max: usize, is_so: impl Fn(&Self) -> bool) {
+        for _ in 0..UNTIL_ENDED {
+            if is_so(self) {
+                return;
+            }
+            for index in 0..self.processes.len() {
+                self.turn(index).await;
+            }
+            self.adapters.turn(&mut self.rng, self.plan).await;
+            self.pass(Duration::from_millis(20)).await;
+            let free = self.lanes().filter(|lane| self.store.owner(*lane).is_none()).count();
+            assert!(free <= free_max, "{free} lanes have no worker");
+        }
+        panic!("{} lanes were handed over, east has {}", self.handed_over, self.owned("east"));
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = LaneId> {
+        (0..self.store.lane_count()).map(LaneId)
+    }
+
+    fn owned(&self, name: &str) -> usize {
+        self.lanes().filter(|lane| self.store.owner(*lane).as_deref() == Some(name)).count()
+    }
+
+    async fn leave(&mut self, index: usize) {
+        let process = &mut self.processes[index];
+        let Some(worker) = &mut process.worker else { return };
+        if !process.leaving {
+            process.leaving = true;
+            worker.leave().await;
+        }
     }
 
     fn new(seed: u64, plan: Plan) -> Self {
@@ -177,6 +246,7 @@ impl World {
             contradictions: 0,
             mended: false,
             lanes_at_first: lanes,
+            handed_over: 0,
             broker,
             store,
             codec,
@@ -190,6 +260,7 @@ impl World {
                 fate,
                 paused_until: None,
                 lanes,
+                leaving: false,
             });
         }
         world
@@ -380,7 +451,7 @@ impl World {
             8 => {
                 let some = self.rng.usize(0..4);
                 self.late_deliveries(some);
-                self.disturb();
+                self.disturb().await;
             }
             _ => {
                 let by = Duration::from_millis(self.rng.u64(1..800));
@@ -408,11 +479,20 @@ impl World {
             self.processes[index].worker = Some(worker);
             return;
         };
+        let held_before = self.owned(&self.processes[index].name);
         let alive = worker.turn().await.is_ok();
         self.sync_clock();
-        if alive {
+        if self.processes[index].leaving {
+            let held = self.owned(&self.processes[index].name);
+            self.handed_over += held_before.saturating_sub(held);
+        }
+        if alive && self.processes[index].leaving && !worker.hands_over() {
+            self.processes[index].leaving = false;
+            worker.stop().await;
+        } else if alive {
             self.processes[index].worker = Some(worker);
         } else {
+            self.processes[index].leaving = false;
             let was_killed = self.processes[index].fate.lock().unwrap().crashed;
             let knew = self.processes[index].lanes;
             assert!(
@@ -422,8 +502,12 @@ impl World {
         }
     }
 
-    /// Stops a worker for longer than its lease, or takes the tail of a topic away.
-    fn disturb(&mut self) {
+    /// Stops a worker for longer than its lease, lets one leave, or takes the tail of a topic away.
+    async fn disturb(&mut self) {
+        if self.plan.leaves && self.rng.u8(0..3) == 0 {
+            let index = self.rng.usize(0..self.processes.len());
+            self.leave(index).await;
+        }
         if self.plan.pauses && self.rng.u8(0..6) == 0 {
             let index = self.rng.usize(0..self.processes.len());
             let long = Duration::from_millis(self.rng.u64(3_000..12_000));
@@ -454,7 +538,7 @@ impl World {
     pub(crate) fn stop_engines(&mut self) {
         for process in &mut self.processes {
             process.worker = None;
-            process.paused_until = None;
+            (process.paused_until, process.leaving) = (None, false);
         }
         let some = self.rng.usize(0..8);
         self.late_deliveries(some);

@@ -13,11 +13,13 @@ use tokio::sync::oneshot;
 
 use super::poll_loop::inbound;
 use crate::error::BusError;
-use crate::lane_bus::LogRange;
+use crate::lane_bus::{LogRange, Stretch};
 use crate::record::Inbound;
 
 /// How long the brokers may take to answer one question.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// Without a record for so long, and with the end of some log reached, several logs have told what they hold.
+const QUIET: Duration = Duration::from_millis(20);
 /// Questions that may wait.
 const WAITING: usize = 64;
 
@@ -25,9 +27,9 @@ type Answer<T> = oneshot::Sender<Result<T, BusError>>;
 
 enum Question {
     ClusterId(Answer<String>),
-    Range(TopicName, i32, Answer<LogRange>),
+    Ranges(Vec<(TopicName, i32)>, Answer<Vec<LogRange>>),
     Since(TopicName, i32, Micros, Answer<i64>),
-    Read { topic: TopicName, partition: i32, from: i64, end: i64, answer: Answer<Vec<Inbound>> },
+    Read(Vec<Stretch>, Answer<Vec<Vec<Inbound>>>),
 }
 
 /// Handle to the thread; it ends when this is dropped.
@@ -59,12 +61,11 @@ impl Prober {
         self.ask(Question::ClusterId).await
     }
 
-    pub(super) async fn range(
+    pub(super) async fn ranges(
         &self,
-        topic: &TopicName,
-        partition: i32,
-    ) -> Result<LogRange, BusError> {
-        self.ask(|answer| Question::Range(topic.clone(), partition, answer)).await
+        logs: &[(TopicName, i32)],
+    ) -> Result<Vec<LogRange>, BusError> {
+        self.ask(|answer| Question::Ranges(logs.to_vec(), answer)).await
     }
 
     pub(super) async fn offset_since(
@@ -76,18 +77,11 @@ impl Prober {
         self.ask(|answer| Question::Since(topic.clone(), partition, since, answer)).await
     }
 
-    pub(super) async fn read(
+    pub(super) async fn read_all(
         &self,
-        topic: &TopicName,
-        partition: i32,
-        from: i64,
-        end: i64,
-    ) -> Result<Vec<Inbound>, BusError> {
-        if from >= end {
-            return Ok(Vec::new());
-        }
-        self.ask(|answer| Question::Read { topic: topic.clone(), partition, from, end, answer })
-            .await
+        stretches: &[Stretch],
+    ) -> Result<Vec<Vec<Inbound>>, BusError> {
+        self.ask(|answer| Question::Read(stretches.to_vec(), answer)).await
     }
 
     async fn ask<T>(&self, question: impl FnOnce(Answer<T>) -> Question) -> Result<T, BusError> {
@@ -108,82 +102,155 @@ fn reply(consumer: &BaseConsumer, question: Question) {
             let id = consumer.client().fetch_cluster_id(PATIENCE);
             drop(answer.send(id.ok_or_else(|| BusError::Unreachable("no cluster id".to_owned()))));
         }
-        Question::Range(topic, partition, answer) => {
-            drop(answer.send(range(consumer, &topic, partition)));
+        Question::Ranges(logs, answer) => {
+            drop(answer.send(ranges(consumer, &logs)));
         }
         Question::Since(topic, partition, since, answer) => {
             let at = Offset::Offset(since.0.div_euclid(1_000).max(0));
             drop(answer.send(offset_at(consumer, &topic, partition, at)));
         }
-        Question::Read { topic, partition, from, end, answer } => {
-            let records = read(consumer, &topic, partition, from, end);
+        Question::Read(stretches, answer) => {
+            let records = read_all(consumer, &stretches);
             drop(consumer.unassign());
             drop(answer.send(records));
         }
     }
 }
 
-/// First and next offset. `fetch_watermarks` is not used: while a broker restarts it may ignore its timeout and wait for
-/// ever (librdkafka#2588); asking for the offsets of the special timestamps -2 and -1 is the same request with a bound.
-fn range(consumer: &BaseConsumer, topic: &TopicName, partition: i32) -> Result<LogRange, BusError> {
-    let start = offset_at(consumer, topic, partition, Offset::Beginning)?;
-    let end = offset_at(consumer, topic, partition, Offset::End)?;
-    Ok(LogRange { start, end })
+/// First and next offset of each log. `fetch_watermarks` is not used: while a broker restarts it may ignore its timeout and
+/// wait for ever (librdkafka#2588); asking for the offsets of the special timestamps -2 and -1 is the same request with a
+/// bound, and asks every broker once for all its logs.
+fn ranges(consumer: &BaseConsumer, logs: &[(TopicName, i32)]) -> Result<Vec<LogRange>, BusError> {
+    if logs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let starts = offsets_at(consumer, logs, Offset::Beginning)?;
+    let ends = offsets_at(consumer, logs, Offset::End)?;
+    Ok(starts.into_iter().zip(ends).map(|(start, end)| LogRange { start, end }).collect())
 }
 
+/// For each log the offset at a special place, or of the first record at or after a time in ms, the log's end where there is
+/// none.
+fn offsets_at(
+    consumer: &BaseConsumer,
+    logs: &[(TopicName, i32)],
+    at: Offset,
+) -> Result<Vec<i64>, BusError> {
+    let mut asked = TopicPartitionList::new();
+    for (topic, partition) in logs {
+        asked.add_partition_offset(topic.as_str(), *partition, at)?;
+    }
+    let told = consumer.offsets_for_times(asked, PATIENCE)?;
+    let offset = |(topic, partition): &(TopicName, i32)| {
+        let unknown =
+            || BusError::Unreachable(format!("{topic}-{partition}: its range is not known"));
+        let found = told.find_partition(topic.as_str(), *partition).ok_or_else(unknown)?;
+        found.error()?;
+        match found.offset() {
+            Offset::Offset(offset) => Ok(offset),
+            // Asked for a time after the last record.
+            Offset::End if at != Offset::End => offset_at(consumer, topic, *partition, Offset::End),
+            _ => Err(unknown()),
+        }
+    };
+    logs.iter().map(offset).collect()
+}
+
+/// As `offsets_at`, of one log.
 fn offset_at(
     consumer: &BaseConsumer,
     topic: &TopicName,
     partition: i32,
     at: Offset,
 ) -> Result<i64, BusError> {
-    let mut asked = TopicPartitionList::new();
-    asked.add_partition_offset(topic.as_str(), partition, at)?;
-    let told = consumer.offsets_for_times(asked, PATIENCE)?;
-    let found = told.find_partition(topic.as_str(), partition);
-    let unknown = || BusError::Unreachable(format!("{topic}-{partition}: its range is not known"));
-    let found = found.ok_or_else(unknown)?;
-    found.error()?;
-    match found.offset() {
-        Offset::Offset(offset) => Ok(offset),
-        // Asked for a time after the last record.
-        Offset::End if at != Offset::End => offset_at(consumer, topic, partition, Offset::End),
-        _ => Err(unknown()),
+    let told = offsets_at(consumer, &[(topic.clone(), partition)], at)?.pop();
+    told.ok_or_else(|| BusError::Unreachable(format!("{topic}-{partition}: no offset is told")))
+}
+
+/// All stretches at once. One whose end is not reached by a record (it was compacted, or is none) is read again alone: where
+/// several logs are read, the client does not tell of which it has reached the end.
+fn read_all(consumer: &BaseConsumer, stretches: &[Stretch]) -> Result<Vec<Vec<Inbound>>, BusError> {
+    let mut readings: Vec<Reading> = stretches.iter().map(Reading::new).collect();
+    read(consumer, &mut readings)?;
+    for reading in readings.iter_mut().filter(|reading| !reading.done) {
+        reading.records.clear();
+        read(consumer, std::slice::from_mut(reading))?;
+    }
+    Ok(readings.into_iter().map(|reading| reading.records).collect())
+}
+
+/// A stretch and what was read of it.
+struct Reading {
+    stretch: Stretch,
+    records: Vec<Inbound>,
+    done: bool,
+}
+
+impl Reading {
+    fn new(stretch: &Stretch) -> Self {
+        let done = stretch.from >= stretch.end;
+        Self { stretch: stretch.clone(), records: Vec::new(), done }
+    }
+
+    fn is_of(&self, record: &Inbound) -> bool {
+        self.stretch.topic == record.topic && self.stretch.partition == record.partition
+    }
+
+    /// Whether it was waited for.
+    fn take(&mut self, record: Inbound) -> bool {
+        let waited = !self.done;
+        self.done |= record.offset + 1 >= self.stretch.end;
+        if waited && record.offset < self.stretch.end {
+            self.records.push(record);
+        }
+        waited
+    }
+
+    fn add_to(&self, list: &mut TopicPartitionList) -> Result<(), BusError> {
+        let Stretch { topic, partition, from, .. } = &self.stretch;
+        Ok(list.add_partition_offset(topic.as_str(), *partition, Offset::Offset(*from))?)
     }
 }
 
-fn read(
-    consumer: &BaseConsumer,
-    topic: &TopicName,
-    partition: i32,
-    from: i64,
-    end: i64,
-) -> Result<Vec<Inbound>, BusError> {
+/// Reads until everything is done. Of several, those may be left that have no record at their end.
+fn read(consumer: &BaseConsumer, readings: &mut [Reading]) -> Result<(), BusError> {
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic.as_str(), partition, Offset::Offset(from))?;
+    for reading in readings.iter().filter(|reading| !reading.done) {
+        reading.add_to(&mut list)?;
+    }
+    if list.count() == 0 {
+        return Ok(());
+    }
     consumer.assign(&list)?;
-    let mut names = HashMap::new();
-    let mut records = Vec::new();
-    let mut last_news = Instant::now();
+    let alone = list.count() == 1;
+    let (mut names, mut at_an_end, mut last_news) = (HashMap::new(), false, Instant::now());
     while last_news.elapsed() < PATIENCE {
-        match consumer.poll(Duration::from_millis(50)) {
+        match consumer.poll(Duration::from_millis(10)) {
             None => {}
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(records),
+            Some(Err(KafkaError::PartitionEOF(_))) => at_an_end = true,
             Some(Err(error)) => tracing::debug!(%error, "kafka probe is disturbed"),
             Some(Ok(message)) => {
-                last_news = Instant::now();
                 let record = inbound(&message, &mut names);
-                let last = record.offset + 1 >= end;
-                if record.offset < end {
-                    records.push(record);
-                }
-                if last {
-                    return Ok(records);
+                let reading = readings.iter_mut().find(|reading| reading.is_of(&record));
+                let Some(reading) = reading else { continue };
+                if reading.take(record) {
+                    last_news = Instant::now();
+                    if reading.done && !alone {
+                        // What follows in its log would hold the others up.
+                        let mut finished = TopicPartitionList::new();
+                        reading.add_to(&mut finished)?;
+                        consumer.pause(&finished)?;
+                    }
                 }
             }
         }
+        if readings.iter().all(|reading| reading.done) {
+            return Ok(());
+        }
+        if at_an_end && (alone || last_news.elapsed() > QUIET) {
+            readings.iter_mut().for_each(|reading| reading.done |= alone);
+            return Ok(());
+        }
     }
-    Err(BusError::Unreachable(format!(
-        "{topic}-{partition}: no answer while reading {from}..{end}"
-    )))
+    Err(BusError::Unreachable(format!("no answer while reading {list:?}")))
 }

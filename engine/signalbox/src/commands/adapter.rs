@@ -99,7 +99,7 @@ async fn work(
     stopping: &mut watch::Receiver<bool>,
 ) -> Result<(), CliError> {
     let prepare = async || -> Result<Codec, CliError> {
-        probe.reader.require_current_schema().await?;
+        probe.reader.require_known_schema().await?;
         wiring::remembering_codec(config, &probe.reader).await
     };
     let Some(codec) = patiently("database and schema ids", stopping, prepare).await? else {

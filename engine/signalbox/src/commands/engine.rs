@@ -107,7 +107,7 @@ async fn work(
     stopping: &mut watch::Receiver<bool>,
 ) -> Result<(), CliError> {
     let reader = &probe.reader;
-    let check_schema = async || Ok(reader.require_current_schema().await?);
+    let check_schema = async || Ok(reader.require_known_schema().await?);
     let Some(()) = patiently("database", stopping, check_schema).await? else { return Ok(()) };
     let agree = async || agreed_lanes(config, reader).await;
     let Some(lanes) = patiently("lanes", stopping, agree).await? else { return Ok(()) };

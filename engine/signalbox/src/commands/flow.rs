@@ -112,7 +112,7 @@ struct Moment {
 /// Shows or counts.
 pub(crate) async fn run(command: &FlowCommand, config: &Config) -> Result<(), CliError> {
     let reader = wiring::reader(config)?;
-    reader.require_current_schema().await?;
+    reader.require_known_schema().await?;
     match command {
         FlowCommand::Show(args) => show(args, config, &reader).await,
         FlowCommand::List(args) if args.standing => list_standing(args, &reader).await,

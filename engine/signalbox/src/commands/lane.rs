@@ -78,7 +78,7 @@ pub(crate) struct StartArgs {
 /// Lists or starts.
 pub(crate) async fn run(command: &LaneCommand, config: &Config) -> Result<(), CliError> {
     let reader = wiring::reader(config)?;
-    reader.require_current_schema().await?;
+    reader.require_known_schema().await?;
     match command {
         LaneCommand::List(args) => list(args, &reader).await,
         LaneCommand::Start(args) => start(args, &reader).await,
@@ -92,7 +92,7 @@ async fn list(args: &ListArgs, reader: &Reader) -> Result<(), CliError> {
     for lane in &lanes {
         if args.json {
             output::json(&json!({
-                "lane": lane.lane, "owner": lane.owner, "stopped": lane.stopped, "epoch": lane.epoch,
+                "lane": lane.lane, "owner": lane.owner, "program": lane.program, "stopped": lane.stopped, "epoch": lane.epoch,
                 "unpublished": lane.unpublished, "journal": lane.journal_seq,
             }))?;
         } else {
@@ -118,7 +118,10 @@ async fn list(args: &ListArgs, reader: &Reader) -> Result<(), CliError> {
 fn as_text(lane: &LaneStatus) -> String {
     let what = match (&lane.stopped, &lane.owner) {
         (Some(reason), _) => format!("stopped: {reason}"),
-        (None, Some(owner)) => format!("owned by {owner}"),
+        (None, Some(owner)) => match lane.program {
+            Some(program) => format!("owned by {owner} (program {program})"),
+            None => format!("owned by {owner}"),
+        },
         (None, None) => "free".to_owned(),
     };
     format!(

@@ -1,6 +1,7 @@
 //! `signalbox migrate`: tables, lanes and journal partitions. Forward only; it starts no service and makes no login.
 
 use clap::Args;
+use signalbox_store::Migrated;
 
 use super::lane::LANES_MAX;
 use super::wiring;
@@ -30,12 +31,19 @@ pub(crate) async fn run(args: &MigrateArgs, config: &Config) -> Result<(), CliEr
     }
     let wanted = args.lanes.unwrap_or(wiring::contract()?.topics().lanes);
     let reader = wiring::reader(config)?;
-    reader.migrate(wanted).await?;
+    let migrated = reader.migrate(wanted).await?;
     let lanes = reader.lane_count().await?;
     if args.lanes.is_some_and(|wanted| wanted != lanes) {
         return Err(CliError::Refused(format!(
-            "the database has this program's schema and {lanes} lanes, not {wanted}; `signalbox lane grow --to` adds some"
+            "the database is migrated and has {lanes} lanes, not {wanted}; `signalbox lane grow --to` adds some"
         )));
     }
-    output::line(format_args!("the database has this program's schema and {lanes} lanes"))
+    match migrated {
+        Migrated::ToThisProgram => {
+            output::line(format_args!("the database has this program's schema and {lanes} lanes"))
+        }
+        Migrated::ByANewerProgram => output::line(format_args!(
+            "a newer program has migrated this database, and this one works with it: nothing to change; {lanes} lanes"
+        )),
+    }
 }

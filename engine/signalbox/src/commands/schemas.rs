@@ -187,7 +187,7 @@ async fn register(registry: &Registry, wanted: &[Wanted], config: &Config) -> Re
 /// then what is remembered would have new records read with the wrong schema.
 async fn forget_other_ids(config: &Config, given: &[(u32, String)]) -> Result<(), CliError> {
     let Ok(reader) = wiring::reader(config) else { return Ok(()) };
-    if let Err(error) = reader.require_current_schema().await {
+    if let Err(error) = reader.require_known_schema().await {
         output::note(format_args!("the ids that engines remember were not compared: {error}"));
         return Ok(());
     }

@@ -44,13 +44,18 @@ pub(crate) fn registry(settings: &Settings) -> Result<Registry, SceneError> {
 const LEADERS_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Creates tables, topics and subjects. Doing it again changes nothing.
-pub(crate) async fn prepare(settings: &Settings) -> Result<(), SceneError> {
+/// Creates tables. Doing it again changes nothing.
+pub(crate) async fn tables(settings: &Settings) -> Result<(), SceneError> {
+    Reader::connect(&settings.postgres)?.migrate(contract()?.topics().lanes).await?;
+    Ok(())
+}
+
+/// Creates topics and subjects. Doing it again changes nothing.
+pub(crate) async fn topics_and_subjects(settings: &Settings) -> Result<(), SceneError> {
     let contract = contract()?;
     let topics = contract.topics();
-    let reader = Reader::connect(&settings.postgres)?;
-    reader.migrate(topics.lanes).await?;
-    let wanted = topics.wanted(reader.lane_count().await?, Some(1));
+    let lanes = Reader::connect(&settings.postgres)?.lane_count().await?;
+    let wanted = topics.wanted(lanes, Some(1));
     let admin = TopicAdmin::connect(&kafka(settings))?;
     let changes = admin.plan(&wanted).await?;
     admin.apply(&changes).await?;

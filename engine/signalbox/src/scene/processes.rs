@@ -11,7 +11,7 @@ use signalbox_vault::EnvelopeKeys;
 use super::children::{Child, Program};
 use super::console::Console;
 use super::error::SceneError;
-use super::prepare::prepare;
+use super::prepare;
 use super::settings::Settings;
 use crate::local::{LocalStack, StackOptions};
 
@@ -76,10 +76,9 @@ impl Scene {
         Ok(Self { stack, settings, checkout, program, console })
     }
 
-    /// The product's processes are started from this file instead of from our own.
-    #[must_use]
-    pub fn with_program(self, program: PathBuf) -> Self {
-        Self { program, ..self }
+    /// The product's processes are started from this file from now on instead of from our own.
+    pub fn run_from(&mut self, program: PathBuf) {
+        self.program = program;
     }
 
     /// Creates tables, topics and subjects.
@@ -88,7 +87,18 @@ impl Scene {
     /// `Store`, `Bus` or `Registry`, after the part that refuses.
     pub async fn prepare(&self) -> Result<(), SceneError> {
         self.console.say("creating tables and topics, registering schemas");
-        prepare(&self.settings).await
+        prepare::tables(&self.settings).await?;
+        prepare::topics_and_subjects(&self.settings).await
+    }
+
+    /// As `prepare`, but the tables are made by `signalbox migrate` of the program that the scene runs.
+    ///
+    /// # Errors
+    /// As `prepare`, and `Child` with the words of the command.
+    pub async fn prepare_by_command(&self) -> Result<(), SceneError> {
+        self.console.say("creating tables and topics, registering schemas");
+        self.command(&["migrate"], READY_WITHIN).await?;
+        prepare::topics_and_subjects(&self.settings).await
     }
 
     /// Where the servers are.

@@ -77,7 +77,11 @@ pub(crate) async fn journaled(
     all_or_broken("lane", rows.len(), done.rows_affected())
 }
 
-/// Takes lanes that nobody holds. A row that somebody has locked is left for the next time.
+/// Lanes that worker $1, who holds $2, may take.
+pub(crate) const CLAIMABLE: &str = "stopped IS NULL AND id <> ALL($2) AND \
+     (owner IS NULL OR owner = $1 OR lease_until < clock_timestamp())";
+
+/// Takes lanes that nobody holds, the one that has waited longest first. A row that somebody has locked is left for the next time.
 pub(crate) async fn claim(
     connection: &mut PgConnection,
     worker: &str,
@@ -86,18 +90,20 @@ pub(crate) async fn claim(
     lease: Duration,
 ) -> Result<Vec<ClaimedLane>, StoreError> {
     let held: Vec<i16> = held.iter().copied().map(smallint).collect();
-    let rows = sqlx::query(
-        "UPDATE lane SET epoch = epoch + 1, owner = $1, lease_until = clock_timestamp() + make_interval(secs => $2) \
-         WHERE id IN (SELECT id FROM lane WHERE stopped IS NULL AND id <> ALL($4) AND (owner IS NULL OR owner = $1 OR lease_until < clock_timestamp()) \
-                      ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) \
-         RETURNING id, epoch, rev, out_seq, pub_seq, pub_journal_seq, journal_seq, journal_head",
-    )
-    .bind(worker)
-    .bind(lease.as_secs_f64())
-    .bind(i64::try_from(at_most).unwrap_or(i64::MAX))
-    .bind(held)
-    .fetch_all(connection)
-    .await?;
+    // A lane that was given back says by its lease since when it rests.
+    let sql = format!(
+        "UPDATE lane SET epoch = epoch + 1, owner = $1, lease_until = clock_timestamp() + make_interval(secs => $4) \
+         FROM (SELECT id, CASE WHEN owner IS NULL THEN (extract(epoch FROM lease_until) * 1000000)::bigint END AS resting_since \
+               FROM lane WHERE {CLAIMABLE} ORDER BY lease_until NULLS FIRST, id LIMIT $3 FOR UPDATE SKIP LOCKED) AS free WHERE lane.id = free.id \
+         RETURNING lane.id, epoch, rev, out_seq, pub_seq, pub_journal_seq, journal_seq, journal_head, resting_since"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(worker)
+        .bind(held)
+        .bind(i64::try_from(at_most).unwrap_or(i64::MAX))
+        .bind(lease.as_secs_f64())
+        .fetch_all(connection)
+        .await?;
     let mut lanes = rows.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
     lanes.sort_by_key(|lane| lane.fence.lane);
     Ok(lanes)
@@ -112,7 +118,7 @@ pub(crate) async fn end_stale_holders(
         "SELECT pg_terminate_backend(activity.pid) FROM pg_stat_activity activity \
          WHERE activity.xact_start < clock_timestamp() - make_interval(secs => $1) AND activity.pid <> pg_backend_pid() \
            AND activity.datname = current_database() AND activity.application_name LIKE 'signalbox-lane%' \
-           AND EXISTS (SELECT 1 FROM lane WHERE lease_until < clock_timestamp() - make_interval(secs => $1))",
+           AND EXISTS (SELECT 1 FROM lane WHERE owner IS NOT NULL AND lease_until < clock_timestamp() - make_interval(secs => $1))",
     )
     .bind(lease.as_secs_f64())
     .fetch_all(connection)
@@ -229,15 +235,18 @@ pub(crate) async fn renew(
 pub(crate) async fn release(
     connection: &mut PgConnection,
     fences: &[LaneFence],
+    resting_since: Micros,
 ) -> Result<(), StoreError> {
     let ids: Vec<i16> = fences.iter().map(|fence| smallint(fence.lane)).collect();
     let epochs: Vec<i64> = fences.iter().map(|fence| fence.epoch).collect();
     sqlx::query(
-        "UPDATE lane SET owner = NULL, lease_until = NULL FROM unnest($1::smallint[], $2::bigint[]) AS held(id, epoch) \
+        "UPDATE lane SET owner = NULL, lease_until = to_timestamp($3::double precision / 1000000) \
+         FROM unnest($1::smallint[], $2::bigint[]) AS held(id, epoch) \
          WHERE lane.id = held.id AND lane.epoch = held.epoch",
     )
     .bind(ids)
     .bind(epochs)
+    .bind(resting_since.0)
     .execute(connection)
     .await?;
     Ok(())
@@ -389,12 +398,14 @@ fn claimed(row: &PgRow) -> Result<ClaimedLane, StoreError> {
         outputs: Vec::new(),
         peers: Vec::new(),
         forgotten: Forgotten::default(),
+        resting_since: row.try_get::<Option<i64>, _>("resting_since")?.map(Micros),
     })
 }
 
 /// Every lane as operators see it.
 pub(crate) async fn status(connection: &mut PgConnection) -> Result<Vec<LaneStatus>, StoreError> {
-    let rows = sqlx::query("SELECT id, owner, stopped, epoch, out_seq - pub_seq AS unpublished, journal_seq, journal_head FROM lane ORDER BY id")
+    let rows = sqlx::query("SELECT lane.id, owner, program, stopped, epoch, out_seq - pub_seq AS unpublished, journal_seq, journal_head \
+                            FROM lane LEFT JOIN worker ON worker.id = owner ORDER BY lane.id")
         .fetch_all(connection)
         .await?;
     rows.iter()
@@ -402,6 +413,7 @@ pub(crate) async fn status(connection: &mut PgConnection) -> Result<Vec<LaneStat
             Ok(LaneStatus {
                 lane: lane_id(row.try_get("id")?),
                 owner: row.try_get("owner")?,
+                program: row.try_get("program")?,
                 stopped: row.try_get("stopped")?,
                 epoch: row.try_get("epoch")?,
                 unpublished: row.try_get("unpublished")?,

@@ -1,4 +1,4 @@
-//! Sharing lanes: heartbeat, claim up to the fair share, give back what is more, renew, and drop what is lost.
+//! Sharing lanes: heartbeat, claim up to the fair share, hand over what is more, renew, and drop what is lost.
 
 use signalbox_bus::{LaneBus, Position};
 use signalbox_schemas::{LaneId, TopicName};
@@ -12,13 +12,15 @@ use crate::lane::Lane;
 use crate::metrics;
 
 impl<B: LaneBus, S: LaneStore> Worker<B, S> {
-    /// Says that this worker is alive, and gives lanes back or takes one where its share asks for that. True where it
-    /// took one and there may be more: claiming takes time, so lanes are claimed one in a turn, and those that are held
-    /// are worked on and renewed between.
-    pub(super) async fn share_lanes(&mut self) -> Result<bool, WorkerError> {
-        let share = self.store.heartbeat(&self.options.worker_id, self.options.lease).await?;
-        self.clock.set(share.now);
-        self.check_lanes(share.lanes)?;
+    /// Says that this worker is alive, prolongs its leases, and learns what operators have deployed.
+    pub(super) async fn keep_alive(&mut self) -> Result<(), WorkerError> {
+        self.meet_brokers().await?;
+        if self.handover.is_leaving() {
+            // Again: it may not have been heard.
+            self.store.leave(&self.options.worker_id).await?;
+        } else {
+            self.store.heartbeat(&self.options.worker_id).await?;
+        }
         self.learn_journeys().await?;
         self.migrations.stale = true;
         if !self.lanes.is_empty() {
@@ -26,19 +28,43 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             self.clock.set(now);
             self.drop_lanes(&lost)?;
         }
-        let fair = share.lanes.div_ceil(share.workers);
-        let mut took = false;
-        if self.lanes.len() > fair {
-            self.give_back(self.lanes.len() - fair).await?;
-        } else if self.lanes.len() < fair {
-            took = self.claim_one().await?;
-        }
         metrics::lanes(self.lanes.len());
-        Ok(took)
+        Ok(())
+    }
+
+    /// Asks about every input once before others count on this worker: one that cannot reach the brokers gets no lane, and the
+    /// first lane does not wait for connections.
+    async fn meet_brokers(&mut self) -> Result<(), WorkerError> {
+        if !self.met_brokers {
+            let logs: Vec<_> = self.inputs.iter().map(|topic| (topic.clone(), 0)).collect();
+            self.bus.ranges(&logs).await?;
+            self.met_brokers = true;
+        }
+        Ok(())
+    }
+
+    /// Takes a lane, or lets one go, where this worker's share asks for that. True where it took one and there may be more.
+    pub(super) async fn share_lanes(&mut self) -> Result<bool, WorkerError> {
+        let held = self.held();
+        let share = self.store.share(&self.options.worker_id, &held, self.options.lease).await?;
+        self.clock.set(share.now);
+        self.check_lanes(share.lanes)?;
+        self.handover.shared(share);
+        let fair = if self.handover.is_leaving() {
+            0
+        } else {
+            share.lanes.div_ceil(share.others.saturating_add(1))
+        };
+        if self.lanes.len() > fair {
+            self.let_one_go(share)?;
+        } else if held.len() < fair && share.free > 0 {
+            return self.claim_one(&held).await;
+        }
+        Ok(false)
     }
 
     /// Whether there was a lane to claim.
-    async fn claim_one(&mut self) -> Result<bool, WorkerError> {
+    async fn claim_one(&mut self, held: &[LaneId]) -> Result<bool, WorkerError> {
         let cluster = self.bus.cluster_id().await?;
         let installation = self.store.installation().await?;
         if let Err(error) = claim::check_installation(&installation, &cluster) {
@@ -51,13 +77,12 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         if installation.kafka_cluster.is_none() || installation.system_identifier.is_none() {
             self.store.remember_installation(&cluster).await?;
         }
-        let held: Vec<LaneId> = self.lanes.keys().copied().collect();
         let claimed =
-            self.store.claim(&self.options.worker_id, &held, 1, self.options.lease).await?;
+            self.store.claim(&self.options.worker_id, held, 1, self.options.lease).await?;
         let took = !claimed.is_empty();
         for lane in claimed {
             if let Err(error) = self.check_lanes(lane.lanes) {
-                self.store.release(&[lane.fence]).await?;
+                self.store.release(&[lane.fence], self.clock.now()).await?;
                 return Err(error);
             }
             self.begin_lane(lane).await?;
@@ -74,7 +99,8 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     async fn begin_lane(&mut self, claimed: ClaimedLane) -> Result<(), WorkerError> {
         let id = claimed.fence.lane;
         let epoch = claimed.fence.epoch;
-        let mut lane = Lane::new(claimed, Instant::now());
+        let (begun, resting_since) = (Instant::now(), claimed.resting_since);
+        let mut lane = Lane::new(claimed, begun);
         let inputs = self.inputs.clone();
         let ready =
             match claim::check_inputs(&mut lane, &inputs, &mut self.bus, &mut self.store).await {
@@ -91,7 +117,12 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 self.next_timer = None;
                 self.assign(id)?;
                 self.health.lane(id, Some(format!("epoch {epoch}")));
-                tracing::info!(lane = id.0, epoch, republished, "lane claimed");
+                let gap = resting_since.map(|since| self.clock.now().since(since));
+                let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                let (claim_ms, gap_ms) = (ms(begun.elapsed()), gap.map(ms));
+                metrics::claimed(begun.elapsed(), gap);
+                metrics::lanes(self.lanes.len());
+                tracing::info!(lane = id.0, epoch, republished, claim_ms, gap_ms, "lane claimed");
                 Ok(())
             }
             Err(error) => self.refuse_lane(&lane, error).await,
@@ -103,12 +134,12 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         let fence = lane.position.fence;
         match error {
             ClaimError::Bus(error) => {
-                drop(self.store.release(&[fence]).await);
+                drop(self.store.release(&[fence], self.clock.now()).await);
                 Err(error.into())
             }
             ClaimError::Store(error) => Err(error.into()),
             ClaimError::Keys(error) => {
-                drop(self.store.release(&[fence]).await);
+                drop(self.store.release(&[fence], self.clock.now()).await);
                 Err(error.into())
             }
             ClaimError::Installation(reason) | ClaimError::Lane(reason) => {
@@ -218,29 +249,6 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         Ok(self.bus.unassign(&partitions)?)
     }
 
-    /// Gives lanes back to whoever has fewer: publishes what they committed first.
-    async fn give_back(&mut self, count: usize) -> Result<(), WorkerError> {
-        let ids: Vec<LaneId> = self.lanes.keys().rev().take(count).copied().collect();
-        let deadline = Instant::now() + self.options.lease / 2;
-        let in_flight = |worker: &Self| {
-            ids.iter().any(|id| worker.lanes.get(id).is_some_and(|lane| lane.unpublished() > 0))
-        };
-        while in_flight(self) && Instant::now() < deadline {
-            self.bus.acks_ready(Duration::from_millis(20)).await;
-            self.take_acks()?;
-        }
-        self.flush_acks().await?;
-        let fences: Vec<_> = ids
-            .iter()
-            .filter_map(|id| self.lanes.get(id))
-            .map(|lane| lane.position.fence)
-            .collect();
-        self.forget(&ids)?;
-        self.store.release(&fences).await?;
-        tracing::info!(lanes = ?ids, "lanes given back");
-        Ok(())
-    }
-
     /// Gives everything back after trouble that claiming again will explain.
     pub(super) async fn drop_all_lanes(&mut self) {
         let fences = self.fences();
@@ -248,7 +256,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         if let Err(error) = self.forget(&ids) {
             tracing::warn!(%error, "inputs were not unassigned");
         }
-        if let Err(error) = self.store.release(&fences).await {
+        if let Err(error) = self.store.release(&fences, self.clock.now()).await {
             tracing::warn!(%error, "lanes were not given back; their leases will expire");
         }
     }

@@ -17,7 +17,7 @@ use super::{Worker, WorkerError};
 use crate::decide::{self, Decided, Note, Tick};
 use crate::intake::{Body, Desk, UnknownSchema, Work, WorkInput};
 use crate::keys;
-use crate::lane::LanePosition;
+use crate::lane::{Lane, LanePosition};
 use crate::metrics;
 use crate::outbox::decode_kept;
 use crate::traces;
@@ -435,40 +435,46 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
 
     /// Writes acknowledgements that no tick has written.
     pub(super) async fn flush_acks(&mut self) -> Result<(), WorkerError> {
-        let positions: BTreeMap<LaneId, LanePosition> = self
-            .lanes
+        let mut lanes = std::mem::take(&mut self.lanes);
+        let written = self.write_acks(&mut lanes).await;
+        self.lanes = lanes;
+        self.drop_lanes(&written?)
+    }
+
+    /// Writes what of these lanes is acknowledged and was not written; which of them are another worker's.
+    pub(super) async fn write_acks(
+        &mut self,
+        lanes: &mut BTreeMap<LaneId, Lane>,
+    ) -> Result<Vec<LaneId>, WorkerError> {
+        let positions: BTreeMap<LaneId, LanePosition> = lanes
             .iter()
             .filter(|(_, lane)| lane.has_unwritten_acks())
             .map(|(id, lane)| (*id, lane.position.clone()))
             .collect();
         if positions.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let fences: Vec<_> = positions.values().map(|position| position.fence).collect();
         let mut after = positions.clone();
-        let lanes = &self.lanes;
         let mut settle = |_: Losers| {
             let mut write = TickWrite::default();
             complete(&mut write, lanes, &positions, &mut after);
             write
         };
-        match self
-            .store
-            .commit(&fences, &Contest::default(), self.options.lease, &mut settle)
-            .await?
-        {
+        let lease = self.options.lease;
+        match self.store.commit(&fences, &Contest::default(), lease, &mut settle).await? {
             Commit::Done { now } => {
                 self.clock.set(now);
                 for (id, position) in after {
-                    if let Some(lane) = self.lanes.get_mut(&id) {
+                    if let Some(lane) = lanes.get_mut(&id) {
                         lane.take_over(position);
                     }
                 }
-                Ok(())
+                Ok(Vec::new())
             }
-            Commit::Fenced(lost) => self.drop_lanes(&lost),
+            Commit::Fenced(lost) => Ok(lost),
             // Nothing was sealed.
-            Commit::Erased(_) => Ok(()),
+            Commit::Erased(_) => Ok(Vec::new()),
         }
     }
 }
@@ -492,7 +498,7 @@ struct Loaded {
 /// Adds to a write what every tick carries: outputs that moved or were acknowledged, and the lane rows.
 fn complete(
     write: &mut TickWrite,
-    lanes: &BTreeMap<LaneId, crate::lane::Lane>,
+    lanes: &BTreeMap<LaneId, Lane>,
     before: &BTreeMap<LaneId, LanePosition>,
     after: &mut BTreeMap<LaneId, LanePosition>,
 ) {

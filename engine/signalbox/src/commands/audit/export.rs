@@ -68,7 +68,7 @@ fn instant(text: &str) -> Result<Micros, String> {
 /// Exports.
 pub(super) async fn run(args: &ExportArgs, config: &Config) -> Result<(), CliError> {
     let reader = wiring::reader(config)?;
-    reader.require_current_schema().await?;
+    reader.require_known_schema().await?;
     let (choice, told) = choose(args, config, &reader).await?;
     let spans = match &choice {
         Choice::Flows(flows) => {

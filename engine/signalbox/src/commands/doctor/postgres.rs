@@ -3,6 +3,7 @@
 
 use signalbox_schemas::Micros;
 use signalbox_store::{LaneStatus, Reader, ServerFacts};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::finding::Finding;
@@ -38,8 +39,8 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
             return vec![Finding::fail(AREA, error.to_string(), advice.to_owned())];
         }
     }
-    if let Err(error) = reader.require_current_schema().await {
-        let advice = "bring schema and program to the same version".to_owned();
+    if let Err(error) = reader.require_known_schema().await {
+        let advice = "migrate with the newest program, or run a newer one here".to_owned();
         return vec![Finding::fail(AREA, error.to_string(), advice)];
     }
     match see(&reader).await {
@@ -175,6 +176,13 @@ fn of_lanes(lanes: &[LaneStatus]) -> Vec<Finding> {
             ));
         }
     }
+    let owned = lanes.iter().filter(|lane| lane.owner.is_some());
+    let programs: BTreeSet<Option<i64>> = owned.map(|lane| lane.program).collect();
+    if programs.len() > 1 {
+        let found = "engines of several programs run: an upgrade is under way".to_owned();
+        let advice = "finish it, or go back: `signalbox lane list` says who runs which";
+        findings.push(Finding::warn(AREA, found, advice.to_owned()));
+    }
     let free = lanes.iter().filter(|lane| lane.owner.is_none() && lane.stopped.is_none()).count();
     if free > 0 {
         let found = format!("{free} of {} lanes have no engine", lanes.len());
@@ -220,13 +228,15 @@ mod tests {
         let lane = LaneStatus {
             lane: LaneId(0),
             owner: Some("engine-1".to_owned()),
+            program: Some(1),
             stopped: None,
             epoch: 1,
             unpublished: 0,
             journal_seq: 0,
             journal_head: Vec::new(),
         };
-        Seen { facts, lanes: vec![lane], skew_ms: 3, within_ms: 1 }
+        let other = LaneStatus { lane: LaneId(1), ..lane.clone() };
+        Seen { facts, lanes: vec![lane, other], skew_ms: 3, within_ms: 1 }
     }
 
     /// The findings that are not fine, as one text.
@@ -245,7 +255,7 @@ mod tests {
     #[test]
     fn whatever_is_wrong_is_named_with_what_to_do() {
         type Case = (fn(&mut Seen), Level, &'static str);
-        let cases: [Case; 12] = [
+        let cases: [Case; 13] = [
             (|seen| seen.facts.version = 140_010, Level::Fail, "upgrade to version 15"),
             (|seen| seen.facts.standby = true, Level::Fail, "primary"),
             (|seen| seen.facts.fsync = false, Level::Fail, "turn fsync on"),
@@ -274,8 +284,14 @@ mod tests {
                 "signalbox engine",
             ),
             (
+                |seen| seen.lanes.iter_mut().take(1).for_each(|lane| lane.program = None),
+                Level::Warn,
+                "several programs",
+            ),
+            (
                 |seen| {
-                    seen.lanes.iter_mut().for_each(|lane| lane.stopped = Some("offset".to_owned()))
+                    let first = seen.lanes.iter_mut().take(1);
+                    first.for_each(|lane| lane.stopped = Some("offset".to_owned()));
                 },
                 Level::Fail,
                 "lane 0 is stopped: offset",

@@ -31,7 +31,7 @@ pub(super) async fn run(args: &DeployArgs, config: &Config) -> Result<(), CliErr
     let journey = load::load(&args.file, &config.journeys, &args.values)?;
     load::refuse_unsafe(&args.file, &signalbox_flow::check(&journey, contract))?;
     let reader = wiring::reader(config)?;
-    reader.require_current_schema().await?;
+    reader.require_known_schema().await?;
     let (name, version) = (journey.name().clone(), journey.version());
     let pinned = pinned(&reader, contract).await?;
     let same = pinned.iter().find(|each| *each.name() == name && each.version() == version);

@@ -38,7 +38,7 @@ pub(crate) struct MigrateArgs {
 pub(super) async fn migrate(args: &MigrateArgs, config: &Config) -> Result<(), CliError> {
     let text = wiring::read(&args.plan)?;
     let reader = wiring::reader(config)?;
-    reader.require_current_schema().await?;
+    reader.require_known_schema().await?;
     let migration = read_plan(args, &text, config, &reader).await?;
     let found = signalbox_flow::check_migration(&migration);
     load::refuse_unsafe(&args.plan, &found.findings)?;

@@ -128,7 +128,7 @@ impl Totals {
 /// Lists migrations, shows one, or has its lanes told something.
 pub(super) async fn run(args: &MigrationsArgs, config: &Config) -> Result<(), CliError> {
     let reader = wiring::reader(config)?;
-    reader.require_current_schema().await?;
+    reader.require_known_schema().await?;
     if let Some(MigrationsAct::Stop(args)) = &args.act {
         return stop(args, config, &reader).await;
     }

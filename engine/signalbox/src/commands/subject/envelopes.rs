@@ -57,7 +57,7 @@ pub(crate) async fn envelopes(
 pub(super) async fn run(args: &EnvelopesArgs, config: &Config) -> Result<(), CliError> {
     let here = config.envelope_keys()?;
     let reader = wiring::reader(config)?;
-    reader.require_current_schema().await?;
+    reader.require_known_schema().await?;
     let envelopes = envelopes(&reader, here.as_ref()).await?;
     for Envelope { id, known, keys } in &envelopes {
         let known = match known {

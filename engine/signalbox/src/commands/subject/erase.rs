@@ -47,7 +47,7 @@ fn day(text: &str) -> Result<i64, String> {
 /// Erases.
 pub(super) async fn run(args: &EraseArgs, config: &Config) -> Result<(), CliError> {
     let reader = wiring::reader(config)?;
-    reader.require_current_schema().await?;
+    reader.require_known_schema().await?;
     let subjects = subjects(args, config, &reader).await?;
     let order = ErasureOrder {
         subjects: subjects.clone(),

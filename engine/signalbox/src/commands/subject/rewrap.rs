@@ -29,7 +29,7 @@ pub(crate) struct RewrapArgs {
 pub(super) async fn run(args: &RewrapArgs, config: &Config) -> Result<(), CliError> {
     let keys = config.envelope_keys()?.ok_or(ConfigError::NoEnvelopeKey)?;
     let reader = wiring::reader(config)?;
-    reader.require_current_schema().await?;
+    reader.require_known_schema().await?;
     let order = RewrapOrder {
         envelope: keys.current(),
         actor: args.actor.clone(),

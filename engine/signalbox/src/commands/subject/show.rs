@@ -24,7 +24,7 @@ pub(crate) struct ShowArgs {
 pub(super) async fn run(args: &ShowArgs, config: &Config) -> Result<(), CliError> {
     let subject = args.who.subject(config)?;
     let reader = wiring::reader(config)?;
-    reader.require_current_schema().await?;
+    reader.require_known_schema().await?;
     let keys = reader.keys_of_subject(subject).await?;
     let flows = reader.flows_of_subject(subject).await?;
     if keys.is_empty() && flows.is_empty() {
