@@ -1,8 +1,8 @@
 //! The rules of a call, as pure functions: what a permit's answer allows, whether a refusal may be believed, whether to
 //! send again, what an inquiry may conclude. The runtime only obeys; the rules are those of the lane protocol, section 6.
 
-use signalbox_schemas::{ErrorClass, Micros};
-use signalbox_store::{AttemptRow, Disposition, Permit};
+use signalbox_schemas::{ErrorClass, Micros, RecogniseRequest};
+use signalbox_store::{AttemptRow, Disposition, Permit, RecognitionRow};
 use std::time::Duration;
 
 use crate::model::{Answer, Ask, Evidence, HttpRequest, Idempotency, Outcome};
@@ -105,6 +105,23 @@ fn holds(evidence: Evidence, sends: u32, terms: Idempotency) -> bool {
     }
 }
 
+/// Whether a customer is recognised: as the person who was approved, and not too long ago.
+pub(crate) fn recognise(
+    found: Option<&RecognitionRow>,
+    request: &RecogniseRequest,
+    now: Micros,
+) -> Outcome {
+    let known = found.and_then(|row| Some((row.known?, row.at)));
+    let Some((known, at)) = known.filter(|(known, _)| known.likeness == request.likeness) else {
+        return Outcome::Stranger;
+    };
+    match now.since(at) > Duration::from_millis(request.fresh_for_ms) {
+        true => Outcome::Outdated,
+        false if known.watched => Outcome::Watched,
+        false => Outcome::Recognised,
+    }
+}
+
 /// In whose words an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Words {
@@ -122,7 +139,7 @@ impl Words {
     /// The words of whoever asks.
     pub(crate) fn of(ask: &Ask) -> Self {
         match ask {
-            Ask::Kyc(_) | Ask::Aml(_) | Ask::Fraud(_) => Self::Read,
+            Ask::Recognise(_) | Ask::Kyc(_) | Ask::Aml(_) | Ask::Fraud(_) => Self::Read,
             Ask::Send(_) => Self::Send,
             Ask::Inquire(_) => Self::Inquire,
             Ask::Recall(_) => Self::Recall,

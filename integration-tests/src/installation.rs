@@ -36,7 +36,7 @@ pub type Setting = (String, String);
 pub struct Vendors {
     /// Arguments of `signalbox sandbox`.
     pub arguments: &'static [&'static str],
-    /// Waits of the journey that differ from the demo's, by parameter.
+    /// Waits that differ from the demo's, by parameter of the payout journey or as `<journey>.<parameter>`.
     pub waits: &'static [(&'static str, &'static str)],
 }
 
@@ -517,7 +517,9 @@ fn waits(own: &[(&str, &str)]) -> Vec<Setting> {
     let mut waits: Vec<Setting> =
         demo.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let name = |parameter: &str| {
-        format!("SIGNALBOX__JOURNEYS__PARAMETERS__PAYOUT__{}", parameter.to_uppercase())
+        let (journey, parameter) = parameter.split_once('.').unwrap_or(("payout", parameter));
+        let (journey, parameter) = (journey.to_uppercase(), parameter.to_uppercase());
+        format!("SIGNALBOX__JOURNEYS__PARAMETERS__{journey}__{parameter}")
     };
     waits.extend(own.iter().map(|(parameter, value)| (name(parameter), (*value).to_owned())));
     waits

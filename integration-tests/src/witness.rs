@@ -308,7 +308,7 @@ async fn read(mut watcher: Watcher, shared: Arc<Shared>) {
 }
 
 /// Every topic that the engine publishes, and every dead-letter topic.
-fn watched() -> Result<Vec<String>, SceneError> {
+pub(crate) fn watched() -> Result<Vec<String>, SceneError> {
     let contract =
         Contract::builtin().map_err(|error| SceneError::Data(format!("the contract: {error}")))?;
     let all = &contract.topics().topics;

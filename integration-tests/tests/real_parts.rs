@@ -20,9 +20,11 @@ mod real_parts {
     pub(crate) mod operators;
     pub(crate) mod outages;
     pub(crate) mod recipes;
+    pub(crate) mod recognition;
     pub(crate) mod recovery;
     pub(crate) mod repeats;
     pub(crate) mod rewrapping;
+    pub(crate) mod scenarios;
     pub(crate) mod sharing;
     pub(crate) mod tampering;
     pub(crate) mod tracing;
@@ -42,8 +44,8 @@ use signalbox::scene::{Console, EngineName};
 
 use real_parts::{
     broken_records, canaries, crashes, endings, erasure, foreign_client, growing, majors,
-    migrating, onboarding, operators, outages, recipes, recovery, repeats, rewrapping, sharing,
-    tampering, tracing, upgrading, upkeep,
+    migrating, onboarding, operators, outages, recipes, recognition, recovery, repeats, rewrapping,
+    scenarios, sharing, tampering, tracing, upgrading, upkeep,
 };
 
 /// The engine that every story finds running, alone, and leaves so.
@@ -109,6 +111,14 @@ const STORIES: &[Story] = &[
     Story {
         name: "every_newcomer_ends_as_their_row_says",
         tell: |on| Box::pin(onboarding::every_newcomer(on)),
+    },
+    Story {
+        name: "a_customer_who_was_onboarded_is_recognised_and_not_checked_again",
+        tell: |on| Box::pin(recognition::known_and_unknown(on)),
+    },
+    Story {
+        name: "every_scenario_holds_on_real_parts",
+        tell: |on| Box::pin(scenarios::every_scenario(on)),
     },
     Story {
         name: "the_same_command_twice_is_one_payout",

@@ -14,6 +14,7 @@ mod simulation {
     pub(crate) mod operators;
     pub(crate) mod people;
     pub(crate) mod restore;
+    pub(crate) mod scenarios;
     pub(crate) mod world;
 }
 
@@ -58,13 +59,20 @@ fn every_journey_is_simulated() {
 }
 
 #[test]
+fn every_scenario_holds_on_a_worker() {
+    let broken = simulation::scenarios::all();
+    assert!(broken.is_empty(), "{}", broken.join("\n\n"));
+}
+
+#[test]
 fn without_faults_every_flow_ends_once() {
     under_seeds(Plan::calm());
 }
 
 #[test]
 fn duplicated_and_reordered_outcomes_change_nothing() {
-    under_seeds(Plan { duplicates: true, ..Plan::calm() });
+    let seen = under_seeds(Plan { duplicates: true, ..Plan::calm() });
+    assert!(seen.recognised > 0, "nobody was ever recognised: {seen:?}");
 }
 
 #[test]

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-use crate::ids::{AggregateId, AttemptId, FlowId, LaneId, RecordName, StepName, Tenant, TopicName};
+use crate::ids::{
+    AggregateId, AttemptId, FlowId, LaneId, Likeness, RecordName, StepName, Tenant, TopicName,
+};
 use crate::money::Money;
 use crate::time::Micros;
 
@@ -274,6 +276,17 @@ pub struct KycRequest {
     /// The document to be checked, where the check is about one.
     #[serde(default)]
     pub document: Option<shapes::IdentityDocument>,
+}
+
+/// `customer.recognise.Request`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecogniseRequest {
+    /// Who asks; the customer is the one whom that flow is about.
+    pub call: shapes::Call,
+    /// Who is to be recognised.
+    pub likeness: Likeness,
+    /// How long ago the approval may be, in milliseconds.
+    pub fresh_for_ms: u64,
 }
 
 /// `aml.screen.Request`.

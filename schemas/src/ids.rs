@@ -53,6 +53,12 @@ pub struct FlowId(pub Uuid);
 #[serde(transparent)]
 pub struct SubjectId(pub Uuid);
 
+/// As whom a customer is known: UUIDv8 of HMAC-SHA-256(tenant key, subject, kind and name). It is the same for the same
+/// person under the same customer id, and nothing can be read from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Likeness(pub Uuid);
+
 /// One data key of a subject. A subject whose key was destroyed and that comes again gets the next generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeyId {
@@ -135,6 +141,12 @@ impl TenantKey {
         SubjectId(self.derive(&["subject", tenant.as_str(), customer]))
     }
 
+    /// As whom a customer is known. Case and spacing of the name do not count.
+    pub fn likeness(&self, subject: SubjectId, kind: &str, name: &str) -> Likeness {
+        let words: Vec<String> = name.split_whitespace().map(str::to_lowercase).collect();
+        Likeness(self.derive(&["likeness", &subject.to_string(), kind, &words.join(" ")]))
+    }
+
     /// Who stands in for the people in records of one UTC day that say nothing of whom they are about. Days are counted
     /// from 1970-01-01.
     pub fn unattributed(&self, day: i64) -> SubjectId {
@@ -208,6 +220,20 @@ impl fmt::Display for EnvelopeId {
     }
 }
 
+impl fmt::Display for Likeness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::str::FromStr for Likeness {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
 impl fmt::Display for LaneId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -256,5 +282,16 @@ mod tests {
         assert_ne!(id("acme", "c-1"), id("other", "c-1"));
         assert_ne!(id("acme", "c-1"), other.subject_id(&"acme".into(), "c-1"));
         assert_ne!(key.unattributed(20_000), key.unattributed(20_001));
+    }
+
+    #[test]
+    fn a_person_is_alike_under_their_own_customer_id_and_name_alone() {
+        let key = TenantKey::new(b"a tenant's secret".to_vec());
+        let customer = |id: &str| key.subject_id(&"acme".into(), id);
+        let ada = key.likeness(customer("c-1"), "person", "Ada Alder");
+        assert_eq!(ada, key.likeness(customer("c-1"), "person", " ada  ALDER "));
+        assert_ne!(ada, key.likeness(customer("c-1"), "person", "Eve Alder"));
+        assert_ne!(ada, key.likeness(customer("c-1"), "organisation", "Ada Alder"));
+        assert_ne!(ada, key.likeness(customer("c-2"), "person", "Ada Alder"));
     }
 }

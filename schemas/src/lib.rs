@@ -27,7 +27,7 @@ pub mod topics;
 
 pub use capability::{
     AmlRequest, Capability, Effect, ErrorClass, FraudRequest, InquireRequest, KycRequest,
-    OutcomeRecord, RecallRequest, SendRequest, shapes,
+    OutcomeRecord, RecallRequest, RecogniseRequest, SendRequest, shapes,
 };
 pub use compatibility::{Difference, Rule, fields, unreadable};
 pub use consumers::{Consumer, Consumers, ConsumersError};
@@ -36,7 +36,7 @@ pub use gate::{Breaking, Broken, Direction, History, Release, breaking};
 pub use identifiers::{account_problems, is_aba, is_bic, is_iban};
 pub use ids::{
     AggregateId, Attempt, AttemptId, EnvelopeId, FlowId, JourneyName, KeyId, LaneId, LaneSeq,
-    MigrationId, RecordName, StepName, SubjectId, Tenant, TenantKey, TopicName,
+    Likeness, MigrationId, RecordName, StepName, SubjectId, Tenant, TenantKey, TopicName,
 };
 pub use lift::{LiftDoc, LiftDocError, lift_faults, lifted_to};
 pub use lifting::{Command, Lifts, Majors};

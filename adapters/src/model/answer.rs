@@ -10,6 +10,14 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
+    /// customer.recognise: a customer whom an onboarding has approved.
+    Recognised,
+    /// customer.recognise: the same, and watched closely.
+    Watched,
+    /// customer.recognise: approved too long ago.
+    Outdated,
+    /// customer.recognise: nobody whom we know.
+    Stranger,
     /// kyc.check: the identity is verified.
     Pass,
     /// kyc.check: not verified, another try may succeed.
@@ -60,6 +68,10 @@ impl Outcome {
     /// The word as the contract spells it.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Recognised => "recognised",
+            Self::Watched => "watched",
+            Self::Outdated => "outdated",
+            Self::Stranger => "stranger",
             Self::Pass => "pass",
             Self::SoftFail => "soft_fail",
             Self::HardFail => "hard_fail",

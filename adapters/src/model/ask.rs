@@ -3,7 +3,7 @@
 
 use signalbox_schemas::{
     AmlRequest, AttemptId, ErrorClass, FraudRequest, InquireRequest, KycRequest, RecallRequest,
-    SendRequest, shapes,
+    RecogniseRequest, SendRequest, shapes,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +69,8 @@ pub struct Sent {
 /// A decoded request of any capability.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ask {
+    /// customer.recognise.
+    Recognise(RecogniseRequest),
     /// kyc.check.
     Kyc(KycRequest),
     /// aml.screen.
@@ -90,6 +92,7 @@ impl Ask {
             serde_json::from_value(value).map_err(|error| error.to_string())
         }
         match capability {
+            "customer.recognise" => shape(value).map(Self::Recognise),
             "kyc.check" => shape(value).map(Self::Kyc),
             "aml.screen" => shape(value).map(Self::Aml),
             "fraud.score" => shape(value).map(Self::Fraud),
@@ -103,6 +106,7 @@ impl Ask {
     /// Who asks.
     pub fn call(&self) -> &shapes::Call {
         match self {
+            Self::Recognise(request) => &request.call,
             Self::Kyc(request) => &request.call,
             Self::Aml(request) => &request.call,
             Self::Fraud(request) => &request.call,
@@ -221,6 +225,8 @@ impl Vendor {
     /// What to do next for a request. `sent` is the payout that an inquiry or a recall is about.
     pub fn next(&self, ask: &Ask, sent: Option<&Sent>, so_far: &[Exchange]) -> Next {
         let next = match ask {
+            // The house answers it; no vendor is asked.
+            Ask::Recognise(_) => None,
             Ask::Kyc(request) => self.kyc.as_ref().map(|kyc| kyc.next(request, so_far)),
             Ask::Aml(request) => self.aml.as_ref().map(|aml| aml.next(request, so_far)),
             Ask::Fraud(request) => self.fraud.as_ref().map(|fraud| fraud.next(request, so_far)),

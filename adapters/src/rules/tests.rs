@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use serde_json::json;
-use signalbox_schemas::{AttemptId, FlowId, LaneId};
-use signalbox_store::NewAttempt;
+use signalbox_schemas::{AttemptId, FlowId, LaneId, Likeness, SubjectId};
+use signalbox_store::{Known, NewAttempt};
 use uuid::Uuid;
 
 use super::*;
@@ -41,6 +41,45 @@ fn row(disposition: Disposition) -> AttemptRow {
 
 fn request() -> HttpRequest {
     HttpRequest::post("create", "/transfers".to_owned(), &json!({"amount": 5})).write()
+}
+
+#[test]
+fn only_who_was_approved_as_this_very_person_and_not_too_long_ago_is_recognised() {
+    let likeness = |number| Likeness(Uuid::from_u128(number));
+    let found = |watched| RecognitionRow {
+        subject: SubjectId(Uuid::nil()),
+        known: Some(Known { likeness: likeness(1), watched }),
+        flow: FlowId(Uuid::nil()),
+        at: Micros(0),
+    };
+    let nobody = RecognitionRow { known: None, ..found(false) };
+    let rows = [
+        (None, 1, 0, Outcome::Stranger),
+        (Some(nobody), 1, 0, Outcome::Stranger),
+        (Some(found(false)), 2, 0, Outcome::Stranger),
+        (Some(found(false)), 1, 24, Outcome::Recognised),
+        (Some(found(false)), 1, 25, Outcome::Outdated),
+        (Some(found(true)), 1, 24, Outcome::Watched),
+        (Some(found(true)), 1, 25, Outcome::Outdated),
+    ];
+    for (row, asked, hours, outcome) in rows {
+        let call = match Ask::read(
+            "payout.inquire",
+            json!({"call": call(), "subject_attempt": Uuid::nil()}),
+        ) {
+            Ok(ask) => ask.call().clone(),
+            Err(error) => panic!("{error}"),
+        };
+        let request =
+            RecogniseRequest { call, likeness: likeness(asked), fresh_for_ms: 24 * 3_600_000 };
+        let said = recognise(row.as_ref(), &request, Micros(hours * HOUR));
+        assert_eq!(said, outcome, "{row:?} asked for {asked} after {hours} h");
+    }
+}
+
+fn call() -> serde_json::Value {
+    json!({"attempt_id": Uuid::nil(), "flow_id": Uuid::nil(), "aggregate_id": "p-1", "tenant": "acme", "lane": 0,
+        "step": "s", "group": 0, "reply_by": 0, "excluded": []})
 }
 
 #[test]

@@ -4,8 +4,10 @@
 use secrecy::SecretString;
 use serde_json::Value;
 use signalbox_bus::Codec;
-use signalbox_schemas::{AttemptId, Micros};
-use signalbox_store::{AttemptRow, AttemptStore, Permit, PermitRequest, StoredResult};
+use signalbox_schemas::{AttemptId, FlowId, Micros};
+use signalbox_store::{
+    AttemptRow, AttemptStore, Permit, PermitRequest, RecognitionRow, StoredResult,
+};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -175,6 +177,26 @@ impl<S: AttemptStore + 'static> Desk<S> {
             disturbed(&error.into());
             Trouble
         })
+    }
+
+    /// What was found out about the customer of a flow, and database time; repeated while the store is in trouble, up to
+    /// the deadline.
+    pub(crate) async fn recognition(
+        &self,
+        flow: FlowId,
+        deadline: Instant,
+    ) -> Result<(Option<RecognitionRow>, Micros), Trouble> {
+        let mut wait = TROUBLE;
+        loop {
+            match self.store.recognition(flow).await {
+                Ok(found) => return Ok((found, self.now().await?)),
+                Err(error) => disturbed(&error.into()),
+            }
+            if Instant::now() + wait >= deadline {
+                return Err(Trouble);
+            }
+            pause(&mut wait).await;
+        }
     }
 
     /// Sends a request to a vendor, or hands it to the vendor inside the process.

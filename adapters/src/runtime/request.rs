@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use signalbox_bus::{Death, Inbound, Outbound, Undecoded, dead_letter, follow};
-use signalbox_schemas::{AttemptId, Capability, ErrorClass, TopicName};
+use signalbox_schemas::{AttemptId, Capability, ErrorClass, RecogniseRequest, TopicName};
 use signalbox_store::{AttemptRow, AttemptStore};
 use std::time::{Duration, Instant};
 use tracing::Instrument as _;
@@ -183,6 +183,7 @@ async fn decide<S: AttemptStore + 'static>(
     }
     let deadline = arrived + left.min(Duration::from_secs(3_600));
     match ask {
+        Ask::Recognise(request) => Decided::said(recognise(desk, request, deadline).await),
         Ask::Kyc(_) | Ask::Aml(_) | Ask::Fraud(_) | Ask::Send(_) => {
             match route(&desk.policy, capability, &ask.call().excluded) {
                 Some(route) => talk(desk, capability, (ask, None), &route, deadline).await,
@@ -195,6 +196,18 @@ async fn decide<S: AttemptStore + 'static>(
         Ask::Recall(request) => {
             recall(desk, (capability, ask), request.subject_attempt, deadline).await
         }
+    }
+}
+
+/// What the house itself knows: no vendor is routed to, and none is called.
+async fn recognise<S: AttemptStore + 'static>(
+    desk: &Desk<S>,
+    request: &RecogniseRequest,
+    deadline: Instant,
+) -> Answer {
+    match desk.recognition(request.call.flow_id, deadline).await {
+        Ok((found, now)) => Answer::of(rules::recognise(found.as_ref(), request, now)),
+        Err(Trouble) => Answer::unavailable(ErrorClass::Transient, "recognition_not_read"),
     }
 }
 

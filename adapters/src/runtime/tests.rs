@@ -6,8 +6,10 @@
 use serde_json::{Value, json};
 use signalbox_bus::{BusError, Codec, Headers, Inbound, Outbound};
 use signalbox_sandbox::{Sandbox, SandboxOptions, Vendor, serve as serve_sandbox};
-use signalbox_schemas::{AttemptId, Contract, RecordName, TopicName, headers};
-use signalbox_store::Disposition;
+use signalbox_schemas::{
+    AttemptId, Contract, FlowId, Likeness, Micros, RecordName, SubjectId, TopicName, headers,
+};
+use signalbox_store::{Disposition, Known, RecognitionRow};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -224,6 +226,10 @@ fn request(order: &Order<'_>, attempt: AttemptId) -> Value {
     let amount = json!({"minor_units": 12_550, "currency": "USD", "exponent": 2});
     let account = json!({"scheme": "aba", "iban": null, "routing_number": "101050001", "account_number": "987654321", "bic": null});
     match order.capability {
+        "customer.recognise" => {
+            let likeness = Likeness(Uuid::from_u128(u128::from(order.name == "Clear")));
+            json!({"call": call, "likeness": likeness, "fresh_for_ms": 1_000})
+        }
         "kyc.check" => {
             json!({"call": call, "customer_id": attempt, "subject": party, "purpose": "payout"})
         }
@@ -305,6 +311,30 @@ async fn every_persona_gets_its_answer() {
     }
     // Clear, Payoutflaky, Payoutslow, Lost, Vanish, Lostforever and Payoutgarbage moved money, each once.
     assert_eq!(station.effects().await, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_is_recognised_by_what_the_house_knows_and_no_vendor_is_asked() {
+    let mut station = Station::open(|_| {}).await;
+    let known = Known { likeness: Likeness(Uuid::from_u128(1)), watched: false };
+    let row = RecognitionRow {
+        subject: SubjectId(Uuid::nil()),
+        known: Some(known),
+        flow: FlowId(Uuid::nil()),
+        at: Micros(0),
+    };
+    for (found, name, later, outcome) in [
+        (None, "Clear", 0, "stranger"),
+        (Some(row), "Clear", 0, "recognised"),
+        (Some(row), "Somebodyelse", 0, "stranger"),
+        (Some(row), "Clear", 1_000_001, "outdated"),
+    ] {
+        *station.book.known.lock().unwrap() = found;
+        *station.book.later.lock().unwrap() = later;
+        let (_, answer) = station.ask(&order("customer.recognise", name)).await;
+        assert_eq!(answer["outcome"], outcome, "{name} at {later}: {answer}");
+    }
+    assert_eq!(station.sandbox_calls().await, json!({}));
 }
 
 #[tokio::test(flavor = "multi_thread")]

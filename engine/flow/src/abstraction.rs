@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::flow::{CallState, Flow, Status};
-use crate::invariant::Invariant;
+use crate::invariant::{Condition, Invariant, RECOGNITION};
 use crate::journey::{Action, Ask, Call, Journey, Kind, Next, Panel, State, WriteStatus};
 use crate::run::{ESCALATE, ROUND};
 
@@ -337,7 +337,12 @@ fn past(journey: &Journey, state: &StepName) -> BTreeSet<StepName> {
         let guards = |rule: &Invariant| matches!(rule, Invariant::OnlyAfter { capability: guarded, .. } if guarded == capability);
         journey.invariants.iter().chain(&journey.bank).any(guards)
     };
-    if journey.calls.values().any(|call| ways.contains(&call.state) && guarded(&call.capability)) {
+    let recognises = |name: &StepName| {
+        journey.state(name).is_some_and(State::makes_customers_known) && guarded(RECOGNITION)
+    };
+    if journey.calls.values().any(|call| ways.contains(&call.state) && guarded(&call.capability))
+        || ways.iter().any(recognises)
+    {
         return BTreeSet::new();
     }
     let writes =
@@ -409,7 +414,8 @@ fn telling_apart<'a>(journey: &'a Journey, step: &StepName) -> Vec<&'a [String]>
     let mut lists: Vec<&[String]> = Vec::new();
     for invariant in journey.invariants.iter().chain(&journey.bank) {
         if let Invariant::OnlyAfter { conditions, .. } = invariant {
-            let own = conditions.iter().filter(|condition| condition.capability == call.capability);
+            let all = conditions.iter().flat_map(Condition::alternatives);
+            let own = all.filter(|condition| condition.capability == call.capability);
             lists.extend(own.map(|condition| condition.words.as_slice()));
         }
     }

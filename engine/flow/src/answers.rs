@@ -5,9 +5,11 @@ use serde_json::Value;
 use signalbox_schemas::{Attempt, AttemptId, Effect as CallEffect, StepName};
 use std::time::Duration;
 
+use crate::decision::Effect;
 use crate::expression::Expression;
 use crate::flow::Status;
 use crate::journey::{Action, Arm, Ask, Call, Kind, Next, WriteStatus};
+use crate::recognition::Recognition;
 use crate::run::{RETRY, ROUND, Run, UNTIL, WITHIN};
 use crate::stop::{Stop, known, not_safe, unresolvable};
 
@@ -295,6 +297,8 @@ impl Run<'_> {
             .as_deref()
             .is_some_and(|before| !matches!(before, "unavailable" | "late"));
         self.report(step, group, word)?;
+        // Whoever was recognised meanwhile was recognised without this.
+        self.effects.push(Effect::Recognise(Recognition::Nobody));
         if contradicts {
             self.publish_discrepancy();
         }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use signalbox_schemas::Contract;
 
 use crate::error::{JourneyError, did_you_mean, mistake};
-use crate::invariant::Invariant;
+use crate::invariant::{Invariant, RECOGNITION};
 use crate::journey::Journey;
 
 /// Sentences that hold in every journey of the bank. The default has none.
@@ -17,8 +17,8 @@ pub struct BankInvariants(Vec<Invariant>);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BankDoc {
-    /// Sentences, as in a journey: `X only after [every] Y in [word, word]`, `never two X in flight`, `no end while X is
-    /// in_doubt`.
+    /// Sentences, as in a journey: `X only after [every] Y in [word, word] [else Z in [word]]`,
+    /// `never two X in flight`, `no end while X is in_doubt`.
     invariants: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ impl BankInvariants {
         let sentence = |(index, text): (usize, &String)| {
             let place = format!("invariants[{index}]");
             let parsed = Invariant::parse(text).or_else(|problem| mistake(&place, problem))?;
-            let unknown = |name: &&str| contract.capability(name).is_none();
+            let unknown = |name: &&str| *name != RECOGNITION && contract.capability(name).is_none();
             if let Some(unknown) = parsed.capabilities().into_iter().find(unknown) {
                 let known = contract.capabilities().map(|capability| capability.name.as_str());
                 let hint = did_you_mean(unknown, known);
@@ -55,8 +55,10 @@ impl Journey {
     /// what they forbid. A sentence about a capability that the journey does not call says nothing about it.
     #[must_use]
     pub fn under(mut self, bank: &BankInvariants) -> Self {
-        let called =
-            |capability: &str| self.calls.values().any(|call| call.capability == capability);
+        let called = |about: &str| {
+            (about == RECOGNITION && self.makes_customers_known())
+                || self.calls.values().any(|call| call.capability == about)
+        };
         self.bank = bank.0.iter().filter(|sentence| called(sentence.about())).cloned().collect();
         self
     }

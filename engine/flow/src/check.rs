@@ -29,6 +29,7 @@ pub fn check(journey: &Journey, contract: &Contract) -> Vec<Finding> {
     for (name, state) in &journey.states {
         read_off_state(journey, name, state, &mut findings);
     }
+    recognition_left_open(journey, &mut findings);
     for (step, call) in &journey.calls {
         if call.effect == Effect::Write && call.subject.is_none() {
             compensation(journey, step, &mut findings);
@@ -107,6 +108,23 @@ fn read_off_panel(name: &StepName, panel: &Panel, findings: &mut Vec<Finding>) {
         let problem =
             format!("{name}: whether money moved is settled by two people; write people: 2");
         findings.push(finding("doubt settled by one person", problem, name));
+    }
+}
+
+/// Where a journey makes customers known, an ending that says nothing would keep what an earlier flow found out.
+fn recognition_left_open(journey: &Journey, findings: &mut Vec<Finding>) {
+    if !journey.makes_customers_known() {
+        return;
+    }
+    for (name, state) in &journey.states {
+        if let Kind::End { event } = &state.kind
+            && event.recognise.is_none()
+        {
+            let problem = format!(
+                "{name}: say whether the customer is still recognised: recognise: nobody, or recognise: as_before"
+            );
+            findings.push(finding("recognition left open", problem, name));
+        }
     }
 }
 

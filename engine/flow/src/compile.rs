@@ -14,7 +14,7 @@ use crate::compiler::Compiler;
 use crate::document::{JourneyDoc, Ordered};
 use crate::duration;
 use crate::error::{JourneyError, mistake};
-use crate::invariant::Invariant;
+use crate::invariant::{Condition, Invariant, RECOGNITION};
 use crate::journey::{Deadline, Journey, Kind, State};
 
 impl Journey {
@@ -118,15 +118,12 @@ impl Compiler<'_> {
             calls.extend(own);
         }
         for (name, fields) in doc.endings.iter() {
-            let kind = Kind::End { fields: self.event_fields(&format!("endings.{name}"), fields)? };
+            let kind = Kind::End { event: self.event(&format!("endings.{name}"), fields)? };
             let state = State { kind, on_command: BTreeMap::new(), escalate: None, panel: None };
             states.insert(StepName::from(name), state);
         }
         let discrepancy = Ordered(vec![("status".to_owned(), Value::from("discrepancy"))]);
-        self.event_fields(
-            "event (a contradiction is published as status discrepancy)",
-            &discrepancy,
-        )?;
+        self.event("event (a contradiction is published as status discrepancy)", &discrepancy)?;
         Ok(Journey {
             name: JourneyName::from(doc.journey.as_str()),
             version: doc.version,
@@ -220,7 +217,7 @@ impl Compiler<'_> {
     fn check_invariant(&self, place: &str, invariant: &Invariant) -> Result<(), JourneyError> {
         let used = |capability: &str| {
             let found = self.steps.values().any(|step| step.name == capability);
-            if found {
+            if found || capability == RECOGNITION {
                 Ok(())
             } else {
                 mistake(place, format!("no state of the journey calls {capability}"))
@@ -232,7 +229,7 @@ impl Compiler<'_> {
             }
             Invariant::OnlyAfter { capability, conditions, .. } => {
                 used(capability)?;
-                for condition in conditions {
+                for condition in conditions.iter().flat_map(Condition::alternatives) {
                     used(&condition.capability)?;
                     let words = self.words_of_capability(&condition.capability);
                     if let Some(word) = condition.words.iter().find(|word| !words.contains(*word)) {

@@ -413,7 +413,7 @@ fn emit(compiler: &Compiler<'_>, place: &str, doc: &StateDoc) -> Result<Kind, Jo
     let fields = required(place, "emit", doc.emit.as_ref())?;
     let go = required(place, "go", doc.go.as_ref())?;
     Ok(Kind::Emit {
-        fields: compiler.event_fields(&format!("{place}.emit"), fields)?,
+        event: compiler.event(&format!("{place}.emit"), fields)?,
         go: compiler.target(&format!("{place}.go"), go)?,
     })
 }

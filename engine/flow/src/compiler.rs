@@ -10,6 +10,8 @@ use crate::document::{JourneyDoc, Ordered, StateDoc};
 use crate::duration;
 use crate::error::{JourneyError, did_you_mean, mistake};
 use crate::expression::{Expression, Scope};
+use crate::journey::Event;
+use crate::recognition::{self, Recognise};
 
 /// Everything that the compilation of one state may look up.
 pub(crate) struct Compiler<'a> {
@@ -61,6 +63,7 @@ impl<'a> Compiler<'a> {
             steps: steps.iter().map(outcome).collect(),
             commands: doc.commands.iter().map(|(name, _)| name.to_owned()).collect(),
             problem: record("contract", "signalbox.common.Problem")?,
+            parameters: parameters.clone(),
         };
         let names = names(doc)?;
         Ok(Self { contract, doc, scope, parameters, steps, rulings, event, names })
@@ -93,19 +96,21 @@ impl<'a> Compiler<'a> {
         found.map_or_else(|| mistake(place, problem()), Ok)
     }
 
-    /// Fields of one event, checked together with the fields common to every event.
-    pub(crate) fn event_fields(
-        &self,
-        place: &str,
-        fields: &Ordered<Value>,
-    ) -> Result<Vec<(String, Expression)>, JourneyError> {
+    /// One event: its fields, checked together with the fields common to every event, and what it makes of the customer.
+    pub(crate) fn event(&self, place: &str, said: &Ordered<Value>) -> Result<Event, JourneyError> {
+        let (recognise, fields): (Vec<_>, Vec<_>) =
+            said.0.iter().cloned().partition(|(name, _)| name == recognition::KEY);
+        let at = format!("{place}.{}", recognition::KEY);
+        let recognise =
+            recognise.first().map(|(_, value)| Recognise::parse(&at, value, &self.scope));
+        let fields = Ordered(fields);
         if !fields.iter().any(|(name, _)| name == "status") {
             return mistake(place, "an event needs a status; add status: <word>");
         }
         let common: Vec<&str> = self.doc.every_event.iter().map(|(name, _)| name).collect();
         let given: Vec<&str> = EVENT_FILLED.into_iter().chain(common).collect();
-        let filled = self.templates(place, fields, &self.event, &given)?;
-        Ok(filled)
+        let fields = self.templates(place, &fields, &self.event, &given)?;
+        Ok(Event { fields, recognise: recognise.transpose()? })
     }
 
     /// Templates of a record's fields. With `given` not empty, what is neither there nor given nor optional is an error.

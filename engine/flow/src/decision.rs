@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::act::OperatorAct;
 use crate::flow::Flow;
+use crate::recognition::Recognition;
 
 /// Something that happened to a flow. It has passed the contract: values fit their records.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -91,6 +92,8 @@ pub enum Effect {
     },
     /// Put down that a person agrees to something that takes several people.
     Assent(Assent),
+    /// Put down whether later flows recognise the customer of this one.
+    Recognise(Recognition),
     /// Publish a record, keyed by the flow's business id.
     Publish {
         /// Where to.

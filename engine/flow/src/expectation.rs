@@ -1,15 +1,16 @@
 //! What a scenario expects against what was seen. It plays nothing; `play` does.
 
 use serde_json::Value;
-use signalbox_schemas::Effect as CallEffect;
+use signalbox_schemas::{Effect as CallEffect, RecordName};
 
 use crate::decision::{Decision, Effect};
 use crate::flow::{Flow, Status};
+use crate::recognition::Recognition;
 use crate::script::ExpectDoc;
 
 /// What a flow was seen to do.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// Statuses of events, in order.
     events: Vec<String>,
     /// Steps and capabilities that were asked.
@@ -20,19 +21,91 @@ pub(crate) struct Seen {
     pub(crate) did: Vec<String>,
     /// Why the last input changed nothing.
     pub(crate) refused: Option<String>,
+    /// Whom later flows recognise.
+    recognised: Option<&'static str>,
 }
 
 /// The record of a task for people.
 const REVIEW_TASK: &str = "signalbox.review.ReviewTask";
+/// The record that answers a command which changes nothing.
+const REJECTED: &str = "signalbox.RequestRejected";
+/// What names of requests end with.
+const REQUEST: &str = ".Request";
 
 impl Seen {
+    /// A record that was published: a request, an event, a task, a rejection. Other records tell nothing of a flow.
+    pub fn record(&mut self, record: &RecordName, value: &Value) {
+        let text =
+            |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        if let Some(capability) = record.as_str().strip_suffix(REQUEST) {
+            let call = value.get("call").cloned().unwrap_or_default();
+            let step = call.get("step").and_then(Value::as_str).unwrap_or_default();
+            let group = call.get("group").and_then(Value::as_u64).unwrap_or_default();
+            self.asks(step, capability, "", group);
+        } else if record.as_str() == REVIEW_TASK {
+            let task = format!("{} {}", text("step"), text("status"));
+            self.did.push(format!("tells people: {task}"));
+            self.tasks.push(task);
+        } else if record.as_str() == REJECTED {
+            self.refused = Some(text("detail"));
+        } else if let Some(last) = value.get("final").and_then(Value::as_bool) {
+            let status = text("status");
+            let reason = match text("reason") {
+                reason if reason.is_empty() => reason,
+                reason => format!(", because of {reason}"),
+            };
+            let what = if last { "the last event" } else { "the event" };
+            self.did.push(format!("publishes {what}: {status}{reason}"));
+            self.events.push(status);
+        }
+    }
+
+    /// Whom later flows recognise from now on.
+    pub fn recognition(&mut self, recognition: Recognition) {
+        self.recognised = Some(match recognition {
+            Recognition::Known { watched: false, .. } => "customer",
+            Recognition::Known { watched: true, .. } => "watched",
+            Recognition::Nobody => "nobody",
+        });
+    }
+
+    /// An input that changed nothing, because of this.
+    pub fn refused(why: impl Into<String>) -> Self {
+        let why = why.into();
+        let did = vec![format!("refused: {why}")];
+        Self { refused: Some(why), did, ..Self::default() }
+    }
+
+    /// Whether an input was answered by a rejection.
+    pub fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
     /// What a decision does. Timers are its own affair and are not told.
     pub(crate) fn of(decision: &Decision) -> Self {
         let mut seen = Self::default();
         for effect in &decision.effects {
-            seen.see(effect);
+            match effect {
+                Effect::Ask { step, group, capability, effect, .. } => {
+                    let money = if *effect == CallEffect::Write { ", a write" } else { "" };
+                    seen.asks(step.as_str(), capability, money, u64::from(*group));
+                }
+                Effect::Abandon { .. } => seen.did.push("takes the planned write back".to_owned()),
+                Effect::Recognise(recognition) => {
+                    seen.recognition(*recognition);
+                    let whom = seen.recognised.unwrap_or_default();
+                    seen.did.push(format!("lets later flows recognise: {whom}"));
+                }
+                Effect::Publish { record, value, .. } => seen.record(record, value),
+                Effect::Assent(_) | Effect::SetTimer { .. } | Effect::CancelTimer { .. } => {}
+            }
         }
         seen
+    }
+
+    fn asks(&mut self, step: &str, capability: &str, money: &str, group: u64) {
+        self.asked.extend([step.to_owned(), capability.to_owned()]);
+        self.did.push(format!("asks {step} ({capability}{money}), try {group}"));
     }
 
     /// This, and then more.
@@ -42,37 +115,7 @@ impl Seen {
         self.tasks.extend(more.tasks);
         self.did.extend(more.did);
         self.refused = more.refused;
-    }
-
-    fn see(&mut self, effect: &Effect) {
-        let text = |value: &Value, field: &str| {
-            value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
-        match effect {
-            Effect::Ask { step, group, capability, effect, .. } => {
-                self.asked.extend([step.to_string(), capability.clone()]);
-                let money = if *effect == CallEffect::Write { ", a write" } else { "" };
-                self.did.push(format!("asks {step} ({capability}{money}), try {group}"));
-            }
-            Effect::Abandon { .. } => self.did.push("takes the planned write back".to_owned()),
-            Effect::Publish { record, value, .. } if record.as_str() == REVIEW_TASK => {
-                let task = format!("{} {}", text(value, "step"), text(value, "status"));
-                self.did.push(format!("tells people: {task}"));
-                self.tasks.push(task);
-            }
-            Effect::Publish { value, .. } => {
-                let status = text(value, "status");
-                let last = value.get("final") == Some(&Value::Bool(true));
-                let reason = match text(value, "reason") {
-                    reason if reason.is_empty() => reason,
-                    reason => format!(", because of {reason}"),
-                };
-                let what = if last { "the last event" } else { "the event" };
-                self.did.push(format!("publishes {what}: {status}{reason}"));
-                self.events.push(status);
-            }
-            Effect::Assent(_) | Effect::SetTimer { .. } | Effect::CancelTimer { .. } => {}
-        }
+        self.recognised = more.recognised.or(self.recognised);
     }
 }
 
@@ -107,6 +150,12 @@ pub(crate) fn unmet(expect: &ExpectDoc, seen: &Seen, flow: &Flow) -> Vec<(&'stat
     }
     for task in expect.tasks.iter().filter(|task| !seen.tasks.contains(task)) {
         unmet.push(("tasks", format!("no task `{task}`; told was {}", list(&seen.tasks))));
+    }
+    if let Some(whom) =
+        expect.recognised.as_ref().filter(|whom| seen.recognised != Some(whom.as_str()))
+    {
+        let is = seen.recognised.unwrap_or("what they recognised before");
+        unmet.push(("recognised", format!("{whom} is expected, but later flows recognise {is}")));
     }
     if let Some(part) = &expect.refused {
         match &seen.refused {

@@ -234,6 +234,7 @@ impl Explorer<'_> {
                         Effect::Ask { .. }
                         | Effect::Publish { .. }
                         | Effect::Assent(_)
+                        | Effect::Recognise(_)
                         | Effect::SetTimer { .. }
                         | Effect::CancelTimer { .. } => None,
                     }));
@@ -492,6 +493,7 @@ fn is_final(effect: &Effect) -> bool {
         Effect::Ask { .. }
         | Effect::Abandon { .. }
         | Effect::Assent(_)
+        | Effect::Recognise(_)
         | Effect::SetTimer { .. }
         | Effect::CancelTimer { .. } => false,
     }

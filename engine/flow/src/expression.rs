@@ -5,9 +5,10 @@
 use cel::common::ast::{CallExpr, Expr as Ast, LiteralValue, SelectExpr, operators};
 use cel::parser::Parser;
 use serde_json::Value;
-use signalbox_schemas::{Money, StepName, Type, account_problems};
+use signalbox_schemas::{Money, StepName, SubjectId, TenantKey, Type, account_problems};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::flow::FlowData;
 
@@ -65,6 +66,8 @@ pub(crate) enum Function {
     AccountProblems(String),
     /// Whether an amount is payable in its currency.
     MoneyIsValid,
+    /// As whom a party would be known under the customer's id.
+    Likeness,
 }
 
 /// How two values are compared.
@@ -94,6 +97,8 @@ pub(crate) struct Scope {
     pub(crate) commands: Vec<String>,
     /// Type of one problem, as the contract defines it.
     pub(crate) problem: Type,
+    /// Lengths of time by name; in a record they are milliseconds.
+    pub(crate) parameters: BTreeMap<String, Duration>,
 }
 
 /// Where the evaluator finds facts. Without a command, what depends on it is unknown, and so is what comes with outcomes.
@@ -103,6 +108,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) command: Option<&'a Value>,
     /// What the flow has learnt.
     pub(crate) data: &'a FlowData,
+    /// Secret from which likenesses are derived.
+    pub(crate) key: &'a TenantKey,
+    /// Whom the flow is about.
+    pub(crate) subject: SubjectId,
 }
 
 impl Expression {
@@ -121,7 +130,7 @@ impl Expression {
             Self::Literal(value) => Some(Cow::Borrowed(value)),
             Self::Fact(fact) => fact.value(facts),
             Self::Apply(function, argument) => {
-                argument.value(facts).map(|value| Cow::Owned(function.apply(&value)))
+                argument.value(facts).map(|value| Cow::Owned(function.apply(&value, facts)))
             }
             Self::Not(_) | Self::And(..) | Self::Or(..) | Self::Compare(..) | Self::In(..) => {
                 self.holds(facts).map(|holds| Cow::Owned(Value::Bool(holds)))
@@ -214,13 +223,19 @@ impl Fact {
 }
 
 impl Function {
-    fn apply(&self, argument: &Value) -> Value {
+    fn apply(&self, argument: &Value, facts: Facts<'_>) -> Value {
         match self {
             Self::AccountIsValid => Value::Bool(account_problems(argument, "").is_empty()),
             Self::AccountProblems(at) => Value::Array(account_problems(argument, at)),
             Self::MoneyIsValid => {
                 let money = serde_json::from_value::<Money>(argument.clone());
                 Value::Bool(money.is_ok_and(|money| money.check().is_ok()))
+            }
+            Self::Likeness => {
+                let text =
+                    |field: &str| argument.get(field).and_then(Value::as_str).unwrap_or_default();
+                let likeness = facts.key.likeness(facts.subject, text("kind"), text("name"));
+                Value::String(likeness.to_string())
             }
         }
     }
@@ -311,6 +326,17 @@ fn fact(path: &[String], scope: &Scope) -> Result<(Expression, Type), String> {
             };
             Ok((Expression::Fact(Fact::Command(rest.to_vec())), kind))
         }
+        [root, name] if root == "parameters" => {
+            let Some(time) = scope.parameters.get(name) else {
+                let known: Vec<&str> = scope.parameters.keys().map(String::as_str).collect();
+                return Err(format!(
+                    "there is no parameter {name}; there are {}",
+                    known.join(", ")
+                ));
+            };
+            let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+            Ok((Expression::Literal(Value::from(millis)), Type::Int))
+        }
         [root, name] if root == "remembered" => {
             if !scope.commands.contains(name) {
                 return Err(format!(
@@ -339,7 +365,7 @@ fn fact(path: &[String], scope: &Scope) -> Result<(Expression, Type), String> {
             Ok((Expression::Fact(Fact::Call(step, fact)), kind))
         }
         _ => Err(format!(
-            "{} is not a fact; facts begin with command., remembered. or a state's name",
+            "{} is not a fact; facts begin with command., parameters., remembered. or a state's name",
             path.join(".")
         )),
     }
@@ -463,9 +489,10 @@ fn function(name: &str, argument: &Ast, scope: &Scope) -> Result<(Expression, Ty
             (Function::AccountProblems(path), "signalbox.common.Account", problems)
         }
         "money_is_valid" => (Function::MoneyIsValid, "signalbox.common.Money", Type::Bool),
+        "likeness" => (Function::Likeness, "signalbox.common.Party", Type::Uuid),
         other => {
             return Err(format!(
-                "there is no function {other}; there are account_is_valid, account_problems, money_is_valid"
+                "there is no function {other}; there are account_is_valid, account_problems, money_is_valid, likeness"
             ));
         }
     };

@@ -34,11 +34,18 @@ pub(crate) struct Condition {
     pub(crate) capability: String,
     /// Words that will do.
     pub(crate) words: Vec<String>,
+    /// What will do where the capability was never asked. What was asked must hold.
+    pub(crate) otherwise: Option<Box<Condition>>,
 }
+
+/// What a sentence calls it that later flows recognise the customer.
+pub(crate) const RECOGNITION: &str = "recognition";
 
 /// How a sentence may be written, for messages.
 const GRAMMAR: &str = "write `X only after [every] Y in [word, word] and [every] Z = word`, \
-                       `never two X in flight` or `no end while X is in_doubt`, where X, Y, Z are capabilities";
+                       each with `else W in [word]` for where Y was never asked, \
+                       `never two X in flight` or `no end while X is in_doubt`, where X, Y, Z, W are \
+                       capabilities, and X may be `recognition`";
 
 impl Invariant {
     /// Parses a sentence.
@@ -81,13 +88,23 @@ impl Invariant {
             Self::OnlyAfter { conditions, .. } => conditions.as_slice(),
             Self::NeverTwo { .. } | Self::NoEndInDoubt { .. } => &[],
         };
-        let waits_for = waits_for.iter().map(|condition| condition.capability.as_str());
-        waits_for.chain([self.about()]).collect()
+        let waits_for = waits_for.iter().flat_map(Condition::alternatives);
+        waits_for.map(|condition| condition.capability.as_str()).chain([self.about()]).collect()
+    }
+}
+
+impl Condition {
+    /// It, and what will do in its place.
+    pub(crate) fn alternatives(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |condition| condition.otherwise.as_deref())
     }
 }
 
 fn condition(text: &str) -> Option<Condition> {
-    let text = text.trim();
+    let (text, otherwise) = match text.split_once(" else ") {
+        Some((text, rest)) => (text.trim(), Some(Box::new(condition(rest)?))),
+        None => (text.trim(), None),
+    };
     let (every, text) = match text.strip_prefix("every ") {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -104,6 +121,7 @@ fn condition(text: &str) -> Option<Condition> {
         every,
         capability: capability.trim().to_owned(),
         words,
+        otherwise,
     })
 }
 
@@ -121,6 +139,7 @@ mod tests {
             every,
             capability: capability.to_owned(),
             words: words.iter().map(|word| (*word).to_owned()).collect(),
+            otherwise: None,
         };
         let conditions = vec![
             condition(false, "kyc.check", &["pass", "approved"]),
@@ -143,6 +162,12 @@ mod tests {
             Invariant::parse("no end while payout.send is in_doubt"),
             Ok(Invariant::NoEndInDoubt { capability })
         );
+        let text = "x only after y = good else z in [fine]";
+        let Invariant::OnlyAfter { conditions, .. } = Invariant::parse(text).unwrap() else {
+            unreachable!("{text}")
+        };
+        let otherwise = Some(Box::new(condition(false, "z", &["fine"])));
+        assert_eq!(conditions, [Condition { otherwise, ..condition(false, "y", &["good"]) }]);
         for nonsense in [
             "",
             "be careful",

@@ -10,6 +10,7 @@ use crate::act::Act;
 use crate::expression::Expression;
 use crate::flow::{CallState, FlowData};
 use crate::invariant::Invariant;
+use crate::recognition::Recognise;
 
 /// A journey: parsed, type-checked, compiled. Share it in an `Arc`.
 #[derive(Debug)]
@@ -73,9 +74,18 @@ pub(crate) enum Kind {
     /// Waits for a time.
     Wait(Wait),
     /// Publishes an event and goes on.
-    Emit { fields: Vec<(String, Expression)>, go: StepName },
+    Emit { event: Event, go: StepName },
     /// The journey is over; one last event.
-    End { fields: Vec<(String, Expression)> },
+    End { event: Event },
+}
+
+/// What is told of a flow on its way, and what becomes of its customer by it.
+#[derive(Debug)]
+pub(crate) struct Event {
+    /// Fields beside those of every event.
+    pub(crate) fields: Vec<(String, Expression)>,
+    /// Whether later flows recognise the customer; none where it says nothing of it.
+    pub(crate) recognise: Option<Recognise>,
 }
 
 /// Asking one or several capabilities.
@@ -285,6 +295,11 @@ impl Journey {
         exact.or_else(newer).map(|(name, _)| name.as_str())
     }
 
+    /// Whether some way of it lets later flows recognise the customer.
+    pub(crate) fn makes_customers_known(&self) -> bool {
+        self.states.values().any(State::makes_customers_known)
+    }
+
     /// What is known about a write step that was called.
     pub(crate) fn write_status(&self, step: &StepName, call: &CallState) -> WriteStatus {
         let word = call.ruling.as_deref().or(call.outcome.as_deref());
@@ -333,6 +348,20 @@ impl Journey {
 }
 
 impl State {
+    /// What it tells, where it tells anything.
+    pub(crate) fn event(&self) -> Option<&Event> {
+        match &self.kind {
+            Kind::Emit { event, .. } | Kind::End { event } => Some(event),
+            Kind::Ask(_) | Kind::Choose { .. } | Kind::Review | Kind::Wait(_) => None,
+        }
+    }
+
+    /// Whether later flows recognise the customer of a flow that comes here.
+    pub(crate) fn makes_customers_known(&self) -> bool {
+        let recognise = self.event().and_then(|event| event.recognise.as_ref());
+        recognise.is_some_and(Recognise::makes_known)
+    }
+
     /// Whether it is a compliance hold.
     pub(crate) fn is_hold(&self) -> bool {
         self.panel.as_ref().is_some_and(|panel| panel.hold)

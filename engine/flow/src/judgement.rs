@@ -4,11 +4,11 @@
 use signalbox_schemas::StepName;
 
 use crate::flow::FlowData;
-use crate::invariant::{Condition, Invariant};
-use crate::journey::{Journey, WriteStatus};
+use crate::invariant::{Condition, Invariant, RECOGNITION};
+use crate::journey::{Call, Journey, WriteStatus};
 
 impl Invariant {
-    /// Why `capability` must not be called with what the flow knows now.
+    /// Why `capability` must not be called, or the customer become known, with what the flow knows now.
     pub(crate) fn forbids(
         &self,
         journey: &Journey,
@@ -19,7 +19,11 @@ impl Invariant {
             Self::OnlyAfter { text, capability: guarded, conditions } if guarded == capability => {
                 let broken =
                     conditions.iter().find_map(|condition| condition.broken(journey, data))?;
-                Some(format!("{capability} is called, but {broken}; the invariant is: {text}"))
+                let happens = match capability {
+                    RECOGNITION => "the customer becomes known".to_owned(),
+                    capability => format!("{capability} is called"),
+                };
+                Some(format!("{happens}, but {broken}; the invariant is: {text}"))
             }
             Self::OnlyAfter { .. } | Self::NeverTwo { .. } | Self::NoEndInDoubt { .. } => None,
         }
@@ -54,7 +58,21 @@ pub(crate) fn end_in_doubt(journey: &Journey, data: &FlowData) -> Option<String>
 }
 
 impl Condition {
+    /// What does not hold. What stands in for a condition counts only where the capability was never asked.
     fn broken(&self, journey: &Journey, data: &FlowData) -> Option<String> {
+        let asked = |(step, call): (&StepName, &Call)| {
+            call.capability == self.capability && data.calls.contains_key(step)
+        };
+        match &self.otherwise {
+            Some(other) if !journey.calls.iter().any(asked) => {
+                let broken = other.broken(journey, data)?;
+                Some(format!("{} was never asked and {broken}", self.capability))
+            }
+            Some(_) | None => self.broken_itself(journey, data),
+        }
+    }
+
+    fn broken_itself(&self, journey: &Journey, data: &FlowData) -> Option<String> {
         let steps = journey.calls.iter().filter(|(_, call)| call.capability == self.capability);
         let word = |step: &StepName| data.calls.get(step).and_then(|call| call.word());
         let satisfied = |step: &StepName| {

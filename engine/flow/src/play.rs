@@ -1,28 +1,20 @@
-//! Plays a scenario on a journey, with nothing but `step`: no Kafka, no Postgres, no clock. It stands in for the worker
-//! (a permit that was taken makes a write impossible to take back) and holds every record against the contract.
+//! Plays a scenario on a stage: reads what happens step by step, lets it happen, and holds what is seen against what is
+//! expected. Every stage plays every scenario in this one way.
 
 use serde_json::{Map, Value, json};
-use signalbox_schemas::{
-    Attempt, AttemptId, Contract, Effect as CallEffect, LaneId, Micros, RecordName, StepName,
-    TenantKey, Type,
-};
-use std::collections::BTreeSet;
+use signalbox_schemas::{Contract, Effect as CallEffect, RecordName, StepName, Type};
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decision::{Context, Decision, Effect, Input, Refusal, Start};
+use crate::bare::Bare;
 use crate::document::Ordered;
 use crate::duration;
 use crate::error::{JourneyError, did_you_mean, mistake};
 use crate::expectation::{self, Seen};
-use crate::flow::Flow;
 use crate::journey::Journey;
 use crate::script::{AnswerDoc, Scenario, StepDoc};
-use crate::step::{begin, step};
+use crate::stage::{Cue, Sight, Stage};
 
-/// Timers that may fire while a scenario waits; more is a scenario that nobody reads.
-const TIMERS_MAX: usize = 1_000;
 /// The record of a person's decision.
 const REVIEW_DECISION: &str = "signalbox.review.ReviewDecision";
 
@@ -56,7 +48,7 @@ impl fmt::Display for Moment {
     }
 }
 
-/// Plays a scenario.
+/// Plays a scenario with nothing but `step`.
 ///
 /// # Errors
 /// Where the scenario cannot be played: it speaks of steps, timers, outcomes or commands that the journey does not have.
@@ -65,20 +57,35 @@ pub fn play(
     journey: &Journey,
     contract: &Contract,
 ) -> Result<Played, JourneyError> {
-    Player::new(scenario, journey, contract)
-        .and_then(Player::play)
-        .map_err(|error| scenario.locate(error))
+    let played = scenario.fits(journey, contract).and_then(|()| {
+        let stage = Bare::begin(scenario, journey, contract);
+        let mut stage = stage.or_else(|problem| mistake("command", problem))?;
+        Player::new(scenario, journey, contract, &mut stage).play()
+    });
+    played.map_err(|error| scenario.locate(error))
+}
+
+/// Plays a scenario on a stage that has begun its flow. Names of the journey's parameters mean what `journey` says.
+///
+/// # Errors
+/// As `play`, and where the stage cannot let something happen.
+pub fn play_on(
+    scenario: &Scenario,
+    journey: &Journey,
+    contract: &Contract,
+    stage: &mut dyn Stage,
+) -> Result<Played, JourneyError> {
+    let played = scenario
+        .fits(journey, contract)
+        .and_then(|()| Player::new(scenario, journey, contract, stage).play());
+    played.map_err(|error| scenario.locate(error))
 }
 
 struct Player<'a> {
     scenario: &'a Scenario,
     journey: &'a Journey,
     contract: &'a Contract,
-    key: TenantKey,
-    flow: Flow,
-    now: Micros,
-    /// Attempts whose permit was taken.
-    sent: BTreeSet<AttemptId>,
+    stage: &'a mut dyn Stage,
     played: Played,
     /// What the step of the scenario did so far, and what all of it did.
     step: Seen,
@@ -90,55 +97,31 @@ impl<'a> Player<'a> {
         scenario: &'a Scenario,
         journey: &'a Journey,
         contract: &'a Contract,
-    ) -> Result<Self, JourneyError> {
-        if scenario.journey() != journey.name().as_str() {
-            return mistake(
-                "journey",
-                format!("it is played on {}; name that one", journey.name()),
-            );
-        }
-        scenario.check_command(journey.starts_with(), contract)?;
-        let key = TenantKey::new(b"the key of scenarios".to_vec());
-        let (now, none) = (Micros(0), BTreeSet::new());
-        let command = Arc::new(scenario.command.clone());
-        let start = Start { command: &command, lane: LaneId(0) };
-        let ctx = Context { now, key: &key, sending: &none };
-        let begun = begin(journey, start, ctx).or_else(|refusal| {
-            mistake("command", format!("the journey does not begin: {}", told(&refusal)))
-        })?;
-        let mut player = Self {
-            scenario,
-            journey,
-            contract,
-            flow: begun.flow.clone(),
-            key,
-            now,
-            sent: BTreeSet::new(),
-            played: Played { moments: Vec::new(), failures: Vec::new() },
-            step: Seen::default(),
-            whole: Seen::default(),
-        };
-        player.record("command", format!("{} comes", journey.starts_with()), Ok(begun));
-        Ok(player)
+        stage: &'a mut dyn Stage,
+    ) -> Self {
+        let played = Played { moments: Vec::new(), failures: Vec::new() };
+        let (step, whole) = (Seen::default(), Seen::default());
+        Self { scenario, journey, contract, stage, played, step, whole }
     }
 
     fn play(mut self) -> Result<Played, JourneyError> {
         let scenario = self.scenario;
+        self.look("command")?;
         for (index, step) in scenario.doc.steps.iter().enumerate() {
             let place = format!("steps[{index}]");
             self.step = Seen::default();
             self.take(&place, step)?;
-            let refusal = self.step.refused.clone();
-            if let (Some(refusal), None) = (&refusal, &step.expect.refused) {
-                self.fail(&place, format!("nothing came of it: {refusal}"));
+            let unmet = expectation::unmet(&step.expect, &self.step, self.stage.flow());
+            if let (Some(refusal), None) = (&self.step.refused, &step.expect.refused) {
+                let problem = format!("nothing came of it: {refusal}");
+                self.fail(&place, problem);
             }
-            let failed = expectation::unmet(&step.expect, &self.step, &self.flow);
-            for (key, problem) in failed {
+            for (key, problem) in unmet {
                 self.fail(&format!("{place}.expect.{key}"), problem);
             }
         }
-        self.whole.refused.clone_from(&self.step.refused);
-        for (key, problem) in expectation::unmet(&scenario.doc.expect, &self.whole, &self.flow) {
+        let whole = &scenario.doc.expect;
+        for (key, problem) in expectation::unmet(whole, &self.whole, self.stage.flow()) {
             self.fail(&format!("expect.{key}"), problem);
         }
         Ok(self.played)
@@ -147,6 +130,22 @@ impl<'a> Player<'a> {
     fn fail(&mut self, place: &str, problem: String) {
         let error = JourneyError::Mistake { place: place.to_owned(), at: None, problem };
         self.played.failures.push(self.scenario.locate(error));
+    }
+
+    fn look(&mut self, place: &str) -> Result<(), JourneyError> {
+        let sights = self.stage.look().or_else(|problem| mistake(place, problem))?;
+        for Sight { after, input, path, seen } in sights {
+            let did = seen.did.clone();
+            self.whole.add(seen.clone());
+            self.step.add(seen);
+            self.played.moments.push(Moment { after, input, path, did });
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, place: &str, said: &str, cue: &Cue<'_>) -> Result<(), JourneyError> {
+        self.stage.happen(said, cue).or_else(|problem| mistake(place, problem))?;
+        self.look(place)
     }
 
     fn take(&mut self, place: &str, doc: &StepDoc) -> Result<(), JourneyError> {
@@ -184,27 +183,30 @@ impl<'a> Player<'a> {
                 );
                 return mistake(place, problem);
             }
-            let Some(asked) = self.flow.data.calls.get(&step) else {
+            let flow = self.stage.flow();
+            let Some(asked) = flow.data.calls.get(&step) else {
                 return mistake(
                     place,
-                    format!("{step} was not asked; the flow is in {}", self.flow.state),
+                    format!("{step} was not asked; the flow is in {}", flow.state),
                 );
+            };
+            let group = answer.attempt.unwrap_or(asked.group);
+            let Some(attempt) = self.stage.attempt(&step, group) else {
+                return mistake(place, format!("{step} was not asked {group} times"));
             };
             let retry_after = answer.retry_after.as_deref().map(|time| self.time(&place, time));
             let retry_after_ms = retry_after.transpose()?.map(|wait| wait.as_millis());
-            let group = answer.attempt.unwrap_or(asked.group);
-            let attempt = self.key.attempt_id(&Attempt { flow: self.flow.id, step, group });
-            let value =
-                json!({"outcome": word, "reason": answer.reason, "retry_after_ms": retry_after_ms});
+            let value = json!({
+                "ref": {"attempt_id": attempt, "flow_id": flow.id, "aggregate_id": flow.aggregate,
+                        "tenant": flow.tenant, "lane": flow.lane, "answered_at": flow.started_at},
+                "outcome": word, "reason": answer.reason, "retry_after_ms": retry_after_ms,
+            });
             let said = match answer.attempt {
                 Some(attempt) => format!("{name} answers {word} to try {attempt}"),
                 None => format!("{name} answers {word}"),
             };
-            self.apply(
-                &place,
-                said,
-                Input::Outcome { attempt, capability: &call.capability, value: &value },
-            );
+            let cue = Cue::Answer { attempt, capability: &call.capability, value: &value };
+            self.happen(&place, &said, &cue)?;
         }
         Ok(())
     }
@@ -220,8 +222,7 @@ impl<'a> Player<'a> {
         };
         let by = by.unwrap_or("service");
         let value = self.filled(record, &json!({"actor": by}));
-        self.apply(&place, format!("command {name}"), Input::Command { record, value: &value });
-        Ok(())
+        self.happen(&place, &format!("command {name}"), &Cue::Command { record, value: &value })
     }
 
     fn decide(
@@ -234,14 +235,14 @@ impl<'a> Player<'a> {
             return mistake(place, "say who decides, as `by: anna`");
         };
         let record = RecordName::from(REVIEW_DECISION);
+        let flow = self.stage.flow();
         let given = json!({
-            "aggregate_id": self.flow.aggregate, "journey": self.journey.name(),
-            "step": self.flow.state, "decision": decision, "actor": by,
+            "aggregate_id": flow.aggregate, "journey": self.journey.name(),
+            "step": flow.state, "decision": decision, "actor": by,
         });
         let value = self.filled(&record, &given);
         let said = format!("{by} decides {decision}");
-        self.apply(place, said, Input::Command { record: &record, value: &value });
-        Ok(())
+        self.happen(place, &said, &Cue::Command { record: &record, value: &value })
     }
 
     /// A record with what is given; of the rest, what the starting command says, or something plain of the right type.
@@ -250,8 +251,8 @@ impl<'a> Player<'a> {
             return given.clone();
         };
         let value = |name: &str, kind: &Type| {
-            let known = given.get(name).or_else(|| self.flow.command.get(name));
-            known.cloned().unwrap_or_else(|| self.plain(kind))
+            let known = given.get(name).or_else(|| self.stage.flow().command.get(name));
+            known.filter(|known| !known.is_null()).cloned().unwrap_or_else(|| self.plain(kind))
         };
         let filled =
             fields.iter().map(|field| (field.name.clone(), value(&field.name, &field.kind)));
@@ -259,12 +260,14 @@ impl<'a> Player<'a> {
     }
 
     fn plain(&self, kind: &Type) -> Value {
+        let flow = self.stage.flow();
         match kind {
             Type::Null | Type::Optional(_) => Value::Null,
             Type::Bool => Value::from(false),
-            Type::Int | Type::Float | Type::Instant | Type::Date => Value::from(self.now.0),
+            Type::Int | Type::Float | Type::Instant => Value::from(flow.started_at.0),
+            Type::Date => Value::from(0),
             Type::Text => Value::from("scenario"),
-            Type::Uuid => json!(self.flow.id),
+            Type::Uuid => json!(flow.id),
             Type::Enum { symbols, .. } => symbols.first().cloned().map_or(Value::Null, Value::from),
             Type::List(_) => Value::from(Vec::<Value>::new()),
             Type::Record { fields, .. } => Value::Object(
@@ -274,64 +277,33 @@ impl<'a> Player<'a> {
     }
 
     fn timer(&mut self, place: &str, name: &str) -> Result<(), JourneyError> {
-        let Some(due) = self.flow.data.timers.get(name).copied() else {
-            let set: Vec<&str> = self.flow.data.timers.keys().map(String::as_str).collect();
-            let problem = format!(
-                "no timer {name} is set in {}; set are {}",
-                self.flow.state,
-                set.join(", ")
-            );
+        let flow = self.stage.flow();
+        let Some(until) = flow.data.timers.get(name).copied() else {
+            let set: Vec<&str> = flow.data.timers.keys().map(String::as_str).collect();
+            let problem =
+                format!("no timer {name} is set in {}; set are {}", flow.state, set.join(", "));
             return mistake(format!("{place}.timer"), problem);
         };
-        self.now = Micros(self.now.0.max(due.0));
-        self.fire(place, name);
-        Ok(())
+        self.happen(place, &format!("timer {name} fires"), &Cue::Pass { until })
     }
 
-    fn wait(&mut self, place: &str, time: &str) -> Result<(), JourneyError> {
-        let until = self.now.after(self.time(&format!("{place}.wait"), time)?);
-        for _ in 0..TIMERS_MAX {
-            let timers = self.flow.data.timers.iter();
-            let next = timers.filter(|(_, due)| due.0 <= until.0).min_by_key(|(_, due)| due.0);
-            let Some((name, due)) = next.map(|(name, due)| (name.clone(), *due)) else {
-                self.now = until;
-                return Ok(());
-            };
-            self.now = Micros(self.now.0.max(due.0));
-            self.fire(place, &name);
-        }
-        mistake(
-            format!("{place}.wait"),
-            format!("more than {TIMERS_MAX} timers fire meanwhile; wait shorter"),
-        )
-    }
-
-    /// A timer that changes nothing is gone all the same, as in the store.
-    fn fire(&mut self, place: &str, name: &str) {
-        self.apply(place, format!("timer {name} fires"), Input::Timer { name });
-        if self.flow.data.timers.get(name).is_some_and(|due| due.0 <= self.now.0) {
-            self.flow.data.timers.remove(name);
-        }
+    fn wait(&mut self, place: &str, text: &str) -> Result<(), JourneyError> {
+        let place = format!("{place}.wait");
+        let until = self.stage.now().after(self.time(&place, text)?);
+        self.happen(&place, &format!("{text} passes"), &Cue::Pass { until })
     }
 
     fn take_permit(&mut self, place: &str, name: &str) -> Result<(), JourneyError> {
         let place = format!("{place}.sent");
         let step = StepName::from(name);
-        let asked = self.flow.data.calls.get(&step);
+        let asked = self.stage.flow().data.calls.get(&step);
         let write =
             self.journey.calls.get(&step).is_some_and(|call| call.effect == CallEffect::Write);
-        let Some(asked) = asked.filter(|_| write) else {
+        let Some(attempt) = asked.filter(|_| write).map(|asked| asked.attempt) else {
             return mistake(place, format!("{name} is not a write that was asked for"));
         };
-        self.sent.insert(asked.attempt);
-        let state = self.flow.state.to_string();
-        self.played.moments.push(Moment {
-            after: self.now.since(Micros(0)),
-            input: format!("the permit of {name} is taken"),
-            path: vec![state],
-            did: Vec::new(),
-        });
-        Ok(())
+        let said = format!("the permit of {name} is taken");
+        self.happen(&place, &said, &Cue::Permit { attempt })
     }
 
     fn time(&self, place: &str, text: &str) -> Result<Duration, JourneyError> {
@@ -339,73 +311,5 @@ impl<'a> Player<'a> {
         let problem =
             || format!("{text:?} is neither a length of time nor a parameter of the journey");
         found.map_or_else(|| mistake(place, problem()), Ok)
-    }
-
-    /// Applies an input as the worker does: an abandonment that is lost is stepped again with the fact.
-    fn apply(&mut self, place: &str, said: String, input: Input<'_>) {
-        let attempt = |sending: &BTreeSet<AttemptId>| {
-            step(
-                self.journey,
-                &self.flow,
-                input,
-                Context { now: self.now, key: &self.key, sending },
-            )
-        };
-        let first = attempt(&BTreeSet::new());
-        let lost = first.as_ref().is_ok_and(|decision| {
-            decision.effects.iter().any(|effect| match effect {
-                Effect::Abandon { attempt } => self.sent.contains(attempt),
-                Effect::Ask { .. }
-                | Effect::Publish { .. }
-                | Effect::Assent(_)
-                | Effect::SetTimer { .. }
-                | Effect::CancelTimer { .. } => false,
-            })
-        });
-        let result = if lost { attempt(&self.sent) } else { first };
-        self.record(place, said, result);
-    }
-
-    fn record(&mut self, place: &str, input: String, result: Result<Decision, Refusal>) {
-        let (path, did) = match result {
-            Ok(decision) => {
-                let seen = Seen::of(&decision);
-                self.check_records(place, &decision.effects);
-                self.flow = decision.flow;
-                let did = seen.did.clone();
-                self.whole.add(seen.clone());
-                self.step.add(seen);
-                (decision.path.iter().map(StepName::to_string).collect(), did)
-            }
-            Err(refusal) => {
-                let told = told(&refusal);
-                self.step.refused = Some(told.clone());
-                (vec![self.flow.state.to_string()], vec![format!("refused: {told}")])
-            }
-        };
-        let after = self.now.since(Micros(0));
-        self.played.moments.push(Moment { after, input, path, did });
-    }
-
-    /// Every record that is published fits the contract.
-    fn check_records(&mut self, place: &str, effects: &[Effect]) {
-        for effect in effects {
-            let (Effect::Ask { record, value, .. } | Effect::Publish { record, value, .. }) =
-                effect
-            else {
-                continue;
-            };
-            let schema = self.contract.record(record.as_str());
-            if let Some(Err(error)) = schema.map(|schema| schema.encode(value)) {
-                self.fail(place, format!("{record} does not fit the contract: {error}"));
-            }
-        }
-    }
-}
-
-fn told(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Known => "known".to_owned(),
-        Refusal::NotPossibleNow { detail } | Refusal::Unresolvable { detail } => detail.clone(),
     }
 }

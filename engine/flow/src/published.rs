@@ -44,7 +44,9 @@ fn ending(journey: &Journey, status: &str, reason: Option<&str>) -> Option<StepN
     };
     let endings = || {
         journey.states.iter().filter_map(|(name, state)| match &state.kind {
-            Kind::End { fields } if says(fields, "status", Some(status)) => Some((name, fields)),
+            Kind::End { event } if says(&event.fields, "status", Some(status)) => {
+                Some((name, &event.fields))
+            }
             _ => None,
         })
     };

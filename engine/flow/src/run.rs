@@ -10,9 +10,10 @@ use std::time::Duration;
 use crate::decision::{Context, Effect};
 use crate::expression::{Expression, Facts};
 use crate::flow::{CallState, Flow, Status};
-use crate::invariant::Invariant;
-use crate::journey::{Ask, Call, Interrupt, Journey, Kind, State, Wait, WriteStatus, fill};
+use crate::invariant::{Invariant, RECOGNITION};
+use crate::journey::{Ask, Call, Event, Interrupt, Journey, Kind, State, Wait, WriteStatus, fill};
 use crate::judgement::{end_in_doubt, second_write};
+use crate::recognition::{Recognise, Recognition};
 use crate::stop::{Stop, not_safe, unresolvable};
 use crate::world::World;
 
@@ -145,8 +146,8 @@ impl<'a> Run<'a> {
                 Kind::Choose { branches, otherwise } => Some(self.choose(branches, otherwise)),
                 Kind::Review => self.open_review()?,
                 Kind::Wait(wait) => self.start_wait(wait),
-                Kind::Emit { fields, go } => self.emit(fields, go)?,
-                Kind::End { fields } => self.end(fields)?,
+                Kind::Emit { event, go } => self.emit(event, go)?,
+                Kind::End { event } => self.end(event)?,
             };
             if next.is_none() && self.flow.status == Status::Running {
                 self.watch(state);
@@ -242,23 +243,41 @@ impl<'a> Run<'a> {
         None
     }
 
-    fn emit(
-        &mut self,
-        fields: &[(String, Expression)],
-        go: &StepName,
-    ) -> Result<Option<StepName>, Stop> {
-        self.publish_event(fields, false);
+    fn emit(&mut self, event: &Event, go: &StepName) -> Result<Option<StepName>, Stop> {
+        self.recognise(event.recognise.as_ref())?;
+        self.publish_event(&event.fields, false);
         Ok(Some(go.clone()))
     }
 
-    fn end(&mut self, fields: &[(String, Expression)]) -> Result<Option<StepName>, Stop> {
+    fn end(&mut self, event: &Event) -> Result<Option<StepName>, Stop> {
         if let Some(problem) = end_in_doubt(self.journey, &self.flow.data) {
             return not_safe("end in doubt", format!("{}: {problem}", self.flow.state));
         }
-        self.publish_event(fields, true);
+        self.recognise(event.recognise.as_ref())?;
+        self.publish_event(&event.fields, true);
         self.flow.data.timers.clear();
         self.flow.status = Status::Ended;
         Ok(None)
+    }
+
+    /// What becomes of the customer by an event. The checker proves that nobody becomes known against the invariants; a
+    /// running flow asks again all the same.
+    fn recognise(&mut self, recognise: Option<&Recognise>) -> Result<(), Stop> {
+        let recognition = match recognise {
+            None | Some(Recognise::AsBefore) => return Ok(()),
+            Some(Recognise::Nobody) => Recognition::Nobody,
+            Some(Recognise::Known { likeness, watched }) => {
+                self.refuse_forbidden(self.flow.state.as_str(), RECOGNITION)?;
+                let found = likeness.value(self.facts());
+                match found.and_then(|found| found.as_str()?.parse().ok()) {
+                    Some(likeness) => Recognition::Known { likeness, watched: *watched },
+                    // In the checker it is not known, and nothing depends on it.
+                    None => Recognition::Nobody,
+                }
+            }
+        };
+        self.effects.push(Effect::Recognise(recognition));
+        Ok(())
     }
 
     /// Sets the timer after which people are called.
@@ -318,20 +337,25 @@ impl<'a> Run<'a> {
 
     /// The checker proves that this never happens; a running flow asks again before each call all the same.
     fn refuse_unsafe_call(&self, step: &StepName, call: &Call, resend: bool) -> Result<(), Stop> {
+        self.refuse_forbidden(step.as_str(), &call.capability)?;
         let data = &self.flow.data;
-        let rules =
-            [("invariant", &self.journey.invariants), ("bank invariant", &self.journey.bank)];
-        for (rule, sentences) in rules {
-            let forbids = |each: &Invariant| each.forbids(self.journey, data, &call.capability);
-            if let Some(problem) = sentences.iter().find_map(forbids) {
-                return not_safe(rule, format!("{step}: {problem}"));
-            }
-        }
         if call.effect == CallEffect::Write
             && !resend
             && let Some(problem) = second_write(self.journey, data, &call.capability)
         {
             return not_safe("two in flight", format!("{step}: {problem}"));
+        }
+        Ok(())
+    }
+
+    fn refuse_forbidden(&self, place: &str, what: &str) -> Result<(), Stop> {
+        let rules =
+            [("invariant", &self.journey.invariants), ("bank invariant", &self.journey.bank)];
+        for (rule, sentences) in rules {
+            let forbids = |each: &Invariant| each.forbids(self.journey, &self.flow.data, what);
+            if let Some(problem) = sentences.iter().find_map(forbids) {
+                return not_safe(rule, format!("{place}: {problem}"));
+            }
         }
         Ok(())
     }
@@ -431,6 +455,8 @@ impl<'a> Run<'a> {
         Facts {
             command: (!self.is_checked()).then_some(&*self.flow.command),
             data: &self.flow.data,
+            key: self.ctx.key,
+            subject: self.flow.subject,
         }
     }
 

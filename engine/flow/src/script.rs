@@ -4,10 +4,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use signalbox_schemas::{Contract, RecordName};
+use signalbox_schemas::Contract;
 
 use crate::document::{Ordered, WordOr};
 use crate::error::{JourneyError, mistake};
+use crate::journey::Journey;
 
 /// What happens to one flow of a journey, and what must come of it.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -15,6 +16,9 @@ use crate::error::{JourneyError, mistake};
 pub(crate) struct ScriptDoc {
     /// Name of the journey.
     pub(crate) journey: String,
+    /// Why it can only be played where time is simulated, if so: it is not played on real servers.
+    #[serde(default)]
+    pub(crate) only_simulated: Option<String>,
     /// The command that starts the flow.
     pub(crate) command: CommandDoc,
     /// What happens, in order.
@@ -48,7 +52,7 @@ pub(crate) struct StepDoc {
     pub(crate) decide: Option<String>,
     /// Who decides, or who sends the command.
     pub(crate) by: Option<String>,
-    /// Time passes until this timer of the flow fires: `within`, `retry`, `round`, `until`, `escalate`, `wait`, `deadline`.
+    /// Time passes until this timer of the flow is due, and every timer that is due before fires as well: `within`, `retry`, `round`, `until`, `escalate`, `wait`, `deadline`.
     pub(crate) timer: Option<String>,
     /// So much time passes; every timer that is due meanwhile fires. A parameter of the journey or `200ms`, `10s`, `5d`.
     pub(crate) wait: Option<String>,
@@ -98,6 +102,8 @@ pub(crate) struct ExpectDoc {
     pub(crate) asks: Vec<String>,
     /// Steps or capabilities that are not asked.
     pub(crate) never_asks: Vec<String>,
+    /// Whom later flows recognise by then: `customer`, `watched` (the customer, who is watched closely) or `nobody`.
+    pub(crate) recognised: Option<String>,
     /// Review tasks that are published, as `<state> opened`, `<state> confirmed`, `<state> escalated`, `<state> closed`.
     pub(crate) tasks: Vec<String>,
     /// Nothing changes, because of this; a part of the reason is enough. `known` where it is no news.
@@ -173,12 +179,25 @@ impl Scenario {
         error.located(&self.yaml)
     }
 
-    /// The starting command fits its record.
-    pub(crate) fn check_command(
-        &self,
-        record: &RecordName,
-        contract: &Contract,
-    ) -> Result<(), JourneyError> {
+    /// The command that starts its flow.
+    pub fn command(&self) -> &Value {
+        &self.command
+    }
+
+    /// Why it can only be played where time is simulated; none where real servers can play it.
+    pub fn only_simulated(&self) -> Option<&str> {
+        self.doc.only_simulated.as_deref()
+    }
+
+    /// It is about this journey, and its starting command fits its record.
+    pub(crate) fn fits(&self, journey: &Journey, contract: &Contract) -> Result<(), JourneyError> {
+        if self.journey() != journey.name().as_str() {
+            return mistake(
+                "journey",
+                format!("it is played on {}; name that one", journey.name()),
+            );
+        }
+        let record = journey.starts_with();
         let Some(schema) = contract.record(record.as_str()) else {
             return mistake("command", format!("there is no record {record} in the contract"));
         };

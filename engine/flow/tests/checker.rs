@@ -77,6 +77,55 @@ fn a_path_around_the_sanctions_screening_is_refused_and_named() {
 }
 
 #[test]
+fn an_old_approval_does_not_outweigh_a_failed_check() {
+    let rule = "invariant";
+    // Who is watched is checked; a check that fails must not be passed over because the customer is recognised.
+    let edits = [
+        ("      recognised: screen_parties", "      recognised: confirm_identity"),
+        ("      hard_fail: declined_identity", "      hard_fail: screen_parties"),
+        (
+            "    later: {hard_fail: declined_identity}        # also when it comes after an earlier answer\n",
+            "",
+        ),
+    ];
+    refused(rule, &edits, &["confirm_identity is hard_fail", "recognised"]);
+}
+
+#[test]
+fn somebody_who_is_neither_checked_nor_recognised_is_not_paid() {
+    for word in ["watched", "outdated", "stranger"] {
+        let right = format!("      {word}: confirm_identity");
+        let wrong = format!("      {word}: screen_parties");
+        // Words that nothing tells apart are told as the first of them.
+        let told = "kyc.check was never asked and recognise_customer is watched";
+        let way = format!("customer.recognise answers {word} -> screen_parties");
+        refused("invariant", &[(right.as_str(), wrong.as_str())], &[told, way.as_str()]);
+    }
+}
+
+#[test]
+fn nobody_is_recognised_who_was_not_approved() {
+    let onboarding = include_str!("../../../journeys/onboarding.yaml");
+    let refused = |rule: &str, right: &str, wrong: &str, names: &[&str]| {
+        assert!(onboarding.contains(right), "the journey no longer says {right:?}; adapt the test");
+        let found = findings(&onboarding.replacen(right, wrong, 1));
+        refused_in(&found, rule, &[(right, wrong)], names);
+    };
+    refused(
+        "invariant",
+        "reason: identity_not_verified, recognise: nobody",
+        "reason: identity_not_verified, recognise: command.customer",
+        &["the customer becomes known, but", "declined_identity"],
+    );
+    refused(
+        "recognition left open",
+        "reason: customer_withdrew, recognise: nobody",
+        "reason: customer_withdrew",
+        &["withdrawn", "recognise: nobody"],
+    );
+}
+
+#[test]
 fn a_review_that_skips_the_sanctions_screening_is_refused() {
     refused(
         "invariant",
@@ -333,7 +382,7 @@ fn a_journey_that_breaks_a_rule_of_the_bank_is_refused_with_its_path() {
     // The journey forgets to say it itself, and then to do it.
     let edits = [
         (
-            "  - payout.send only after kyc.check in [pass, approved] and every aml.screen in [clear, released] and fraud.score in [approve, approved]\n",
+            "  - >-\n    payout.send only after kyc.check in [pass, approved] else customer.recognise = recognised\n    and every aml.screen in [clear, released] and fraud.score in [approve, approved]\n",
             "",
         ),
         ("pass: screen_parties", "pass: score_fraud"),

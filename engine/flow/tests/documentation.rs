@@ -31,7 +31,7 @@ fn every_example_loads_in_the_payout_journey() {
     let (head, parts): (Vec<&str>, Vec<&str>) = examples("yaml")
         .filter(|example| !example.starts_with('#') && !is_plan(example))
         .partition(|example| example.starts_with("journey:"));
-    assert_eq!((head.len(), parts.len()), (1, 6));
+    assert_eq!((head.len(), parts.len()), (1, 7));
     for line in head
         .iter()
         .flat_map(|head| head.lines())

@@ -160,8 +160,8 @@ fn a_field_of_another_type_is_refused() {
 #[test]
 fn a_length_of_time_that_is_none_is_refused() {
     refused(
-        "    within: check_time\n",
-        "    within: check_tme\n",
+        "purpose: payout}\n    within: check_time\n",
+        "purpose: payout}\n    within: check_tme\n",
         "within",
         &["states.confirm_identity.within", "check_tme"],
     );

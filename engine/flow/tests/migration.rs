@@ -12,7 +12,7 @@ use std::sync::Arc;
 const SENDING: &str = "kyc pass, originator clear, beneficiary clear, fraud approve";
 
 fn world(given: &str) -> World {
-    let (mut world, _) = World::begin(&PAYOUT, request());
+    let (mut world, _) = World::begin_stranger(&PAYOUT, request());
     for words in given.split(", ").filter(|words| !words.is_empty()) {
         let _ = world.say(words);
     }
@@ -203,7 +203,7 @@ fn the_next_version_with_other_names_is_a_legal_plan_for_every_journey() {
 fn a_plan_past_the_sanctions_screening_is_refused_with_its_path() {
     let (said, _) = findings("screen_parties: score_fraud", &[]);
     assert!(said.contains("invariant: send: payout.send is called, but screen_parties/"), "{said}");
-    assert!(said.contains("kyc.check answers pass -> screen_parties"), "{said}");
+    assert!(said.contains("customer.recognise answers recognised -> screen_parties"), "{said}");
     assert!(said.contains("version 3 -> score_fraud"), "{said}");
 }
 

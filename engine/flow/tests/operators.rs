@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 const SENDING: &str = "kyc pass, originator clear, beneficiary clear, fraud approve";
 
 fn world(given: &str) -> World {
-    let (mut world, _) = World::begin(&PAYOUT, request());
+    let (mut world, _) = World::begin_stranger(&PAYOUT, request());
     for words in given.split(", ").filter(|words| !words.is_empty()) {
         let _ = world.say(words);
     }
@@ -37,6 +37,7 @@ fn timers(decision: &Decision) -> (Vec<&str>, Vec<&str>) {
             Effect::Ask { .. }
             | Effect::Abandon { .. }
             | Effect::Publish { .. }
+            | Effect::Recognise(_)
             | Effect::Assent(_) => {}
         }
     }

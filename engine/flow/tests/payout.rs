@@ -21,7 +21,7 @@ const HELD: &str = "kyc pass, originator hit, beneficiary clear";
 /// Given (a row's first part after the common beginning), when (its last input), then.
 fn check(given: &str, rows: &[(&str, &str)]) {
     for (when, then) in rows {
-        let (mut world, _) = World::begin(&PAYOUT, request());
+        let (mut world, _) = World::begin_stranger(&PAYOUT, request());
         let mut last = Err(signalbox_flow::Refusal::Known);
         for words in given.split(", ").chain(when.split(", ")).filter(|words| !words.is_empty()) {
             last = world.say(words);
@@ -32,12 +32,12 @@ fn check(given: &str, rows: &[(&str, &str)]) {
 
 #[test]
 fn a_payout_whose_identifiers_are_wrong_goes_back_to_its_caller() {
-    let (_, begun) = World::begin(&PAYOUT, request());
+    let (_, begun) = World::begin_stranger(&PAYOUT, request());
     assert_eq!(told(&Ok(begun)), "confirm_identity: ask confirm_identity 1");
 
     let mut command = request();
     command["beneficiary"]["account"]["iban"] = json!("DE88370400440532013000");
-    let (world, begun) = World::begin(&PAYOUT, command);
+    let (world, begun) = World::begin_stranger(&PAYOUT, command);
     assert_eq!(world.flow.status, Status::Ended);
     let Effect::Publish { value, .. } = &begun.effects[0] else { panic!("an event") };
     assert_eq!(value["status"], "requires_repair");
@@ -50,7 +50,10 @@ fn a_payout_whose_identifiers_are_wrong_goes_back_to_its_caller() {
 
     let mut command = request();
     command["amount"]["minor_units"] = json!(0);
-    assert_eq!(told(&Ok(World::begin(&PAYOUT, command).1)), "repair_amount: final requires_repair");
+    assert_eq!(
+        told(&Ok(World::begin_stranger(&PAYOUT, command).1)),
+        "repair_amount: final requires_repair"
+    );
 }
 
 #[test]
@@ -445,7 +448,7 @@ fn a_recall_is_a_write_of_its_own() {
 
 #[test]
 fn requests_name_their_call_and_answers_may_ask_for_patience() {
-    let (mut world, begun) = World::begin(&PAYOUT, request());
+    let (mut world, begun) = World::begin_stranger(&PAYOUT, request());
     let Effect::Ask { value, attempt, .. } = &begun.effects[0] else { panic!("a request") };
     assert_eq!(value["call"]["attempt_id"], json!(attempt));
     assert_eq!(value["call"]["lane"], 3);
@@ -468,7 +471,7 @@ fn requests_name_their_call_and_answers_may_ask_for_patience() {
 #[test]
 fn nobody_is_tipped_off() {
     for given in [HELD, "kyc pass, originator hit, beneficiary clear, anna uphold"] {
-        let (mut world, _) = World::begin(&PAYOUT, request());
+        let (mut world, _) = World::begin_stranger(&PAYOUT, request());
         let mut last = None;
         for words in given.split(", ") {
             last = world.say(words).ok();

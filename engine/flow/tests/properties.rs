@@ -94,7 +94,10 @@ impl Onlooker {
                 Effect::Publish { value, .. } => {
                     self.finals += usize::from(value.get("final") == Some(&Value::Bool(true)))
                 }
-                Effect::Assent(_) | Effect::SetTimer { .. } | Effect::CancelTimer { .. } => {}
+                Effect::Recognise(_)
+                | Effect::Assent(_)
+                | Effect::SetTimer { .. }
+                | Effect::CancelTimer { .. } => {}
             }
         }
         let ended = decision.flow.status == Status::Ended;
@@ -239,7 +242,7 @@ proptest! {
         order in Just(vec!["originator clear", "beneficiary clear", "beneficiary clear", "kyc pass", "originator clear"]).prop_shuffle()
     ) {
         let run = |order: &[&str]| {
-            let (mut world, _) = World::begin(&PAYOUT, request());
+            let (mut world, _) = World::begin_stranger(&PAYOUT, request());
             world.say("kyc pass").unwrap();
             for words in order {
                 let _ = world.say(words);
@@ -268,7 +271,7 @@ fn every_journey_is_judged_and_found_safe() {
 
 #[test]
 fn what_is_kept_of_a_flow_can_be_read_again() {
-    let (mut world, _) = World::begin(&PAYOUT, request());
+    let (mut world, _) = World::begin_stranger(&PAYOUT, request());
     for words in ["kyc pass", "originator hit", "beneficiary clear", "cancel", "anna release"] {
         world.say(words).unwrap();
     }

@@ -1,7 +1,7 @@
 //! Attempts as adapters see them: permits before sending, results after. Engines plan and abandon attempts in their own
 //! transactions; nothing here decides whether to send.
 
-use signalbox_schemas::{AttemptId, KeyId, Micros};
+use signalbox_schemas::{AttemptId, FlowId, KeyId, Micros};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::error::StoreError;
 use crate::keys::KeyRow;
 use crate::pool;
-use crate::rows::{AttemptRow, Disposition, PermitRequest, StoredResult};
+use crate::rows::{AttemptRow, Disposition, PermitRequest, RecognitionRow, StoredResult};
 use crate::tables;
 
 /// The answer to a permit request.
@@ -68,6 +68,12 @@ pub trait AttemptStore: Send + Sync {
 
     /// Keys by name; those that never existed are left out.
     fn keys(&self, ids: &[KeyId]) -> impl Future<Output = Result<Vec<KeyRow>, StoreError>> + Send;
+
+    /// What was found out about the customer whom a flow is about; none where nothing was.
+    fn recognition(
+        &self,
+        flow: FlowId,
+    ) -> impl Future<Output = Result<Option<RecognitionRow>, StoreError>> + Send;
 
     /// Makes vendors' gates known; existing gates stay as they are.
     fn ensure_gates(
@@ -153,6 +159,10 @@ impl AttemptStore for PgAttempts {
 
     async fn keys(&self, ids: &[KeyId]) -> Result<Vec<KeyRow>, StoreError> {
         tables::subject_key::find(&mut *pool::acquire(&self.pool).await?, ids).await
+    }
+
+    async fn recognition(&self, flow: FlowId) -> Result<Option<RecognitionRow>, StoreError> {
+        tables::recognition::of_flow(&mut *pool::acquire(&self.pool).await?, flow).await
     }
 
     async fn ensure_gates(&self, vendors: &[String]) -> Result<(), StoreError> {

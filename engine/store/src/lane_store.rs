@@ -12,7 +12,7 @@ use crate::keys::{KeyRow, NewKey};
 use crate::migration_rows::{MigratedFlow, MigrationMove, OpenMigration};
 use crate::rows::{
     AssentRow, CommandRow, FlowWrite, Forgotten, InputRow, LaneFence, LaneMove, LoadedFlow,
-    NewAttempt, OutputRow, ParkedRow, PeerRow, TimerRow,
+    NewAttempt, OutputRow, ParkedRow, PeerRow, RecognitionRow, TimerRow,
 };
 
 /// Which cluster and which database this installation is: a change of either must be noticed before anything is done.
@@ -125,6 +125,8 @@ pub struct TickWrite {
     pub flows: Vec<FlowWrite>,
     /// Attempts planned.
     pub attempts: Vec<NewAttempt>,
+    /// What was found out about customers, at most one row for each.
+    pub recognitions: Vec<RecognitionRow>,
     /// Timers set; a timer of the same name is replaced.
     pub timers_set: Vec<TimerRow>,
     /// Timers forgotten.

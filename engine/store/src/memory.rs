@@ -5,9 +5,12 @@ mod attempts;
 mod growth;
 mod keys;
 mod migrations;
+mod people;
 mod recovery;
 
-use signalbox_schemas::{AttemptId, FlowId, JourneyName, KeyId, LaneId, Micros, Tenant, TopicName};
+use signalbox_schemas::{
+    AttemptId, FlowId, JourneyName, KeyId, LaneId, Micros, SubjectId, Tenant, TopicName,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,7 +25,7 @@ use crate::lane_store::{
 use crate::migration_rows::OpenMigration;
 use crate::rows::{
     AssentRow, AttemptRow, CommandRow, Disposition, FlowRow, InputRow, LaneFence, LoadedFlow,
-    OutputRow, ParkedRow, PeerRow, PublishedEnding, TimerRow,
+    OutputRow, ParkedRow, PeerRow, PublishedEnding, RecognitionRow, TimerRow,
 };
 
 pub use recovery::MemoryBackup;
@@ -58,6 +61,7 @@ struct Tables {
     timers: BTreeMap<(FlowId, String), TimerRow>,
     parked: BTreeMap<(FlowId, i64), ParkedRow>,
     assents: Vec<AssentRow>,
+    recognitions: BTreeMap<SubjectId, RecognitionRow>,
     migrations: migrations::Migrations,
     journal: BTreeMap<LaneId, Vec<JournalRow>>,
     keys: BTreeMap<KeyId, KeyRow>,
@@ -230,6 +234,7 @@ impl Tables {
             self.timers.insert((timer.flow, timer.name.clone()), timer.clone());
         }
         self.write_parked(write)?;
+        self.write_recognitions(&write.recognitions);
         self.migrations.write(write)?;
         for row in &write.journal {
             let log = self.journal.entry(row.lane).or_default();
@@ -246,37 +251,6 @@ impl Tables {
             (lane.out_seq, lane.pub_seq) = (moved.out_seq, moved.pub_seq);
             (lane.journal_seq, lane.pub_journal_seq) = (moved.journal_seq, moved.pub_journal_seq);
             lane.journal_head.clone_from(&moved.journal_head);
-        }
-        Ok(())
-    }
-}
-
-impl Tables {
-    /// Inputs that wait, and agreements: seat after seat, and nobody twice.
-    fn write_parked(&mut self, write: &TickWrite) -> Result<(), StoreError> {
-        for key in &write.unparked {
-            if self.parked.remove(key).is_none() {
-                return Err(StoreError::Invariant("parked: a row is gone".to_owned()));
-            }
-        }
-        for row in &write.parked {
-            if self.parked.insert((row.flow, row.seq), row.clone()).is_some() {
-                return Err(StoreError::BadData(sqlx::Error::RowNotFound));
-            }
-        }
-        for row in &write.assents {
-            let same = |held: &&AssentRow| {
-                (held.flow, held.occasion) == (row.flow, row.occasion) && held.matter == row.matter
-            };
-            let held: Vec<&AssentRow> = self.assents.iter().filter(same).collect();
-            let seats = u32::try_from(held.len()).unwrap_or(u32::MAX);
-            if held.iter().any(|held| held.actor == row.actor)
-                || row.seat != seats.saturating_add(1)
-                || row.seat > row.people
-            {
-                return Err(StoreError::BadData(sqlx::Error::RowNotFound));
-            }
-            self.assents.push(row.clone());
         }
         Ok(())
     }

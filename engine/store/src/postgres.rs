@@ -103,6 +103,7 @@ async fn write(
     tables::parked::take(connection, &write.unparked).await?;
     tables::parked::keep(connection, &write.parked).await?;
     tables::assent::put_down(connection, &write.assents).await?;
+    tables::recognition::put_down(connection, &write.recognitions).await?;
     tables::migration::begin(connection, &write.migrations_begun).await?;
     tables::migration::stop(connection, &write.migrations_stopped).await?;
     tables::migration::advance(connection, &write.migrations_moved).await?;

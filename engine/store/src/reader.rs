@@ -119,6 +119,11 @@ impl Reader {
         tables::subject_key::oldest(&mut *self.connection().await?).await
     }
 
+    /// How far a lane has read its inputs.
+    pub async fn inputs(&self, lane: LaneId) -> Result<Vec<InputRow>, StoreError> {
+        tables::lane_input::load(&mut *self.connection().await?, &[lane]).await
+    }
+
     /// Destroys the keys of subjects in one transaction, during which no tick can be finished; or says what stands in
     /// the way and changes nothing.
     pub async fn erase(&self, order: &ErasureOrder) -> Result<Erasure, StoreError> {
@@ -135,6 +140,7 @@ impl Reader {
             return Ok(Erasure::Refused(hindrances));
         }
         let keys = tables::subject_key::destroy(&mut connection, order, now).await?;
+        tables::recognition::forget(&mut connection, order).await?;
         connection.execute("COMMIT").await?;
         Ok(Erasure::Done { keys, at: now })
     }

@@ -80,7 +80,7 @@ const SUBJECT: &str = "SELECT (id, subject)";
 const NONE: &str = "";
 
 /// Every table, for engine, adapter, operator and reader.
-static TABLES: [Table; 25] = [
+static TABLES: [Table; 26] = [
     table("_sqlx_migrations", [READ, READ, READ, READ]),
     table("assent", [ADD, NONE, READ, READ]),
     table("attempt", [KEEP, CHANGE, KEEP, READ]),
@@ -101,6 +101,7 @@ static TABLES: [Table; 25] = [
     table("migration_lane", [KEEP, NONE, READ, READ]),
     table("parked", [ANY, NONE, READ, READ]),
     table("published_ending", [READ, NONE, ADD, READ]),
+    table("recognition", [KEEP, READ, "SELECT, DELETE", READ]),
     table("rewrapping", [NONE, NONE, ADD, READ]),
     table("schema_step", [READ, READ, READ, READ]),
     table("subject_key", [ADD, READ, CHANGE, READ]),

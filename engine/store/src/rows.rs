@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use signalbox_schemas::{
-    AggregateId, AttemptId, FlowId, JourneyName, LaneId, Micros, RecordName, StepName, SubjectId,
-    Tenant, TopicName,
+    AggregateId, AttemptId, FlowId, JourneyName, LaneId, Likeness, Micros, RecordName, StepName,
+    SubjectId, Tenant, TopicName,
 };
 
 /// A flow as stored.
@@ -90,6 +90,28 @@ pub struct AssentRow {
     pub people: u32,
     /// Who.
     pub actor: String,
+}
+
+/// Whether later flows recognise a customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecognitionRow {
+    /// The customer.
+    pub subject: SubjectId,
+    /// As whom; none where nobody recognises them any more.
+    pub known: Option<Known>,
+    /// The flow that found it out.
+    pub flow: FlowId,
+    /// When. An older finding never replaces a younger one.
+    pub at: Micros,
+}
+
+/// As whom a customer is recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Whose likeness they have.
+    pub likeness: Likeness,
+    /// Whether they are watched closely.
+    pub watched: bool,
 }
 
 /// A flow to be written.

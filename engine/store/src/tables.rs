@@ -16,6 +16,7 @@ pub(crate) mod lane_peer;
 pub(crate) mod migration;
 pub(crate) mod parked;
 pub(crate) mod published_ending;
+pub(crate) mod recognition;
 pub(crate) mod schema_step;
 pub(crate) mod server;
 pub(crate) mod subject_key;

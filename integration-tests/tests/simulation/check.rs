@@ -1,6 +1,6 @@
 //! What must hold at the end of every run, from topics, journal, attempts and the vendor's own books alone.
 
-use signalbox_schemas::{LaneId, headers};
+use signalbox_schemas::{LaneId, TopicName, headers};
 use signalbox_store::{Disposition, GENESIS, verify};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use signalbox_vault::{OpenError, Place, Vault, key_of};
 use signalbox_worker::decode_records;
 
-use super::business::{ALL, Business};
+use super::business::{ALL, Business, customer};
 use super::world::World;
 
 /// How often flows stood still in a run: a plan under which none does shows nothing.
@@ -33,6 +33,8 @@ pub(crate) struct Standstills {
     /// Runs in which lanes were added, and records that lanes forwarded in them.
     pub(crate) grown: usize,
     pub(crate) forwarded: usize,
+    /// Payouts whose customer was recognised and not checked again.
+    pub(crate) recognised: usize,
 }
 
 impl Standstills {
@@ -51,6 +53,7 @@ impl Standstills {
         self.forgotten_endings += other.forgotten_endings;
         self.grown += other.grown;
         self.forwarded += other.forwarded;
+        self.recognised += other.recognised;
     }
 }
 
@@ -60,6 +63,7 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> St
     no_effect_without_permit_and_none_twice(world, &events);
     journals_hold(world);
     only_what_contradicts_is_refused(world);
+    let recognised = who_was_not_checked_was_approved(world, &events);
     let away = world.store.away_from_home();
     assert!(away.is_empty(), "not in the home lane of their key: {away:?}");
     for lane in 0..world.store.lane_count() {
@@ -75,6 +79,7 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> St
         refused,
         grown,
         forwarded,
+        recognised,
         found_out: usize::from(world.restore.found_out),
         forgotten_writes: world.restore.forgotten_writes,
         forgotten_endings: world.restore.forgotten_endings,
@@ -235,6 +240,32 @@ fn no_effect_without_permit_and_none_twice(world: &World, events: &[serde_json::
     for flow in settled {
         assert!(paid.contains_key(flow), "flow {flow} completed and the vendor paid nothing");
     }
+}
+
+/// Whoever is paid for without an identity check was approved by an onboarding before. How many were.
+fn who_was_not_checked_was_approved(world: &World, events: &[serde_json::Value]) -> usize {
+    let approved: BTreeSet<&str> = events
+        .iter()
+        .filter(|event| event["status"] == "approved")
+        .map(|event| event["customer_id"].as_str().unwrap())
+        .collect();
+    let asked = |capability: &str| -> BTreeSet<Vec<u8>> {
+        let topic = TopicName::from(format!("{capability}.requests.v1"));
+        let lanes = i32::from(world.store.lane_count());
+        let records = (0..lanes).flat_map(|lane| world.broker.log(&topic, lane));
+        records.filter_map(|record| record.key).collect()
+    };
+    let checked = asked("kyc.check");
+    let unchecked: Vec<Vec<u8>> =
+        asked("payout.send").into_iter().filter(|id| !checked.contains(id)).collect();
+    for id in &unchecked {
+        let customer = customer(std::str::from_utf8(id).unwrap());
+        assert!(
+            approved.contains(customer.as_str()),
+            "{customer} was paid for and nobody checked them"
+        );
+    }
+    unchecked.len()
 }
 
 fn journals_hold(world: &World) {

@@ -171,6 +171,16 @@ impl World {
         Ok(decision)
     }
 
+    /// Begins a flow of somebody whom the house does not know, where the journey asks the house.
+    pub(crate) fn begin_stranger(story: &'static Story, command: Value) -> (Self, Decision) {
+        let (mut world, begun) = Self::begin(story, command);
+        if world.flow.state.as_str() == "recognise_customer" {
+            let known = world.say("house stranger").unwrap();
+            return (world, known);
+        }
+        (world, begun)
+    }
+
     /// One input in words.
     pub(crate) fn say(&mut self, words: &str) -> Result<Decision, Refusal> {
         match words.split(' ').collect::<Vec<_>>().as_slice() {
@@ -316,7 +326,10 @@ pub(crate) fn told(result: &Result<Decision, Refusal>) -> String {
             let last = if value.get("final") == Some(&Value::Bool(true)) { "final " } else { "" };
             Some(format!("{last}{}", text(value, "status")))
         }
-        Effect::Assent(_) | Effect::SetTimer { .. } | Effect::CancelTimer { .. } => None,
+        Effect::Recognise(_)
+        | Effect::Assent(_)
+        | Effect::SetTimer { .. }
+        | Effect::CancelTimer { .. } => None,
     };
     let effects: Vec<String> = decision.effects.iter().filter_map(effect).collect();
     format!("{}: {}", decision.flow.state, effects.join(", "))

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use signalbox_bus::{Codec, Headers, Outbound, Publisher};
 use signalbox_schemas::topics::Role;
-use signalbox_schemas::{Micros, RecordName, TopicName, headers, home_lane};
+use signalbox_schemas::{LaneId, Micros, RecordName, TopicName, headers, home_lane};
 
 use super::error::SceneError;
 use super::prepare::{contract, kafka, partitions, registry};
@@ -175,6 +175,30 @@ impl Commands {
     ) -> Result<(), SceneError> {
         let record = self.outbound(topic, key, payload, Headers::new());
         self.send(&record).await
+    }
+
+    /// Publishes any record of the contract; its partition and offset once it is acknowledged.
+    ///
+    /// # Errors
+    /// As `request`.
+    pub async fn publish(
+        &self,
+        topic: &TopicName,
+        name: &RecordName,
+        key: &str,
+        content: &Value,
+    ) -> Result<(LaneId, i64), SceneError> {
+        let record = self.record(topic.as_str(), name.as_str(), key, content)?;
+        let offset = self.publisher.publish(&record).await?;
+        Ok((home_lane(key.as_bytes(), self.lanes), offset))
+    }
+
+    /// The topic that takes a command.
+    ///
+    /// # Errors
+    /// `Data` where none does.
+    pub fn topic_of(&self, command: &RecordName) -> Result<TopicName, SceneError> {
+        topic_of(command.as_str()).map(TopicName::from)
     }
 
     /// A command in its wire format.

@@ -1,14 +1,14 @@
 //! Attempts in memory, as adapters see them: the same permits and results as in Postgres, with every gate open unless commits
 //! are lost.
 
-use signalbox_schemas::{AttemptId, KeyId, Micros};
+use signalbox_schemas::{AttemptId, FlowId, KeyId, Micros};
 use std::collections::BTreeSet;
 
 use super::{MemoryStore, keys};
 use crate::attempts::{AttemptStore, Permit};
 use crate::error::StoreError;
 use crate::keys::KeyRow;
-use crate::rows::{AttemptRow, Disposition, PermitRequest, StoredResult};
+use crate::rows::{AttemptRow, Disposition, PermitRequest, RecognitionRow, StoredResult};
 
 impl AttemptStore for MemoryStore {
     async fn take_permits(&self, requests: &[PermitRequest]) -> Result<Vec<Permit>, StoreError> {
@@ -82,6 +82,12 @@ impl AttemptStore for MemoryStore {
     async fn keys(&self, ids: &[KeyId]) -> Result<Vec<KeyRow>, StoreError> {
         let tables = self.lock();
         Ok(ids.iter().filter_map(|id| tables.keys.get(id).cloned()).collect())
+    }
+
+    async fn recognition(&self, flow: FlowId) -> Result<Option<RecognitionRow>, StoreError> {
+        let tables = self.lock();
+        let subject = tables.flows.get(&flow).map(|flow| flow.subject);
+        Ok(subject.and_then(|subject| tables.recognitions.get(&subject).copied()))
     }
 
     async fn ensure_gates(&self, _vendors: &[String]) -> Result<(), StoreError> {

@@ -27,6 +27,7 @@ impl MemoryStore {
                 destroyed.push(row.id);
             }
         }
+        tables.recognitions.retain(|subject, _| !order.subjects.contains(subject));
         Erasure::Done { keys: destroyed, at }
     }
 }

@@ -37,6 +37,7 @@ impl Drafter<'_> {
                 ),
                 Effect::Abandon { .. }
                 | Effect::Assent(_)
+                | Effect::Recognise(_)
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer { .. } => {
                     continue;

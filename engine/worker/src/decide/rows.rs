@@ -1,11 +1,14 @@
 //! Decisions as rows: one net row per key, journal rows chained, inputs compared with where they were.
 
 use signalbox_bus::Outbound;
-use signalbox_flow::{Effect, Flow, Status};
-use signalbox_schemas::{Effect as CallEffect, FlowId, LaneId, Micros, MigrationId, TopicName};
+use signalbox_flow::{Effect, Flow, Recognition, Status};
+use signalbox_schemas::{
+    Effect as CallEffect, FlowId, LaneId, Micros, MigrationId, SubjectId, TopicName,
+};
 use signalbox_store::{
-    AssentRow, Contest, FlowRow, FlowWrite, InputRow, JournalRow, MigratedFlow, MigrationMove,
-    NewAttempt, OutputRow, ParkedRow, PeerRow, Standing, TickWrite, TimerRow, seal,
+    AssentRow, Contest, FlowRow, FlowWrite, InputRow, JournalRow, Known, MigratedFlow,
+    MigrationMove, NewAttempt, OutputRow, ParkedRow, PeerRow, RecognitionRow, Standing, TickWrite,
+    TimerRow, seal,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,6 +27,7 @@ pub(super) struct NetRows {
     /// Inputs kept in this tick; none where one that was kept before is taken.
     parked: BTreeMap<(FlowId, i64), Option<ParkedRow>>,
     assents: Vec<AssentRow>,
+    recognitions: BTreeMap<SubjectId, RecognitionRow>,
     migrations_begun: Vec<(MigrationId, LaneId)>,
     migrations_stopped: Vec<(MigrationId, LaneId)>,
     migrations_moved: BTreeMap<(MigrationId, LaneId), MigrationMove>,
@@ -121,6 +125,10 @@ impl NetRows {
                     people: assent.people,
                     actor: assent.actor,
                 }),
+                Effect::Recognise(recognition) => {
+                    let row = recognition_row(flow, recognition, now);
+                    self.recognitions.insert(flow.subject, row);
+                }
                 Effect::CancelTimer { name } => self.clear_timer(flow.id, name),
                 Effect::Ask { effect: CallEffect::Read, .. } | Effect::Publish { .. } => {}
             }
@@ -130,6 +138,7 @@ impl NetRows {
     pub(super) fn into_write(self, write: &mut TickWrite) {
         write.attempts = self.attempts;
         write.assents = self.assents;
+        write.recognitions = self.recognitions.into_values().collect();
         write.migrations_begun = self.migrations_begun;
         write.migrations_stopped = self.migrations_stopped;
         write.migrations_moved = self.migrations_moved.into_values().collect();
@@ -242,6 +251,14 @@ pub(super) fn flow_writes(
         expected_rev: before.get(&flow.id).map(|old| old.rev),
     };
     after.values().map(write).collect()
+}
+
+fn recognition_row(flow: &Flow, recognition: Recognition, now: Micros) -> RecognitionRow {
+    let known = match recognition {
+        Recognition::Known { likeness, watched } => Some(Known { likeness, watched }),
+        Recognition::Nobody => None,
+    };
+    RecognitionRow { subject: flow.subject, known, flow: flow.id, at: now }
 }
 
 fn flow_row(flow: &Flow, now: Micros) -> FlowRow {

@@ -1,0 +1,81 @@
+//! What one flow has found out counts for another: an onboarded customer's payout asks no identity vendor, and everybody
+//! else's does. The sandbox's own book of calls tells.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use integration_tests::{Failure, Installation};
+use serde_json::{Value, json};
+use signalbox::applications::Newcomer;
+use signalbox::payouts::Wish;
+
+use crate::Outcome;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) async fn known_and_unknown(on: &mut Installation) -> Outcome {
+    let before = on.bank.calls().await?;
+    let application = on.apply(&Newcomer::default()).await?;
+    ended(on, &application.id, "approved").await?;
+    let onboarding = called_since(on, &before).await?;
+    let known = json!({"customer_id": application.command.get("customer_id"),
+                       "originator": application.command.get("customer")});
+    let mut other = known.clone();
+    if let Some(name) = other.pointer_mut("/originator/name") {
+        *name = Value::from("Eve Elder");
+    }
+    let of_known = vendors_of_payout(on, &known).await?;
+    let of_other = vendors_of_payout(on, &other).await?;
+    let of_stranger = vendors_of_payout(on, &json!({})).await?;
+    let spared: Vec<&String> = of_stranger.difference(&of_known).collect();
+    let [identity] = spared.as_slice() else {
+        let told =
+            format!("a stranger's payout calls {of_stranger:?}, a known customer's {of_known:?}");
+        return Err(Failure::Broken(told));
+    };
+    if !onboarding.contains(*identity) || of_other != of_stranger {
+        return Err(Failure::Broken(format!(
+            "onboarding calls {onboarding:?}, a payout under the known id with another's name {of_other:?}"
+        )));
+    }
+    Ok(format!(
+        "the payout of an onboarded customer calls {} vendors, a stranger's {}, one with another's name {}",
+        of_known.len(),
+        of_stranger.len(),
+        of_other.len()
+    ))
+}
+
+/// The vendors that are called for one payout with some fields of its command.
+async fn vendors_of_payout(
+    on: &mut Installation,
+    fields: &Value,
+) -> Result<BTreeSet<String>, Failure> {
+    let before = on.bank.calls().await?;
+    let mut payout = on.payout(&Wish::default());
+    if let (Some(command), Some(fields)) = (payout.command.as_object_mut(), fields.as_object()) {
+        command.extend(fields.clone());
+    }
+    on.commands.request(&payout.id, &payout.command).await?;
+    ended(on, &payout.id, "completed").await?;
+    called_since(on, &before).await
+}
+
+async fn ended(on: &Installation, case: &str, status: &str) -> Result<(), Failure> {
+    let course =
+        on.witness.until_course(PATIENCE, case, "the ending", |course| !course.endings.is_empty());
+    let course = course.await?;
+    match course.endings.as_slice() {
+        [one] if one.status == status => Ok(()),
+        other => Err(Failure::Broken(format!("{case} ended {other:?} instead of {status}"))),
+    }
+}
+
+async fn called_since(
+    on: &Installation,
+    before: &std::collections::BTreeMap<String, u64>,
+) -> Result<BTreeSet<String>, Failure> {
+    let calls = on.bank.calls().await?;
+    let more = |(vendor, count): &(&String, &u64)| *count > before.get(*vendor).unwrap_or(&0);
+    Ok(calls.iter().filter(more).map(|(vendor, _)| vendor.clone()).collect())
+}
