@@ -12,7 +12,7 @@ CARGO := cargo
 FLOWS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo dev test check catalog torture bench clean
+.PHONY: help prerequisites demo dev test check catalog torture model bench clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
@@ -53,6 +53,9 @@ catalog: prerequisites ## Write docs/catalog.md again, after a change to topics.
 torture: prerequisites ## 2,000 payouts while engines are killed ten times and frozen three times
 	$(CARGO) build --workspace --bins
 	$(TARGET)/debug/torture
+
+model: prerequisites ## Explore the protocol as models, far, and show that each rule is needed; prints a table
+	$(CARGO) run --release --package signalbox-model --bin model
 
 bench: prerequisites ## Measure throughput and latency; FLOWS=100000 sets the number of flows
 	$(CARGO) build --release --bins

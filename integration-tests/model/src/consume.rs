@@ -20,10 +20,13 @@ pub(crate) fn judge(last: u8, seq: u8, prev: u8) -> Seen {
     seen(&mut rule, seq, prev)
 }
 
-/// Whether a consumer that begins with the first of these records finds no gap.
-pub(crate) fn is_dense(records: impl Iterator<Item = (u8, u8)>) -> bool {
+/// Whether a consumer that begins with the first of these records finds no gap; `complete` where that is the first that
+/// ever was.
+pub(crate) fn is_dense(complete: bool, mut records: impl Iterator<Item = (u8, u8)>) -> bool {
     let mut rule = ConsumerRule::new();
-    let mut records = records;
+    if complete {
+        rule.restore(stream(), 0);
+    }
     records.all(|(seq, prev)| seen(&mut rule, seq, prev) != Seen::Gap)
 }
 

@@ -8,7 +8,8 @@
 //! What a permit allows, what a refusal proves, and what an inquiry may conclude, the product's own rules decide
 //! (`signalbox_adapters::rules`).
 //! Assumes: the lane applies each outcome once and in one place (`lane`); a request arrives within half a window of its
-//! leaving or never; people rule what is true, when nothing is under way; reconciling finds what the vendor has.
+//! leaving or never; people rule what is true, when nothing is under way; all processes are stopped while a database is
+//! restored, and reconciling finds what the vendor has and passes over what the topics told before.
 //! Leaves out: routing, limits, reads, recalls (a recall is a payment of its own with the same rules), the codec.
 //!
 //! | action | code |
@@ -34,8 +35,8 @@ use signalbox_adapters::model::Idempotency;
 use stateright::{Model, Property};
 
 use crate::explore::Protocol;
-pub use parts::{Told, Way};
 use parts::{ADAPTERS, Attempt, Desk, Disposition, Flow, GROUPS, Money, Stage, Vendor};
+pub use parts::{Told, Way};
 
 /// The protocol, or what is left of it without one rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,12 +191,12 @@ impl Model for EffectModel {
             Action::Raise(desk) => state.raise(self, desk),
             Action::Again(desk) => state.again(desk),
             Action::Leave(desk) => state.leave(self, desk),
-            Action::GiveUp(desk) => state.give_up(self, desk),
+            Action::GiveUp(desk) => state.give_up(desk),
             Action::Keep(desk) => state.keep(self, desk),
             Action::Crash(desk) => state.crash(desk),
             Action::Arrive(desk, fate, answered) => state.arrive(self, desk, fate, answered),
             Action::Drift(group, young, fate) => state.drift(self, group, young, fate),
-            Action::Tick(group) => state.tick(self, group),
+            Action::Tick(group) => state.tick(group),
             Action::Forget(group) => state.vendor[group].key = None,
             Action::Deliver(group, told) => state.deliver(group, told),
             Action::WayOut(way) => state.way_out(self, way),
@@ -283,6 +284,10 @@ impl EffectModel {
     }
 
     fn flow_actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.held {
+            // Lanes are not claimed either while the database is another one.
+            return;
+        }
         for (group, told) in state.told.iter().enumerate() {
             actions.extend(told.each().map(|told| Action::Deliver(group, told)));
         }
@@ -295,7 +300,7 @@ impl EffectModel {
                 }
             }
             Stage::Doubt => {
-                if self.variant != Variant::NobodyRules && state.is_quiet() && !state.held {
+                if self.variant != Variant::NobodyRules && state.is_quiet() {
                     actions.push(Action::Rule);
                 }
                 if self.variant == Variant::TimerEndsDoubt {

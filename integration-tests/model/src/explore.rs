@@ -1,7 +1,7 @@
 //! Exploring a model completely: how many states, whether a property is violated and in how few steps, and whether
 //! there is a state from which no end can be reached any more. It knows no protocol.
 
-use stateright::{Checker, Expectation, HasDiscoveries, Model};
+use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -40,21 +40,19 @@ pub struct Violation {
 /// What no step leads out of: see `explore_ends`.
 pub const EVERYTHING_CAN_END: &str = "everything can still end";
 
-/// Explores all states, or until a property is violated. Breadth first and on one thread, so that the trace is a
-/// shortest one.
+/// Explores all states, or until a property is violated. Breadth first, so that with one thread a trace is a shortest
+/// one.
 pub fn explore<M>(model: M, threads: usize) -> Explored
 where
     M: Protocol + Send + Sync + 'static,
-    M::State: Debug + Hash + Send + Sync,
-    M::Action: Debug,
+    M::State: Hash + Clone + PartialEq + Send + Sync + 'static,
+    M::Action: Debug + Clone + PartialEq,
 {
     let started = Instant::now();
-    let wanted: Vec<&'static str> = model
+    let (reachable, promises): (Vec<Property<M>>, Vec<Property<M>>) = model
         .properties()
-        .iter()
-        .filter(|property| property.expectation == Expectation::Sometimes)
-        .map(|property| property.name)
-        .collect();
+        .into_iter()
+        .partition(|property| property.expectation == Expectation::Sometimes);
     let checker = model
         .checker()
         .threads(threads)
@@ -62,19 +60,19 @@ where
         .spawn_bfs()
         .join();
     let found = checker.discoveries();
-    let violations = found.iter().filter(|(name, _)| !wanted.contains(*name));
-    let violated = violations
-        .map(|(property, path)| Violation {
-            property,
-            trace: path.clone().into_actions().iter().map(|action| format!("{action:?}")).collect(),
-        })
-        .min_by_key(|violation| (violation.trace.len(), violation.property));
+    let violation = |promise: &Property<M>| {
+        let actions = found.get(promise.name)?.clone().into_actions();
+        let trace = actions.iter().map(|action| format!("{action:?}")).collect();
+        Some(Violation { property: promise.name, trace })
+    };
+    let violations = promises.iter().filter_map(violation);
+    let names = reachable.iter().map(|property| property.name);
     Explored {
         states: checker.unique_state_count(),
         depth: checker.max_depth(),
         took: started.elapsed(),
-        violated,
-        unreached: wanted.into_iter().filter(|name| !found.contains_key(name)).collect(),
+        violated: violations.min_by_key(|violation| violation.trace.len()),
+        unreached: names.filter(|name| !found.contains_key(name)).collect(),
     }
 }
 
@@ -86,57 +84,52 @@ where
     M::Action: Debug + Clone,
 {
     let started = Instant::now();
-    let mut graph = Graph::default();
-    let mut open: Vec<M::State> = Vec::new();
+    let mut graph = Graph { numbers: HashMap::new(), before: Vec::new(), first: Vec::new() };
+    let mut open: Vec<(usize, M::State)> = Vec::new();
     for state in model.init_states() {
-        if graph.add(&state, None).1 {
-            open.push(state);
-        }
+        open.push((graph.add(&state, None).0, state));
     }
     let mut ends = Vec::new();
     let mut actions = Vec::new();
     let mut depth = 0;
     while !open.is_empty() {
         depth += 1;
-        for state in std::mem::take(&mut open) {
-            let (from, _) = graph.add(&state, None);
+        for (from, state) in std::mem::take(&mut open) {
             if model.ended(&state) {
                 ends.push(from);
             }
             model.actions(&state, &mut actions);
             for action in actions.drain(..) {
                 let Some(next) = model.next_state(&state, action.clone()) else { continue };
-                let (_, is_new) = graph.add(&next, Some((from, format!("{action:?}"))));
+                let (number, is_new) = graph.add(&next, Some((from, action)));
                 if is_new {
-                    open.push(next);
+                    open.push((number, next));
                 }
             }
         }
     }
     let stuck = graph.cannot_reach(ends);
+    let trace = |state| graph.way_to(state).iter().map(|action| format!("{action:?}")).collect();
     Explored {
         states: graph.before.len(),
         depth,
         took: started.elapsed(),
-        violated: stuck.map(|state| Violation {
-            property: EVERYTHING_CAN_END,
-            trace: graph.way_to(state),
-        }),
+        violated: stuck
+            .map(|state| Violation { property: EVERYTHING_CAN_END, trace: trace(state) }),
         unreached: Vec::new(),
     }
 }
 
-/// States by number in the order of discovery, with the states before them.
-#[derive(Default)]
-struct Graph {
+/// States by number in the order of discovery, with the states before them and the action that found them.
+struct Graph<A> {
     numbers: HashMap<u64, usize>,
     before: Vec<Vec<usize>>,
-    first: Vec<Option<(usize, String)>>,
+    first: Vec<Option<(usize, A)>>,
 }
 
-impl Graph {
+impl<A: Clone> Graph<A> {
     /// The number of a state, and whether it is new.
-    fn add<S: Hash>(&mut self, state: &S, by: Option<(usize, String)>) -> (usize, bool) {
+    fn add<S: Hash>(&mut self, state: &S, by: Option<(usize, A)>) -> (usize, bool) {
         let mut hasher = DefaultHasher::new();
         state.hash(&mut hasher);
         let fresh = self.before.len();
@@ -163,7 +156,7 @@ impl Graph {
         reaches.iter().position(|reaches| !reaches)
     }
 
-    fn way_to(&self, state: usize) -> Vec<String> {
+    fn way_to(&self, state: usize) -> Vec<A> {
         let mut way = Vec::new();
         let mut at = state;
         while let Some((from, action)) = &self.first[at] {

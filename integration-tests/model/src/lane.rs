@@ -242,11 +242,8 @@ impl LaneModel {
             return actions.push(Action::Resolve(worker));
         }
         let lost = [Answer::LostAfterCommit, Answer::LostBeforeCommit];
-        let answers = std::iter::once(Answer::Comes).chain(lost).take(if state.faults > 0 {
-            3
-        } else {
-            1
-        });
+        let answers =
+            std::iter::once(Answer::Comes).chain(lost).take(if state.faults > 0 { 3 } else { 1 });
         for answer in answers {
             if usize::from(lane.next) < self.inputs.len() {
                 actions.push(Action::CommitInput(worker, answer));

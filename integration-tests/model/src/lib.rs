@@ -8,10 +8,14 @@
     reason = "a model fails by panicking: an index that is not there is a bug of the model"
 )]
 
+/// Everything that is explored, and what it must come to.
+pub mod catalogue;
 mod consume;
 /// One payment of one flow.
 pub mod effect;
 /// Exploring a model.
 pub mod explore;
+/// Two lanes.
+pub mod forward;
 /// One lane with two outputs.
 pub mod lane;

@@ -126,13 +126,7 @@ impl State {
     }
 
     /// The vendor gets the bytes.
-    pub(super) fn arrive(
-        &mut self,
-        model: &EffectModel,
-        desk: usize,
-        fate: Fate,
-        answered: bool,
-    ) {
+    pub(super) fn arrive(&mut self, model: &EffectModel, desk: usize, fate: Fate, answered: bool) {
         let Desk::Out { group, sends, question, .. } = self.desks[desk] else { return };
         let answer = self.execute(model, group, fate);
         if !answered {
@@ -191,7 +185,7 @@ impl State {
         }
     }
 
-    pub(super) fn give_up(&mut self, _: &EffectModel, desk: usize) {
+    pub(super) fn give_up(&mut self, desk: usize) {
         let Desk::Out { group, sends, question, .. } = self.desks[desk] else { return };
         self.faults -= 1;
         self.set_adrift(desk);
@@ -201,6 +195,10 @@ impl State {
 
     pub(super) fn crash(&mut self, desk: usize) {
         self.faults -= 1;
+        self.stop_desk(desk);
+    }
+
+    pub(super) fn stop_desk(&mut self, desk: usize) {
         self.set_adrift(desk);
         self.desks[desk] = Desk::Idle;
     }
@@ -231,7 +229,7 @@ impl State {
     }
 
     /// Half a window passes for an attempt: permits are too old now.
-    pub(super) fn tick(&mut self, _: &EffectModel, group: usize) {
+    pub(super) fn tick(&mut self, group: usize) {
         self.attempts[group].age += 1;
         if self.attempts[group].age == 2 {
             // What left below half the window has arrived or never will.
@@ -249,9 +247,9 @@ impl State {
 
     /// Whether bytes are out that left below half the window.
     pub(super) fn young_is_out(&self, group: usize) -> bool {
-        self.desks.iter().any(
-            |desk| matches!(desk, Desk::Out { group: at, young: true, .. } if *at == group),
-        )
+        self.desks
+            .iter()
+            .any(|desk| matches!(desk, Desk::Out { group: at, young: true, .. } if *at == group))
     }
 
     /// Whether nothing can reach the vendor any more from what is under way.

@@ -56,17 +56,16 @@ pub(super) fn key_usable(attempt: &Attempt, terms: Idempotency) -> bool {
 
 /// `rules::settle`, of a refusal in payout.send's words: whether it is believed.
 pub(super) fn refusal_holds(sends: u8, terms: Idempotency) -> bool {
-    let refused = Answer::of(Outcome::Rejected)
-        .class(ErrorClass::Permanent)
-        .evidence(Evidence::Refused);
+    let refused =
+        Answer::of(Outcome::Rejected).class(ErrorClass::Permanent).evidence(Evidence::Refused);
     let settled = rules::settle(Words::Send, refused, u32::from(sends), terms);
     settled.outcome == Outcome::Rejected
 }
 
 /// `rules::settle`, of bytes that did not leave: whether that is believed.
 pub(super) fn unsent(sends: u8, terms: Idempotency) -> Money {
-    let unsent = Answer::unavailable(ErrorClass::Transient, "not_reached")
-        .evidence(Evidence::NotSent);
+    let unsent =
+        Answer::unavailable(ErrorClass::Transient, "not_reached").evidence(Evidence::NotSent);
     money(&rules::settle(Words::Send, unsent, u32::from(sends), terms))
 }
 
@@ -116,9 +115,8 @@ fn row(attempt: &Attempt) -> AttemptRow {
         },
         vendor: begun.then(|| "vendor".to_owned()),
         sends: u32::from(attempt.sends),
-        request: begun.then(|| {
-            HttpRequest::post("pay", "/payments".to_owned(), &json!({})).write().stored()
-        }),
+        request: begun
+            .then(|| HttpRequest::post("pay", "/payments".to_owned(), &json!({})).write().stored()),
         first_sent_at: begun.then_some(Micros(0)),
         result: attempt.result.map(stored),
         contradiction: None,

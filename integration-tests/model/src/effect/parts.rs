@@ -110,15 +110,40 @@ pub(super) enum Question {
 pub(super) enum Desk {
     Idle,
     /// It is about to ask the vendor by our reference.
-    Asking { group: usize, sends: u8, question: Question },
+    Asking {
+        group: usize,
+        sends: u8,
+        question: Question,
+    },
     /// It is about to raise `sends` for a resend.
-    Raising { group: usize, sends: u8, question: Question, fresh: bool },
+    Raising {
+        group: usize,
+        sends: u8,
+        question: Question,
+        fresh: bool,
+    },
     /// It may send; `fresh` while its permit is young enough.
-    Ready { group: usize, sends: u8, question: Question, fresh: bool },
+    Ready {
+        group: usize,
+        sends: u8,
+        question: Question,
+        fresh: bool,
+    },
     /// The bytes are out; `young` where they left below half the window.
-    Out { group: usize, sends: u8, question: Question, young: bool },
+    Out {
+        group: usize,
+        sends: u8,
+        question: Question,
+        young: bool,
+    },
     /// It has an answer. One that is `firm` is proven by more than the number of sends.
-    Done { group: usize, sends: u8, question: Question, money: Money, firm: bool },
+    Done {
+        group: usize,
+        sends: u8,
+        question: Question,
+        money: Money,
+        firm: bool,
+    },
 }
 
 impl Desk {

@@ -1,6 +1,6 @@
 //! What the flow does in the effect model: outcomes, ways out, rulings, and the database that is restored.
 
-use super::parts::{Attempt, Disposition, Money, Stage, Told, Way};
+use super::parts::{ADAPTERS, Attempt, Disposition, Money, Stage, Told, Way};
 use super::{EffectModel, State, Variant};
 
 impl State {
@@ -65,6 +65,9 @@ impl State {
         let executed = self.vendor[group].effects > 0;
         let attempt = &mut self.attempts[group];
         if model.variant != Variant::RulingLeavesOpen {
+            if attempt.disposition == Disposition::Planned {
+                attempt.disposition = Disposition::Abandoned;
+            }
             attempt.result = Some(if executed { Money::Accepted } else { Money::Rejected });
         }
         self.flow.stage = if executed { Stage::Paid } else { Stage::Free };
@@ -73,6 +76,9 @@ impl State {
     /// The database is as it was before the permit. It is another server now, so money is held.
     pub(super) fn restore(&mut self, model: &EffectModel) {
         self.restored = true;
+        for desk in 0..ADAPTERS {
+            self.stop_desk(desk);
+        }
         self.flow.stage = Stage::Asked;
         self.flow.group = 0;
         self.attempts = Default::default();
@@ -83,6 +89,7 @@ impl State {
     /// What the vendor has of the flow is written down; then money flows again.
     pub(super) fn reconcile(&mut self) {
         self.held = false;
+        self.told = Default::default();
         let Some(group) = self.vendor.iter().position(|vendor| vendor.effects > 0) else { return };
         self.attempts[group].disposition = Disposition::Sending;
         self.attempts[group].result = Some(Money::Accepted);

@@ -1,7 +1,7 @@
 //! What workers, brokers and time do to the lane model's state.
 //! Each function is one action of the table in `lane`; the rule that a variant leaves out is marked by its name.
 
-use super::parts::{Entry, OUTPUTS, Orphan, Owned, Producer, Record, Store, Work, Worker, bit};
+use super::parts::{Entry, OUTPUTS, Orphan, Owned, Record, Store, Work, Worker, bit};
 use super::{Answer, LaneModel, State, Variant};
 use crate::consume::{self, Seen};
 
@@ -172,8 +172,7 @@ impl State {
 
     fn put(&mut self, entry: Entry) -> u8 {
         let record = entry.record;
-        let (log, reader) =
-            (&mut self.logs[record.output], &mut self.readers[record.output]);
+        let (log, reader) = (&mut self.logs[record.output], &mut self.readers[record.output]);
         let offset = log.end();
         let same = |other: &&Entry| other.record.seq == record.seq;
         self.broken.altered |= log.entries.iter().find(same).is_some_and(|it| it.record != record);
@@ -183,12 +182,13 @@ impl State {
             reader.at += 1;
             match consume::judge(reader.last, record.seq, record.prev) {
                 Seen::New => {
-                    let below = self.store.journal.iter().filter(|other| {
-                        other.output == record.output && other.seq < record.seq
-                    });
+                    let below =
+                        self.store.journal.iter().filter(|other| {
+                            other.output == record.output && other.seq < record.seq
+                        });
                     self.broken.skipped |=
                         below.into_iter().any(|other| reader.applied & bit(other.seq) == 0);
-                    self.broken.applied_twice |= reader.applied & bit(record.seq) != 0;
+                    self.broken.read_twice |= reader.applied & bit(record.seq) != 0;
                     reader.applied |= bit(record.seq);
                     reader.last = record.seq;
                 }
@@ -201,9 +201,11 @@ impl State {
 
     pub(super) fn fail(&mut self, model: &LaneModel, worker: usize, output: usize, appended: bool) {
         self.faults -= 1;
-        let queue = &mut self.workers[worker].producer.queue[output];
+        let producer = &mut self.workers[worker].producer;
+        let refused = producer.severed[output];
+        let queue = &mut producer.queue[output];
         let record = queue[0];
-        if appended {
+        if appended && !refused {
             self.put(Entry { record, by: worker });
         } else if model.variant == Variant::LaterPassesFailed && queue.len() > 1 {
             return queue.swap(0, 1);
@@ -221,7 +223,7 @@ impl State {
     }
 
     fn drop_producer(&mut self, worker: usize, failed: Option<usize>) {
-        let producer = std::mem::replace(&mut self.workers[worker].producer, Producer::default());
+        let producer = std::mem::take(&mut self.workers[worker].producer);
         for (output, queue) in producer.queue.iter().enumerate() {
             let Some(record) = queue.first().filter(|_| failed != Some(output)) else { continue };
             if !producer.severed[output] {
@@ -252,9 +254,8 @@ impl State {
         if model.variant == Variant::BrokerForgetsProducer {
             return;
         }
-        log.orphan = log
-            .orphan
-            .filter(|orphan| (orphan.by, orphan.after) != (entry.by, entry.record.seq));
+        log.orphan =
+            log.orphan.filter(|orphan| (orphan.by, orphan.after) != (entry.by, entry.record.seq));
         let producer = &mut self.workers[entry.by].producer;
         producer.severed[output] |= producer.tip[output] == entry.record.seq;
     }
@@ -274,8 +275,9 @@ impl State {
         let mut found = [0; OUTPUTS];
         for (output, last) in found.iter_mut().enumerate() {
             *last = self.last_on_topic(model, lane, output);
-            if *last > self.store.out_seq() && model.variant != Variant::TopicsNotChecked {
-                self.store.stopped = true;
+            if *last > lane.out_seq && model.variant != Variant::TopicsNotChecked {
+                // Whoever is not the owner any more stops nothing.
+                self.store.stopped |= lane.epoch == self.store.epoch;
                 self.workers[worker].lane = None;
                 return;
             }

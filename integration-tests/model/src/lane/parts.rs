@@ -149,6 +149,7 @@ pub(super) struct Broken {
     pub(super) stale_write: bool,
     pub(super) applied_twice: bool,
     pub(super) skipped: bool,
+    pub(super) read_twice: bool,
     pub(super) unexplained_gap: bool,
     pub(super) altered: bool,
     pub(super) left_out: bool,
