@@ -35,8 +35,8 @@ use signalbox_adapters::model::Idempotency;
 use stateright::{Model, Property};
 
 use crate::explore::Protocol;
-use parts::{ADAPTERS, Attempt, Desk, Disposition, Flow, GROUPS, Money, Stage, Vendor};
-pub use parts::{Told, Way};
+use parts::{ADAPTERS, Attempt, Desk, Disposition, Flow, GROUPS, Money, Stage, Told, Vendor};
+pub use parts::{Way, Word};
 
 /// The protocol, or what is left of it without one rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +112,7 @@ pub struct State {
     restored: bool,
     desks: [Desk; ADAPTERS],
     vendor: [Vendor; GROUPS],
-    told: [Told; GROUPS],
+    told: Told,
     faults: u8,
 }
 
@@ -146,7 +146,7 @@ pub enum Action {
     Drift(usize, bool, Fate),
     Tick(usize),
     Forget(usize),
-    Deliver(usize, Told),
+    Deliver(Word),
     WayOut(Way),
     /// Money that is proven unmoved is tried again elsewhere, or the flow ends.
     GoOn,
@@ -198,14 +198,16 @@ impl Model for EffectModel {
             Action::Drift(group, young, fate) => state.drift(self, group, young, fate),
             Action::Tick(group) => state.tick(group),
             Action::Forget(group) => state.vendor[group].key = None,
-            Action::Deliver(group, told) => state.deliver(group, told),
+            Action::Deliver(word) => state.deliver(word),
             Action::WayOut(way) => state.way_out(self, way),
             Action::GoOn => state.plan_next(),
-            Action::Finish | Action::EndDoubt => state.flow.stage = Stage::Unpaid,
+            Action::Finish | Action::EndDoubt => state.settle(Stage::Unpaid),
             Action::Rule => state.rule(self),
             Action::Restore => state.restore(self),
             Action::Reconcile => state.reconcile(),
         }
+        // Which adapter is which makes no difference.
+        state.desks.sort();
         (state != *last).then_some(state)
     }
 
@@ -288,9 +290,7 @@ impl EffectModel {
             // Lanes are not claimed either while the database is another one.
             return;
         }
-        for (group, told) in state.told.iter().enumerate() {
-            actions.extend(told.each().map(|told| Action::Deliver(group, told)));
-        }
+        actions.extend(state.told.each().map(Action::Deliver));
         match state.flow.stage {
             Stage::Asked => actions.extend(Way::ALL.map(Action::WayOut)),
             Stage::Free => {

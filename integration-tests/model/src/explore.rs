@@ -40,9 +40,23 @@ pub struct Violation {
 /// What no step leads out of: see `explore_ends`.
 pub const EVERYTHING_CAN_END: &str = "everything can still end";
 
-/// Explores all states, or until a property is violated. Breadth first, so that with one thread a trace is a shortest
-/// one.
+/// Explores all states, or until a property is violated: then the violation is one with a shortest trace.
 pub fn explore<M>(model: M, threads: usize) -> Explored
+where
+    M: Protocol + Clone + Send + Sync + 'static,
+    M::State: Hash + Clone + PartialEq + Send + Sync + 'static,
+    M::Action: Debug + Clone + PartialEq,
+{
+    let whole = explore_to(model.clone(), threads, usize::MAX);
+    if whole.violated.is_none() {
+        return whole;
+    }
+    // What is found first need not be what is nearest.
+    let depths = (1..).map(|depth| explore_to(model.clone(), 1, depth));
+    depths.into_iter().find(|explored| explored.violated.is_some()).unwrap_or(whole)
+}
+
+fn explore_to<M>(model: M, threads: usize, depth_max: usize) -> Explored
 where
     M: Protocol + Send + Sync + 'static,
     M::State: Hash + Clone + PartialEq + Send + Sync + 'static,
@@ -53,12 +67,11 @@ where
         .properties()
         .into_iter()
         .partition(|property| property.expectation == Expectation::Sometimes);
-    let checker = model
-        .checker()
-        .threads(threads)
-        .finish_when(HasDiscoveries::AnyFailures)
-        .spawn_bfs()
-        .join();
+    let mut checker = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+    if depth_max < usize::MAX {
+        checker = checker.target_max_depth(depth_max);
+    }
+    let checker = checker.spawn_bfs().join();
     let found = checker.discoveries();
     let violation = |promise: &Property<M>| {
         let actions = found.get(promise.name)?.clone().into_actions();

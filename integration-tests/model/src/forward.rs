@@ -95,7 +95,7 @@ struct Owned {
 struct Worker {
     lanes: [Option<Owned>; 2],
     /// A commit whose answer was lost.
-    unsure: Option<Tick>,
+    unsure: Option<Decided>,
     /// Last sequence that its producer sent to the forwards topic.
     sent: u8,
 }
@@ -117,6 +117,13 @@ pub struct Tick {
     /// Whether it takes the source's next command.
     source: bool,
     home: FromHome,
+}
+
+/// What a tick makes of the lanes that it touches; none where a forward before it is missing, so that a person must look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Decided {
+    tick: Tick,
+    to: [Option<Place>; 2],
 }
 
 /// How the answer to a commit fares.
@@ -264,9 +271,9 @@ impl Model for ForwardModel {
             }),
             Property::sometimes(
                 "of two lanes in a commit without an answer one was lost since",
-                |_, s| {
+                |_, s: &State| {
                     s.workers.iter().any(|worker| {
-                        let both = worker.unsure.is_some_and(|tick| tick.lanes().count() == 2);
+                        let both = worker.unsure.is_some_and(|it| it.tick.lanes().count() == 2);
                         let held = |lane: usize| {
                             worker.lanes[lane].is_some_and(|held| held.epoch == s.rows[lane].epoch)
                         };
@@ -331,7 +338,10 @@ impl Tick {
 
 impl Protocol for ForwardModel {
     fn ended(&self, state: &State) -> bool {
-        self.done(state) || state.rows.iter().any(|row| row.stopped) || !state.still_there()
+        self.done(state)
+            || state.rows.iter().any(|row| row.stopped)
+            || !state.still_there()
+            || state.has_missed()
     }
 }
 

@@ -6,7 +6,8 @@
 //! producers that are replaced, requests in flight from the dead, zombies; a restored database; consumers by the rule
 //! that is shipped to them (`signalbox_consumer`); timers.
 //! Assumes: a transaction is all or nothing, and reading the lane row waits for one under way; the broker refuses what
-//! does not follow a producer's last record (`BrokerForgetsProducer` shows what follows where it forgets); nothing
+//! does not follow a producer's last record (`BrokerForgetsProducer` shows what follows where it forgets), and loses no
+//! tail that another producer wrote and on which a worker relies (`TailLostUnseen`: consumers see the gap); nothing
 //! expires that a consumer has not read; all processes are stopped while a database is restored.
 //! Leaves out: what a flow does at vendors (`effect`), several lanes and forwards (`forward`), parking, migrations,
 //! personal data, several flows, batches of more than one record (a batch is as atomic as a record).
@@ -68,6 +69,8 @@ pub enum Variant {
     TimerByOwnClock,
     /// The broker takes any record of a producer whose records it has lost.
     BrokerForgetsProducer,
+    /// A tail is lost on which a worker relies whose own producer did not write it: nobody refuses what follows.
+    TailLostUnseen,
 }
 
 /// How far the model goes.
@@ -165,7 +168,7 @@ impl Model for LaneModel {
             if log.orphan.is_some() {
                 actions.push(Action::Land(output));
             }
-            if state.faults > 0 && log.end() > log.start {
+            if state.faults > 0 && self.may_lose_tail(state, output) {
                 actions.push(Action::LoseTail(output));
             }
             if state.expiries > 0 && log.start < log.end().min(state.readers[output].at) {
@@ -216,6 +219,22 @@ impl Model for LaneModel {
 }
 
 impl LaneModel {
+    /// Whether the loss of an output's tail is one that the protocol mends: see `TailLostUnseen`.
+    fn may_lose_tail(&self, state: &State, output: usize) -> bool {
+        let log = &state.logs[output];
+        let Some(entry) = log.entries.last().filter(|_| log.end() > log.start) else {
+            return false;
+        };
+        let seq = entry.record.seq;
+        let relies = |(number, worker): (usize, &Worker)| {
+            let producer = &worker.producer;
+            let wrote = entry.by == number && producer.tip[output] == seq;
+            let knows = worker.lane.as_ref().is_some_and(|lane| lane.out_seq >= seq);
+            knows && !wrote && !producer.queue[output].contains(&entry.record)
+        };
+        self.variant == Variant::TailLostUnseen || !state.workers.iter().enumerate().any(relies)
+    }
+
     fn worker_actions(&self, state: &State, worker: usize, actions: &mut Vec<Action>) {
         let me = &state.workers[worker];
         let owner = state.workers.iter().position(|worker| state.is_owner(worker));

@@ -2,7 +2,7 @@
 
 use stateright::Property;
 
-use super::parts::{Desk, Disposition, Money, Stage};
+use super::parts::{Desk, Disposition, Money, Question, Stage};
 use super::{EffectModel, State};
 
 pub(super) fn properties(model: &EffectModel) -> Vec<Property<EffectModel>> {
@@ -41,7 +41,7 @@ pub(super) fn properties(model: &EffectModel) -> Vec<Property<EffectModel>> {
             s.desks.iter().any(|desk| matches!(desk, Desk::Out { sends: 2, .. }))
         }));
         all.push(Property::sometimes("a key is too old to be used again", |_, s: &State| {
-            s.desks.iter().any(|desk| matches!(desk, Desk::Asking { .. }))
+            s.desks.iter().any(|desk| matches!(desk, Desk::Asking { question: Question::Send, .. }))
         }));
     }
     if model.restore {

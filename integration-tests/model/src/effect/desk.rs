@@ -2,7 +2,7 @@
 //! Each function is one action of the table in `effect`; a rule that a variant leaves out is marked by its name.
 
 use super::judge::{self, Course, Found};
-use super::parts::{ADAPTERS, Desk, Disposition, Money, Question, Told};
+use super::parts::{ADAPTERS, Desk, Disposition, Money, Question, Word};
 use super::{EffectModel, Fate, State, Variant};
 
 impl State {
@@ -39,7 +39,7 @@ impl State {
             }
             Course::Inquire(sends) => Desk::Asking { group, sends, question },
             Course::Publish(money) => {
-                self.told[group].add(Told::sent(money));
+                self.tell(group, money.word());
                 Desk::Idle
             }
             Course::Nothing => Desk::Idle,
@@ -51,8 +51,8 @@ impl State {
             Ok(sends) => {
                 self.desks[desk] = Desk::Asking { group, sends, question: Question::Inquiry };
             }
-            Err(Found::Refused) => self.told[group].add(Told::NOT_EXECUTED),
-            Err(Found::Executed | Found::Nothing) => self.told[group].add(Told::UNKNOWN),
+            Err(Found::Refused) => self.tell(group, Some(Word::NotExecuted)),
+            Err(Found::Executed | Found::Nothing) => {}
         }
     }
 
@@ -92,9 +92,6 @@ impl State {
         let ours = attempt.sends == sends && attempt.disposition == Disposition::Sending;
         if !ours || settled || self.held || sends >= model.sends_max {
             self.desks[desk] = Desk::Idle;
-            if question == Question::Inquiry {
-                self.told[group].add(Told::UNKNOWN);
-            }
             return;
         }
         let sends = if model.variant == Variant::ResendUncounted { sends } else { sends + 1 };
@@ -220,12 +217,7 @@ impl State {
         if kept && money != Money::Unavailable && !attempt.is_final() {
             attempt.result = Some(money);
         }
-        self.told[group].add(match (question, money) {
-            (Question::Send, money) => Told::sent(money),
-            (Question::Inquiry, Money::Accepted) => Told::EXECUTED,
-            (Question::Inquiry, Money::Rejected) => Told::NOT_EXECUTED,
-            (Question::Inquiry, Money::InDoubt | Money::Unavailable) => Told::UNKNOWN,
-        });
+        self.tell(group, money.word());
     }
 
     /// Half a window passes for an attempt: permits are too old now.

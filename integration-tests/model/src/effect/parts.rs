@@ -73,7 +73,7 @@ pub(super) enum Disposition {
 }
 
 /// What became of a payment, as far as somebody knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Money {
     Accepted,
     Rejected,
@@ -91,6 +91,18 @@ pub(super) struct Attempt {
     pub(super) result: Option<Money>,
 }
 
+impl Money {
+    /// What an outcome with it says to the lane; nothing where the lane only asks again.
+    pub(super) fn word(self) -> Option<Word> {
+        match self {
+            Self::Accepted => Some(Word::Executed),
+            Self::Rejected => Some(Word::NotExecuted),
+            Self::InDoubt => Some(Word::InDoubt),
+            Self::Unavailable => None,
+        }
+    }
+}
+
 impl Attempt {
     /// Whether nothing may be sent any more.
     pub(super) fn is_final(&self) -> bool {
@@ -99,14 +111,14 @@ impl Attempt {
 }
 
 /// What an adapter answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Question {
     Send,
     Inquiry,
 }
 
 /// An adapter with at most one request in hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Desk {
     Idle,
     /// It is about to ask the vendor by our reference.
@@ -178,35 +190,41 @@ impl Vendor {
     }
 }
 
-/// Outcomes that are on the topic and not yet applied, of one group. An outcome that is applied is told again by
-/// whoever publishes it again.
+/// What an outcome says of a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Word {
+    /// It happened.
+    Executed,
+    /// It is proven not to have happened and not to happen.
+    NotExecuted,
+    /// Neither.
+    InDoubt,
+}
+
+/// Outcomes of the current attempt that are on the topic and not yet applied. One that would change nothing is left
+/// out: of an older attempt, of one that is settled, of a try that did not begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Told(u8);
+pub(super) struct Told(u8);
 
 impl Told {
-    pub(super) const EXECUTED: Self = Self(16);
-    pub(super) const NOT_EXECUTED: Self = Self(32);
-    pub(super) const UNKNOWN: Self = Self(64);
-
-    /// The outcome of the payment itself.
-    pub(super) fn sent(money: Money) -> Self {
-        match money {
-            Money::Accepted => Self(1),
-            Money::Rejected => Self(2),
-            Money::InDoubt => Self(4),
-            Money::Unavailable => Self(8),
+    fn bit(word: Word) -> u8 {
+        match word {
+            Word::Executed => 1,
+            Word::NotExecuted => 2,
+            Word::InDoubt => 4,
         }
     }
 
-    pub(super) fn add(&mut self, other: Self) {
-        self.0 |= other.0;
+    pub(super) fn add(&mut self, word: Word) {
+        self.0 |= Self::bit(word);
     }
 
-    pub(super) fn take(&mut self, other: Self) {
-        self.0 &= !other.0;
+    pub(super) fn take(&mut self, word: Word) {
+        self.0 &= !Self::bit(word);
     }
 
-    pub(super) fn each(self) -> impl Iterator<Item = Self> {
-        (0..7).map(|shift| Self(1 << shift)).filter(move |told| self.0 & told.0 != 0)
+    pub(super) fn each(self) -> impl Iterator<Item = Word> {
+        let words = [Word::Executed, Word::NotExecuted, Word::InDoubt];
+        words.into_iter().filter(move |word| self.0 & Self::bit(*word) != 0)
     }
 }

@@ -1,32 +1,41 @@
 //! What the flow does in the effect model: outcomes, ways out, rulings, and the database that is restored.
 
-use super::parts::{ADAPTERS, Attempt, Disposition, Money, Stage, Told, Way};
+use super::parts::{ADAPTERS, Attempt, Disposition, Money, Stage, Told, Way, Word};
 use super::{EffectModel, State, Variant};
 
 impl State {
+    /// An outcome is published. What would change nothing is left out: see `Told`.
+    pub(super) fn tell(&mut self, group: usize, word: Option<Word>) {
+        let current = group == usize::from(self.flow.group);
+        let news = match self.flow.stage {
+            Stage::Asked => true,
+            Stage::Doubt => word != Some(Word::InDoubt),
+            Stage::Free | Stage::Paid | Stage::Unpaid => false,
+        };
+        if let Some(word) = word.filter(|_| current && news) {
+            self.told.add(word);
+        }
+    }
+
     /// The lane applies an outcome.
-    pub(super) fn deliver(&mut self, group: usize, told: Told) {
-        self.told[group].take(told);
-        if group != usize::from(self.flow.group) {
-            // An older attempt is proven not to have happened: what says otherwise is reported, and changes nothing.
-            return;
+    pub(super) fn deliver(&mut self, word: Word) {
+        match word {
+            Word::Executed => self.settle(Stage::Paid),
+            Word::NotExecuted => self.settle(Stage::Free),
+            Word::InDoubt => self.go_in_doubt(),
         }
-        let open = matches!(self.flow.stage, Stage::Asked | Stage::Doubt);
-        if !open {
-            return;
-        }
-        if told == Told::sent(Money::Accepted) || told == Told::EXECUTED {
-            self.flow.stage = Stage::Paid;
-        } else if told == Told::sent(Money::Rejected) || told == Told::NOT_EXECUTED {
-            self.flow.stage = Stage::Free;
-        } else if told == Told::sent(Money::InDoubt) {
-            self.go_in_doubt();
-        }
+    }
+
+    /// The attempt is settled: what is still told of it changes nothing.
+    pub(super) fn settle(&mut self, stage: Stage) {
+        self.flow.stage = stage;
+        self.told = Told::default();
     }
 
     fn go_in_doubt(&mut self) {
         self.flow.stage = Stage::Doubt;
         self.flow.asked_about |= 1 << self.flow.group;
+        self.told.take(Word::InDoubt);
     }
 
     /// A way out is the compare-and-set `planned -> abandoned`; lost, it is found out what happened.
@@ -40,10 +49,10 @@ impl State {
             return self.go_in_doubt();
         }
         match way {
-            Way::Deadline | Way::Hold => self.flow.stage = Stage::Free,
-            Way::Cancel | Way::LateCheck | Way::Compensation => self.flow.stage = Stage::Unpaid,
+            Way::Deadline | Way::Hold => self.settle(Stage::Free),
+            Way::Cancel | Way::LateCheck | Way::Compensation => self.settle(Stage::Unpaid),
             Way::Migration => {
-                self.flow.stage = Stage::Free;
+                self.settle(Stage::Free);
                 self.plan_next();
             }
         }
@@ -70,7 +79,7 @@ impl State {
             }
             attempt.result = Some(if executed { Money::Accepted } else { Money::Rejected });
         }
-        self.flow.stage = if executed { Stage::Paid } else { Stage::Free };
+        self.settle(if executed { Stage::Paid } else { Stage::Free });
     }
 
     /// The database is as it was before the permit. It is another server now, so money is held.
@@ -79,7 +88,7 @@ impl State {
         for desk in 0..ADAPTERS {
             self.stop_desk(desk);
         }
-        self.flow.stage = Stage::Asked;
+        self.settle(Stage::Asked);
         self.flow.group = 0;
         self.attempts = Default::default();
         self.attempts[0].disposition = Disposition::Planned;
@@ -89,7 +98,7 @@ impl State {
     /// What the vendor has of the flow is written down; then money flows again.
     pub(super) fn reconcile(&mut self) {
         self.held = false;
-        self.told = Default::default();
+        self.told = Told::default();
         let Some(group) = self.vendor.iter().position(|vendor| vendor.effects > 0) else { return };
         self.attempts[group].disposition = Disposition::Sending;
         self.attempts[group].result = Some(Money::Accepted);

@@ -2,16 +2,10 @@
 //! Each function is one action of the table in `forward`; a rule that a variant leaves out is marked by its name.
 
 use super::{
-    Answer, ForwardModel, FromHome, HOME, Owned, Place, SOURCE, State, Tick, Variant, Worker,
+    Answer, Decided, ForwardModel, FromHome, HOME, Owned, Place, SOURCE, State, Tick, Variant,
+    Worker,
 };
 use crate::consume::{self, Seen};
-
-/// What becomes of a lane in a tick.
-enum Moved {
-    To(Place),
-    /// A forward before it is missing: a person must look.
-    Stop,
-}
 
 impl State {
     /// The worker that owns a lane and knows it.
@@ -31,6 +25,14 @@ impl State {
     pub(super) fn still_there(&self) -> bool {
         let Place { at, seen, .. } = self.rows[HOME].place;
         at == 0 || self.forwards.get(usize::from(at) - 1) == Some(&seen)
+    }
+
+    /// Whether the home lane has read past a forward that a lost tail moved below it. The next forward tells: its
+    /// predecessor is not the last one taken.
+    pub(super) fn has_missed(&self) -> bool {
+        let place = self.rows[HOME].place;
+        let below = self.forwards.iter().take(usize::from(place.at));
+        self.tail_lost && below.into_iter().any(|seq| *seq > place.peer)
     }
 
     pub(super) fn claim(&mut self, worker: usize, lane: usize) {
@@ -62,26 +64,27 @@ impl State {
         if answer != Answer::Comes {
             self.faults -= 1;
         }
+        let decided = self.decide(model, worker, tick);
         let lost = self.fenced(model, worker, tick);
         if !lost.is_empty() {
             for lane in tick.lanes() {
                 if lost.contains(&lane) {
                     self.workers[worker].lanes[lane] = None;
                 } else if model.variant == Variant::RestForgotten {
-                    self.move_memory(model, worker, tick, lane);
+                    self.move_memory(worker, decided, lane);
                 }
             }
             return;
         }
         if answer != Answer::LostBeforeCommit {
             for lane in tick.lanes() {
-                self.write(model, worker, tick, lane);
+                self.write(model, worker, decided, lane);
             }
         }
         match answer {
-            Answer::Comes => self.take_over(model, worker, tick),
+            Answer::Comes => self.take_over(worker, decided),
             Answer::LostAfterCommit | Answer::LostBeforeCommit => {
-                self.workers[worker].unsure = Some(tick);
+                self.workers[worker].unsure = Some(decided);
             }
         }
     }
@@ -99,41 +102,39 @@ impl State {
         tick.lanes().take(looked_at).filter(|lane| !holds(lane)).collect()
     }
 
-    /// What a tick makes of a lane, from the worker's memory.
-    fn decide(
-        &self,
-        model: &ForwardModel,
-        worker: usize,
-        tick: Tick,
-        lane: usize,
-    ) -> Option<Moved> {
-        let place = self.workers[worker].lanes[lane]?.place;
-        if lane == SOURCE || tick.home == FromHome::Command {
-            return Some(Moved::To(Place { next: place.next + 1, ..place }));
-        }
+    /// What a tick makes of its lanes, from the worker's memory.
+    fn decide(&self, model: &ForwardModel, worker: usize, tick: Tick) -> Decided {
+        let lanes = &self.workers[worker].lanes;
+        let next = |place: Place| Place { next: place.next + 1, ..place };
+        let source = lanes[SOURCE].map(|source| next(source.place));
+        let home = lanes[HOME].map(|home| home.place).and_then(|place| match tick.home {
+            FromHome::Nothing => Some(place),
+            FromHome::Command => Some(next(place)),
+            FromHome::Forward => self.forwarded(model, place),
+        });
+        Decided { tick, to: [source, home] }
+    }
+
+    fn forwarded(&self, model: &ForwardModel, place: Place) -> Option<Place> {
         let seq = *self.forwards.get(usize::from(place.at))?;
         let read = Place { at: place.at + 1, seen: seq, ..place };
         let seen = match model.variant {
             Variant::NoPeer => Seen::New,
             _ => consume::judge(place.peer, seq, seq - 1),
         };
-        Some(match seen {
-            Seen::Repeat => Moved::To(read),
-            Seen::Gap if model.variant != Variant::OverGap => Moved::Stop,
-            Seen::New | Seen::Gap => Moved::To(Place { peer: seq, ..read }),
-        })
+        match seen {
+            Seen::Repeat => Some(read),
+            Seen::Gap if model.variant != Variant::OverGap => None,
+            Seen::New | Seen::Gap => Some(Place { peer: seq, ..read }),
+        }
     }
 
-    fn write(&mut self, model: &ForwardModel, worker: usize, tick: Tick, lane: usize) {
+    fn write(&mut self, model: &ForwardModel, worker: usize, decided: Decided, lane: usize) {
         let Some(held) = self.workers[worker].lanes[lane] else { return };
-        let Some(moved) = self.decide(model, worker, tick, lane) else { return };
         let row = &mut self.rows[lane];
         self.broken.stale |= row.place.next != held.place.next || row.place.at != held.place.at;
         row.rev += 1;
-        let to = match moved {
-            Moved::To(to) => to,
-            Moved::Stop => return row.stopped = true,
-        };
+        let Some(to) = decided.to[lane] else { return row.stopped = true };
         let applied = |set: &mut u8, number: u8, twice: &mut bool| {
             *twice |= *set & (1 << number) != 0;
             *set |= 1 << number;
@@ -152,9 +153,9 @@ impl State {
         }
     }
 
-    fn take_over(&mut self, model: &ForwardModel, worker: usize, tick: Tick) {
-        for lane in tick.lanes() {
-            self.move_memory(model, worker, tick, lane);
+    fn take_over(&mut self, worker: usize, decided: Decided) {
+        for lane in decided.tick.lanes() {
+            self.move_memory(worker, decided, lane);
             if let Some(held) = &mut self.workers[worker].lanes[lane] {
                 held.rev += 1;
             }
@@ -162,21 +163,15 @@ impl State {
         self.workers[worker].unsure = None;
     }
 
-    fn move_memory(&mut self, model: &ForwardModel, worker: usize, tick: Tick, lane: usize) {
-        match self.decide(model, worker, tick, lane) {
-            Some(Moved::To(place)) => {
-                if let Some(held) = &mut self.workers[worker].lanes[lane] {
-                    held.place = place;
-                }
-            }
-            Some(Moved::Stop) => self.workers[worker].lanes[lane] = None,
-            None => {}
-        }
+    fn move_memory(&mut self, worker: usize, decided: Decided, lane: usize) {
+        let held = &mut self.workers[worker].lanes[lane];
+        *held = held.zip(decided.to[lane]).map(|(held, place)| Owned { place, ..held });
     }
 
     /// The lane rows tell whether a commit without an answer happened.
     pub(super) fn resolve(&mut self, model: &ForwardModel, worker: usize) {
-        let Some(tick) = self.workers[worker].unsure else { return };
+        let Some(decided) = self.workers[worker].unsure else { return };
+        let tick = decided.tick;
         let rows = self.rows;
         let is = |state: &Self, lane: usize, by: u8| {
             state.workers[worker].lanes[lane].is_some_and(|held| {
@@ -185,7 +180,7 @@ impl State {
         };
         let surely_not = model.variant == Variant::LostAnswerIsFailure;
         if !surely_not && tick.lanes().all(|lane| is(self, lane, 1)) {
-            return self.take_over(model, worker, tick);
+            return self.take_over(worker, decided);
         }
         self.workers[worker].unsure = None;
         for lane in tick.lanes() {

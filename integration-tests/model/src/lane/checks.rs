@@ -17,7 +17,7 @@ pub(super) fn properties() -> Vec<Property<LaneModel>> {
         }),
         Property::always(
             "a timer fires once, not early, and not after it was taken back",
-            |_, s| !s.broken.wrong_timer,
+            |_, s: &State| !s.broken.wrong_timer,
         ),
         Property::always("what is on a topic was committed", |_, s: &State| {
             s.restored
@@ -30,13 +30,16 @@ pub(super) fn properties() -> Vec<Property<LaneModel>> {
         Property::always("a topic without its repeats is dense and in order", |_, s: &State| {
             s.logs.iter().all(in_order)
         }),
-        Property::always("a sequence says the same wherever it stands", |_, s| !s.broken.altered),
-        Property::always("a consumer applies each record once and skips none", |_, s| {
+        Property::always("a sequence says the same wherever it stands", |_, s: &State| {
+            !s.broken.altered
+        }),
+        Property::always("a consumer applies each record once and skips none", |_, s: &State| {
             !s.broken.skipped && !s.broken.read_twice
         }),
-        Property::always("a consumer sees no gap but where the broker lost a tail", |_, s| {
-            !s.broken.unexplained_gap
-        }),
+        Property::always(
+            "a consumer sees no gap but where the broker lost a tail",
+            |_, s: &State| !s.broken.unexplained_gap,
+        ),
         Property::always("resuming leaves nothing out", |_, s: &State| !s.broken.left_out),
         Property::sometimes(
             "everything is applied, published and acknowledged",
