@@ -25,6 +25,7 @@ fn main() {
         Variant::TimerNotLookedUp,
         Variant::TimerByOwnClock,
         Variant::BrokerForgetsProducer,
+        Variant::TailLostUnseen,
     ];
     let inputs = if a[4] == "2" {
         vec![Input::Start, Input::Answer]

@@ -194,6 +194,7 @@ fn lane_variants() -> Vec<Case> {
             bound(2, 0),
             "a topic without its repeats is dense and in order",
         ),
+        (V::TailLostUnseen, bound(2, 0), "a topic without its repeats is dense and in order"),
     ]
     .map(|(variant, bound, falls)| {
         let model = lane_model(variant, &bound);

@@ -13,9 +13,14 @@ fn each(cases: Vec<Case>) {
     for case in cases {
         let explored = case.explore(1);
         let name = format!("{}: {}", case.model, case.variant);
-        match case.verdict(&explored) {
-            Ok(told) => println!("{name}: {} states, {told}", explored.states),
-            Err(told) => faults.push(format!("{name}: {told}")),
+        let verdict = case.verdict(&explored);
+        let told = verdict.as_ref().unwrap_or_else(|told| told);
+        println!(
+            "{name}: {} states, depth {}, {:?}, {told}",
+            explored.states, explored.depth, explored.took
+        );
+        if verdict.is_err() {
+            faults.push(format!("{name}: {told}"));
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
