@@ -9,7 +9,7 @@
 //! (`signalbox_adapters::rules`).
 //! Assumes: the lane applies each outcome once and in one place (`lane`); a request arrives within half a window of its
 //! leaving or never; people rule what is true, when nothing is under way; all processes are stopped while a database is
-//! restored, and reconciling finds what the vendor has and passes over what the topics told before.
+//! restored, and reconciling finds every attempt whose request was published.
 //! Leaves out: routing, limits, reads, recalls (a recall is a payment of its own with the same rules), the codec.
 //!
 //! | action | code |
@@ -22,7 +22,7 @@
 //! | `Deliver` | `engine/flow/src/answers.rs` |
 //! | `WayOut` | `engine/flow/src/run.rs` `way_out`; `attempt.rs` `abandon` |
 //! | `Rule` | `engine/flow/src/answers.rs` `rule`, a state's `decide` |
-//! | `Reconcile` | not built yet: money stays held, see docs/operations.md |
+//! | `Reconcile` | `engine/signalbox/src/commands/lane/reconcile.rs` |
 //! | `Arrive`, `Drift`, `Tick`, `Forget`, `Crash`, `Restore` | the world |
 
 mod checks;
@@ -165,7 +165,7 @@ impl Model for EffectModel {
         let mut attempts = [Attempt::default(); GROUPS];
         attempts[0].disposition = Disposition::Planned;
         vec![State {
-            flow: Flow { group: 0, stage: Stage::Asked, asked_about: 0 },
+            flow: Flow { group: 0, highest: 0, stage: Stage::Asked, asked_about: 0 },
             attempts,
             held: false,
             restored: false,
@@ -280,7 +280,7 @@ impl EffectModel {
         if self.restore && !state.restored && state.flow.stage != Stage::Unpaid {
             actions.push(Action::Restore);
         }
-        if state.held && state.is_quiet() {
+        if state.held {
             actions.push(Action::Reconcile);
         }
     }
@@ -294,7 +294,9 @@ impl EffectModel {
         match state.flow.stage {
             Stage::Asked => actions.extend(Way::ALL.map(Action::WayOut)),
             Stage::Free => {
-                actions.push(Action::Finish);
+                if state.flow.group == state.flow.highest {
+                    actions.push(Action::Finish);
+                }
                 if usize::from(state.flow.group) + 1 < GROUPS {
                     actions.push(Action::GoOn);
                 }

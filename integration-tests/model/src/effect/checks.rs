@@ -2,7 +2,7 @@
 
 use stateright::Property;
 
-use super::parts::{Desk, Disposition, Money, Question, Stage};
+use super::parts::{Desk, Disposition, Question, Stage};
 use super::{EffectModel, State};
 
 pub(super) fn properties(model: &EffectModel) -> Vec<Property<EffectModel>> {
@@ -46,7 +46,7 @@ pub(super) fn properties(model: &EffectModel) -> Vec<Property<EffectModel>> {
     }
     if model.restore {
         all.push(Property::sometimes("restored, and reconciled as paid", |_, s: &State| {
-            s.restored && !s.held && s.attempts[0].result == Some(Money::Accepted)
+            s.restored && !s.held && s.flow.stage == Stage::Paid
         }));
     }
     all

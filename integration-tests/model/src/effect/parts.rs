@@ -50,6 +50,8 @@ pub(super) enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Flow {
     pub(super) group: u8,
+    /// The highest group whose request was ever published, also before a restore.
+    pub(super) highest: u8,
     pub(super) stage: Stage,
     /// Groups about which an inquiry was published.
     pub(super) asked_about: u8,
@@ -58,7 +60,7 @@ pub(super) struct Flow {
 impl Flow {
     /// The highest group whose request is on the topic.
     pub(super) fn asked(&self) -> usize {
-        usize::from(self.group)
+        usize::from(self.highest)
     }
 }
 

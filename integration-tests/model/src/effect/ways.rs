@@ -61,11 +61,14 @@ impl State {
     /// A new group, which may go to another vendor.
     pub(super) fn plan_next(&mut self) {
         let next = usize::from(self.flow.group) + 1;
-        if let Some(attempt) = self.attempts.get_mut(next) {
-            *attempt = Attempt { disposition: Disposition::Planned, ..Attempt::default() };
-            self.flow.group += 1;
-            self.flow.stage = Stage::Asked;
+        let Some(attempt) = self.attempts.get_mut(next) else { return };
+        // One that exists stays as it is: it was forgotten, and is known again since reconciling.
+        if attempt.disposition == Disposition::Missing {
+            attempt.disposition = Disposition::Planned;
         }
+        self.flow.group += 1;
+        self.flow.highest = self.flow.highest.max(self.flow.group);
+        self.settle(Stage::Asked);
     }
 
     /// Two people find out what is true. The attempt is closed with it: nobody sends it again.
@@ -88,21 +91,27 @@ impl State {
         for desk in 0..ADAPTERS {
             self.stop_desk(desk);
         }
-        self.settle(Stage::Asked);
+        if self.flow.group > 0 {
+            self.told = Told::default();
+        }
         self.flow.group = 0;
+        self.flow.stage = Stage::Asked;
         self.attempts = Default::default();
         self.attempts[0].disposition = Disposition::Planned;
         self.held = model.variant != Variant::RestoreNotHeld;
     }
 
-    /// What the vendor has of the flow is written down; then money flows again.
+    /// Every attempt whose request was published may have been sent: it is in doubt, and never sent again.
     pub(super) fn reconcile(&mut self) {
         self.held = false;
-        self.told = Told::default();
-        let Some(group) = self.vendor.iter().position(|vendor| vendor.effects > 0) else { return };
-        self.attempts[group].disposition = Disposition::Sending;
-        self.attempts[group].result = Some(Money::Accepted);
-        self.flow.group = u8::try_from(group).unwrap_or(0);
-        self.flow.stage = Stage::Paid;
+        for attempt in self.attempts.iter_mut().take(self.flow.asked() + 1) {
+            *attempt = Attempt {
+                disposition: Disposition::Sending,
+                sends: 1,
+                // When it was sent nobody knows: its key is not used any more.
+                age: 2,
+                result: Some(Money::InDoubt),
+            };
+        }
     }
 }
