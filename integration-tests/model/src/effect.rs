@@ -272,8 +272,10 @@ impl EffectModel {
             if ages && attempt.age < 2 && !(attempt.age == 1 && state.young_is_out(group)) {
                 actions.push(Action::Tick(group));
             }
-            let forgets = attempt.age == 2 || state.restored;
-            if state.vendor[group].key.is_some() && forgets {
+            // What left below half the window arrives within it.
+            let window_is_over =
+                (attempt.age == 2 || state.restored) && state.vendor[group].adrift(true) == 0;
+            if state.vendor[group].key.is_some() && window_is_over {
                 actions.push(Action::Forget(group));
             }
         }
