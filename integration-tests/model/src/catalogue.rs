@@ -1,5 +1,5 @@
 //! Everything that is explored, with what it must come to: the protocol within bounds, and each variant that lacks one
-//! rule with the promise that falls. A new variant needs a line here, or it does not compile into anything.
+//! rule with the promise that falls. It knows no rule itself; a variant without a line here is never explored.
 
 use signalbox_adapters::model::Idempotency;
 use std::fmt::Debug;

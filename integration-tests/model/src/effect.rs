@@ -272,9 +272,11 @@ impl EffectModel {
             if ages && attempt.age < 2 && !(attempt.age == 1 && state.young_is_out(group)) {
                 actions.push(Action::Tick(group));
             }
-            // What left below half the window arrives within it.
-            let window_is_over =
-                (attempt.age == 2 || state.restored) && state.vendor[group].adrift(true) == 0;
+            // What left below half the window arrives within it. Of what was forgotten nobody knows how long ago it was.
+            let forgotten =
+                matches!(attempt.disposition, Disposition::Missing | Disposition::Planned);
+            let window_is_over = (attempt.age == 2 || state.restored && forgotten)
+                && state.vendor[group].adrift(true) == 0;
             if state.vendor[group].key.is_some() && window_is_over {
                 actions.push(Action::Forget(group));
             }
