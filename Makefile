@@ -12,7 +12,7 @@ CARGO := cargo
 FLOWS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo dev test check catalog torture upgrade bench clean
+.PHONY: help prerequisites demo dev test check catalog torture upgrade model bench clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
@@ -59,6 +59,9 @@ upgrade: prerequisites ## Replace the release before by this one under load, wit
 	$(CARGO) build --workspace --all-targets
 	SIGNALBOX_PREVIOUS_PROGRAM=$(abspath $(TARGET)/upgrade/signalbox) \
 		$(CARGO) test -p integration-tests --test real_parts -- the_program_is_upgraded
+
+model: prerequisites ## Explore the protocol as models, far, and show that each rule is needed; prints a table
+	$(CARGO) run --release --package signalbox-model --bin model
 
 bench: prerequisites ## Measure throughput and latency; FLOWS=100000 sets the number of flows
 	$(CARGO) build --release --bins

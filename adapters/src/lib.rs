@@ -7,7 +7,8 @@ pub mod metrics;
 /// The vendor model.
 pub mod model;
 mod routing;
-mod rules;
+/// The rules of a call, pure: the runtime obeys them, and the model of the protocol is explored with them.
+pub mod rules;
 mod runtime;
 mod vendors;
 

@@ -9,7 +9,7 @@ use crate::model::{Answer, Ask, Evidence, HttpRequest, Idempotency, Outcome};
 
 /// What to do with a write, given the answer to its permit request.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Move {
+pub enum Move {
     /// The permit is ours: send what was stored, once.
     Send,
     /// It may have been sent: send the stored bytes again under the same key, after raising `sends` from this value.
@@ -57,7 +57,7 @@ impl Move {
 }
 
 /// Redelivery: result stored, publish again; sending and key usable, same bytes; sending otherwise, inquire.
-pub(crate) fn on_permit(permit: &Permit, terms: Idempotency, now: Micros) -> Move {
+pub fn on_permit(permit: &Permit, terms: Idempotency, now: Micros) -> Move {
     match permit {
         Permit::Granted { .. } => Move::Send,
         Permit::Answered(row) => match stored_answer(row) {
@@ -79,7 +79,7 @@ pub(crate) fn on_permit(permit: &Permit, terms: Idempotency, now: Micros) -> Mov
 }
 
 /// The age of the first send, where the key may still be used.
-pub(crate) fn key_usable(row: &AttemptRow, terms: Idempotency, now: Micros) -> Option<Duration> {
+pub fn key_usable(row: &AttemptRow, terms: Idempotency, now: Micros) -> Option<Duration> {
     let age = now.since(row.first_sent_at?);
     (terms.honours_keys && age < terms.resend_within()).then_some(age)
 }
@@ -124,7 +124,7 @@ pub(crate) fn recognise(
 
 /// In whose words an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Words {
+pub enum Words {
     /// A capability that moves no money.
     Read,
     /// payout.send.
@@ -149,7 +149,7 @@ impl Words {
 
 /// Turns an answer that says more than is known into `in_doubt`. `sends` counts the sends of the write itself:
 /// for an inquiry, those of the payout that it asks about.
-pub(crate) fn settle(words: Words, answer: Answer, sends: u32, terms: Idempotency) -> Answer {
+pub fn settle(words: Words, answer: Answer, sends: u32, terms: Idempotency) -> Answer {
     let says_no = matches!(
         (words, answer.outcome),
         (
@@ -218,7 +218,7 @@ pub(crate) fn again_after(answer: &Answer, tries: &Tries) -> Option<Duration> {
 
 /// What an inquiry can do, given the row of the payout that it asks about.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Inquiry {
+pub enum Inquiry {
     /// Ask a vendor by our reference.
     Ask {
         /// Vendor that got the payout; none where the database has forgotten it.
@@ -236,7 +236,7 @@ pub(crate) enum Inquiry {
 
 /// Reads the row of a payout that is asked about. Only an abandoned attempt, which nobody can send any more, is
 /// `not_executed` by its row.
-pub(crate) fn inquiry(row: Option<&AttemptRow>) -> Inquiry {
+pub fn inquiry(row: Option<&AttemptRow>) -> Inquiry {
     let Some(row) = row else { return Inquiry::Page(Answer::in_doubt("attempt_missing")) };
     match row.disposition {
         Disposition::Abandoned => {
@@ -256,7 +256,7 @@ pub(crate) fn inquiry(row: Option<&AttemptRow>) -> Inquiry {
 }
 
 /// An answer to sending again, in payout.inquire's words.
-pub(crate) fn as_inquired(sent: Answer) -> Answer {
+pub fn as_inquired(sent: Answer) -> Answer {
     let outcome = match sent.outcome {
         Outcome::Accepted => Outcome::Pending,
         Outcome::Rejected | Outcome::RequiresRepair => Outcome::NotExecuted,
@@ -268,7 +268,7 @@ pub(crate) fn as_inquired(sent: Answer) -> Answer {
 }
 
 /// An answer to asking by our reference, in payout.send's words.
-pub(crate) fn as_sent(inquired: Answer) -> Answer {
+pub fn as_sent(inquired: Answer) -> Answer {
     let outcome = match inquired.outcome {
         Outcome::Pending | Outcome::Settled | Outcome::Returned => Outcome::Accepted,
         Outcome::Blocked => Outcome::Blocked,
@@ -284,7 +284,7 @@ pub(crate) fn as_sent(inquired: Answer) -> Answer {
 }
 
 /// Whether an answer is kept with the attempt. `unavailable` is not: the lane asks again under the same attempt.
-pub(crate) fn is_kept(answer: &Answer) -> bool {
+pub fn is_kept(answer: &Answer) -> bool {
     answer.outcome != Outcome::Unavailable
 }
 
