@@ -73,7 +73,7 @@ fn a_key_that_is_written_twice_is_refused() {
 
 #[test]
 fn a_value_of_the_wrong_shape_is_refused() {
-    refused("version: 1", "version: one", "one", &["docs/journeys.md"]);
+    refused("version: 2", "version: one", "one", &["docs/journeys.md"]);
     refused("    hold: true", "    hold: perhaps", "perhaps", &["boolean"]);
 }
 

@@ -110,6 +110,7 @@ fn a_flow_of_the_first_major_is_moved_and_asks_in_the_words_of_the_second() {
     assert_eq!(moved.command["remittance"]["unstructured"], "Invoice 42");
     // It is paid with the text that the first major had.
     for (capability, outcome) in [
+        ("customer.recognise", "stranger"),
         ("kyc.check", "pass"),
         ("aml.screen", "clear"),
         ("aml.screen", "clear"),
