@@ -20,7 +20,7 @@ fn journey(yaml: &str) -> Journey {
 
 /// The small journey with edits, as its next version; every edit must hit.
 fn next(edits: &[(&str, &str)]) -> Journey {
-    let next = edits.iter().fold(SMALL.replace("version: 1", "version: 2"), |yaml, (old, new)| {
+    let next = edits.iter().fold(SMALL.replace("version: 2", "version: 3"), |yaml, (old, new)| {
         assert!(yaml.contains(old), "the journey no longer says {old:?}; adapt the test");
         yaml.replacen(old, new, 1)
     });
@@ -53,7 +53,7 @@ fn a_journey_is_drawn_with_every_state_and_why_it_goes_on() {
 fn a_version_that_changes_nothing_is_no_difference_but_its_number() {
     let changes = difference(&journey(SMALL), &next(&[])).unwrap();
     let told: Vec<String> = changes.iter().map(ToString::to_string).collect();
-    assert_eq!(told, ["version: 1 -> 2"]);
+    assert_eq!(told, ["version: 2 -> 3"]);
     assert_eq!(check_continuation(&journey(SMALL), &next(&[])), []);
 }
 
@@ -78,7 +78,7 @@ fn differences_are_told_in_the_words_of_the_file() {
     assert_eq!(
         told,
         [
-            "version: 1 -> 2",
+            "version: 2 -> 3",
             "deadline after: 48h -> 24h",
             "state confirm_identity: on unavailable now asks again up to 3 times after 1s, goes to declined; before it asks again up to 20 times after 1s, goes to declined",
             "state score_fraud: on review now goes to review_fraud; before it goes to declined",
@@ -197,7 +197,7 @@ fn editors_accept_what_loads_and_mark_what_does_not_belong() {
     for (right, wrong) in [
         ("    people: 2\n", "    peple: 2\n"),
         ("    people: 2\n", "    within: 1h\n"),
-        ("version: 1", "version: one"),
+        ("version: 2", "version: one"),
         ("aggregate: payout_id", "aggregat: payout_id"),
         ("at_most: 2, after: identity", "at_mst: 2, after: identity"),
     ] {
