@@ -125,6 +125,8 @@ pub struct TickWrite {
     pub flows: Vec<FlowWrite>,
     /// Attempts planned.
     pub attempts: Vec<NewAttempt>,
+    /// Those of them that are given up by the same write: nobody may ever send them.
+    pub given_up: Vec<AttemptId>,
     /// What was found out about customers, at most one row for each.
     pub recognitions: Vec<RecognitionRow>,
     /// Timers set; a timer of the same name is replaced.

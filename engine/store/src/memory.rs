@@ -227,6 +227,11 @@ impl Tables {
             };
             self.attempts.entry(plan.id).or_insert(row);
         }
+        for id in &write.given_up {
+            let planned = |row: &&mut AttemptRow| row.disposition == Disposition::Planned;
+            let row = self.attempts.get_mut(id).filter(planned).ok_or_else(|| broken("attempt"))?;
+            row.disposition = Disposition::Abandoned;
+        }
         for timer in &write.timers_cleared {
             self.timers.remove(timer);
         }

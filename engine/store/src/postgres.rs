@@ -98,6 +98,7 @@ async fn write(
     tables::lane_peer::write(connection, &write.peers).await?;
     tables::flow::write(connection, &write.flows).await?;
     tables::attempt::plan(connection, &write.attempts).await?;
+    tables::attempt::give_up(connection, &write.given_up).await?;
     tables::timer::clear(connection, &write.timers_cleared).await?;
     tables::timer::set(connection, &write.timers_set).await?;
     tables::parked::take(connection, &write.unparked).await?;

@@ -358,7 +358,8 @@ impl<'d> Deciding<'_, 'd> {
                 return false;
             }
         };
-        self.rows.effects(&flow, effects, self.tick.now, &mut self.decided.contest);
+        let (now, contest) = (self.tick.now, &mut self.decided.contest);
+        self.rows.effects(before.map(Arc::as_ref), &flow, effects, now, contest);
         let kind = match (before, &work.body) {
             (None, _) => "start",
             (Some(_), Body::Act { .. }) => "act",

@@ -69,6 +69,20 @@ pub(crate) async fn abandon(
     Ok(ids.iter().copied().filter(|id| !won.contains(id)).collect())
 }
 
+/// Gives up attempts that were planned in this very transaction: that nobody may have sent one is known.
+pub(crate) async fn give_up(
+    connection: &mut PgConnection,
+    ids: &[AttemptId],
+) -> Result<(), StoreError> {
+    let sent = abandon(connection, ids).await?;
+    if sent.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::Invariant(format!(
+        "attempt: planned and given up by one tick, and sent: {sent:?}"
+    )))
+}
+
 /// Takes permits: `planned` becomes `sending` where the vendor's gate is open and this is the installation's own server.
 /// Returns the attempts whose permit was taken now, with the instant.
 pub(crate) async fn take_permits(

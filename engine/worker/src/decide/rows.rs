@@ -3,14 +3,14 @@
 use signalbox_bus::Outbound;
 use signalbox_flow::{Effect, Flow, Recognition, Status};
 use signalbox_schemas::{
-    Effect as CallEffect, FlowId, LaneId, Micros, MigrationId, SubjectId, TopicName,
+    AttemptId, Effect as CallEffect, FlowId, LaneId, Micros, MigrationId, SubjectId, TopicName,
 };
 use signalbox_store::{
     AssentRow, Contest, FlowRow, FlowWrite, InputRow, JournalRow, Known, MigratedFlow,
     MigrationMove, NewAttempt, OutputRow, ParkedRow, PeerRow, RecognitionRow, Standing, TickWrite,
     TimerRow, seal,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Transition;
@@ -22,6 +22,9 @@ use crate::outbox::place;
 #[derive(Default)]
 pub(super) struct NetRows {
     attempts: Vec<NewAttempt>,
+    /// Attempts that no tick before knows.
+    fresh: BTreeSet<AttemptId>,
+    given_up: Vec<AttemptId>,
     timers: BTreeMap<(FlowId, String), Option<TimerRow>>,
     peers: BTreeMap<(LaneId, LaneId), i64>,
     /// Inputs kept in this tick; none where one that was kept before is taken.
@@ -83,9 +86,11 @@ impl NetRows {
         self.timers.insert((timer.flow, timer.name.clone()), Some(timer));
     }
 
-    /// What a step's effects write, records apart.
+    /// What a step's effects write, records apart. A write that is planned and abandoned in one tick was never to be sent:
+    /// nobody has to be asked about it.
     pub(super) fn effects(
         &mut self,
+        before: Option<&Flow>,
         flow: &Flow,
         effects: Vec<Effect>,
         now: Micros,
@@ -96,6 +101,12 @@ impl NetRows {
                 Effect::Ask {
                     step, group, attempt, capability, effect: CallEffect::Write, ..
                 } => {
+                    let known = |before: &Flow| {
+                        before.data.calls.values().any(|call| call.attempt == attempt)
+                    };
+                    if !before.is_some_and(known) {
+                        self.fresh.insert(attempt);
+                    }
                     let (lane, flow) = (flow.lane, flow.id);
                     self.attempts.push(NewAttempt {
                         id: attempt,
@@ -106,6 +117,9 @@ impl NetRows {
                         capability,
                         planned_at: now,
                     });
+                }
+                Effect::Abandon { attempt } if self.fresh.contains(&attempt) => {
+                    self.given_up.push(attempt);
                 }
                 Effect::Abandon { attempt } => contest.abandons.push(attempt),
                 Effect::SetTimer { name, due } => {
@@ -137,6 +151,7 @@ impl NetRows {
 
     pub(super) fn into_write(self, write: &mut TickWrite) {
         write.attempts = self.attempts;
+        write.given_up = self.given_up;
         write.assents = self.assents;
         write.recognitions = self.recognitions.into_values().collect();
         write.migrations_begun = self.migrations_begun;

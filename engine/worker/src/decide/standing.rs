@@ -80,7 +80,8 @@ impl<'d> Deciding<'_, 'd> {
             let Some((_, with_input)) = self.keep(work, &parked) else { return };
             parked = with_input;
         }
-        self.rows.effects(&parked, effects, self.tick.now, &mut self.decided.contest);
+        let (now, contest) = (self.tick.now, &mut self.decided.contest);
+        self.rows.effects(Some(flow), &parked, effects, now, contest);
         self.decided.notes.push(Note::Parked(Dead::of(work, &death)));
         let transition = Transition {
             kind: "park",

@@ -38,8 +38,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             self.bus.acks_ready(self.options.tick_wait).await;
             return Ok(());
         }
-        // Migrations have ticks of their own: a write that is planned in the very tick in which its flow is moved could
-        // not be taken back, and would be in doubt before anybody may send it.
+        // Migrations have ticks of their own: a lane that is told to stop one has not taken more of its flows.
         if self.works.is_empty() {
             self.take_migrations().await?;
         }
