@@ -222,6 +222,8 @@ fn read(consumer: &BaseConsumer, readings: &mut [Reading]) -> Result<(), BusErro
         return Ok(());
     }
     consumer.assign(&list)?;
+    // What was paused below in an earlier assignment stays paused in the client until it is told otherwise.
+    consumer.resume(&list)?;
     let alone = list.count() == 1;
     let (mut names, mut at_an_end, mut last_news) = (HashMap::new(), false, Instant::now());
     while last_news.elapsed() < PATIENCE {
