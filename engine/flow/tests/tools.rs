@@ -112,7 +112,7 @@ fn a_flow_that_waits_in_a_state_that_is_gone_cannot_go_on() {
         ("  await_cancellation:\n", "  stoppable:\n"),
     ]);
     assert!(
-        said.contains("cannot go on: await_cancellation: version 2 has no such state"),
+        said.contains("cannot go on: await_cancellation: version 3 has no such state"),
         "{said}"
     );
     assert!(said.contains("payout.inquire answers pending -> await_cancellation"), "{said}");
@@ -133,7 +133,7 @@ fn a_flow_that_never_made_a_check_which_is_now_needed_cannot_go_on() {
         ),
         "{said}"
     );
-    assert!(said.contains("goes on as version 2"), "{said}");
+    assert!(said.contains("goes on as version 3"), "{said}");
 }
 
 #[test]
