@@ -1,6 +1,6 @@
 //! The sandbox's control routes: the bank's own ledger, which no part of the product writes, and its faults.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -45,18 +45,6 @@ impl Bank {
     pub async fn ledger(&self) -> Result<Vec<Transfer>, Failure> {
         let answer = self.http.get(format!("{}/ledger", self.control)).send().await?;
         Ok(answer.error_for_status()?.json().await?)
-    }
-
-    /// How often each vendor was called, whatever for.
-    ///
-    /// # Errors
-    /// As `ledger`.
-    pub async fn calls(&self) -> Result<BTreeMap<String, u64>, Failure> {
-        let answer = self.http.get(format!("{}/calls", self.control)).send().await?;
-        let by_operation: BTreeMap<String, BTreeMap<String, u64>> =
-            answer.error_for_status()?.json().await?;
-        let total = |calls: BTreeMap<String, u64>| calls.into_values().sum();
-        Ok(by_operation.into_iter().map(|(vendor, calls)| (vendor, total(calls))).collect())
     }
 
     /// How many transfers each account got.

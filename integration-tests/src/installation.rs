@@ -326,12 +326,16 @@ impl Installation {
         Err(Failure::Broken(format!("{name} did not stop within {} s", STOP_WITHIN.as_secs())))
     }
 
-    /// Starts the adapter of this name if it does not run.
+    /// Stops every adapter but one, which is started if it does not run.
     ///
     /// # Errors
-    /// As `start_adapter`.
+    /// As `start_adapter` and `stop_adapter`.
     pub async fn only_adapter(&mut self, name: &'static str) -> Result<(), Failure> {
         self.adapters.retain_mut(|(_, adapter)| adapter.child.must_run().is_ok());
+        let others = self.adapters.iter().map(|(other, _)| *other).filter(|other| *other != name);
+        for other in others.collect::<Vec<_>>() {
+            self.stop_adapter(other).await?;
+        }
         if self.adapters.is_empty() { self.start_adapter(name).await } else { Ok(()) }
     }
 

@@ -1,5 +1,5 @@
 //! What one flow has found out counts for another: an onboarded customer's payout asks no identity vendor, and everybody
-//! else's does. The sandbox's own book of calls tells.
+//! else's does. The records of vendor calls tell.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,10 +14,9 @@ use crate::Outcome;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn known_and_unknown(on: &mut Installation) -> Outcome {
-    let before = on.bank.calls().await?;
     let application = on.apply(&Newcomer::default()).await?;
     ended(on, &application.id, "approved").await?;
-    let onboarding = called_since(on, &before).await?;
+    let onboarding = called_by(on, &application.id).await?;
     let known = json!({"customer_id": application.command.get("customer_id"),
                        "originator": application.command.get("customer")});
     let mut other = known.clone();
@@ -51,14 +50,13 @@ async fn vendors_of_payout(
     on: &mut Installation,
     fields: &Value,
 ) -> Result<BTreeSet<String>, Failure> {
-    let before = on.bank.calls().await?;
     let mut payout = on.payout(&Wish::default());
     if let (Some(command), Some(fields)) = (payout.command.as_object_mut(), fields.as_object()) {
         command.extend(fields.clone());
     }
     on.commands.request(&payout.id, &payout.command).await?;
     ended(on, &payout.id, "completed").await?;
-    called_since(on, &before).await
+    called_by(on, &payout.id).await
 }
 
 async fn ended(on: &Installation, case: &str, status: &str) -> Result<(), Failure> {
@@ -71,11 +69,16 @@ async fn ended(on: &Installation, case: &str, status: &str) -> Result<(), Failur
     }
 }
 
-async fn called_since(
-    on: &Installation,
-    before: &std::collections::BTreeMap<String, u64>,
-) -> Result<BTreeSet<String>, Failure> {
-    let calls = on.bank.calls().await?;
-    let more = |(vendor, count): &(&String, &u64)| *count > before.get(*vendor).unwrap_or(&0);
-    Ok(calls.iter().filter(more).map(|(vendor, _)| vendor.clone()).collect())
+/// The vendors that were called on behalf of one case.
+async fn called_by(on: &Installation, case: &str) -> Result<BTreeSet<String>, Failure> {
+    let shown = on.succeed(&["flow", "show", case, "--json"]).await?;
+    let shown: Value = serde_json::from_str(&shown)
+        .map_err(|cause| Failure::Broken(format!("flow show {case} is not JSON: {cause}")))?;
+    let moments = shown.get("timeline").and_then(Value::as_array).cloned().unwrap_or_default();
+    let partner = |moment: &Value| {
+        let is_call = moment.get("what")?.as_str()? == "call";
+        let partner = moment.get("detail")?.get("partner")?.as_str()?.to_owned();
+        is_call.then_some(partner)
+    };
+    Ok(moments.iter().filter_map(partner).collect())
 }
