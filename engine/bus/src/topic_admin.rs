@@ -7,6 +7,7 @@ use rdkafka::admin::{
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig;
+use rdkafka::types::RDKafkaErrorCode;
 use signalbox_schemas::topics::WantedTopic;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -128,10 +129,7 @@ impl TopicAdmin {
         let mut settings: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
         for change in changes {
             match change {
-                TopicChange::Widen { topic, to, .. } => {
-                    let wider = NewPartitions::new(topic, usize::from(*to));
-                    succeed(self.client.create_partitions(&[wider], &options).await?)?;
-                }
+                TopicChange::Widen { topic, to, .. } => self.widen(topic, *to, &options).await?,
                 TopicChange::Configure { topic, key, to, .. } => {
                     settings.entry(topic).or_default().insert(key, to);
                 }
@@ -140,6 +138,21 @@ impl TopicAdmin {
         }
         for (topic, changed) in settings {
             self.configure(topic, &changed, &options).await?;
+        }
+        Ok(())
+    }
+
+    /// The broker refuses what was done already: by another process, or by this request, sent again after its answer
+    /// was lost.
+    async fn widen(&self, topic: &str, to: u16, options: &AdminOptions) -> Result<(), BusError> {
+        let wider = NewPartitions::new(topic, usize::from(to));
+        let done = || Ok::<_, BusError>(self.partitions()?.get(topic) == Some(&to));
+        for result in self.client.create_partitions(&[wider], options).await? {
+            if let Err((topic, code)) = result
+                && !(code == RDKafkaErrorCode::InvalidPartitions && done()?)
+            {
+                return Err(BusError::Config(format!("{topic}: {code}")));
+            }
         }
         Ok(())
     }
@@ -222,7 +235,7 @@ fn new_topic(topic: &WantedTopic) -> NewTopic<'_> {
 fn succeed(results: Vec<rdkafka::admin::TopicResult>) -> Result<(), BusError> {
     for result in results {
         match result {
-            Ok(_) | Err((_, rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => return Err(BusError::Config(format!("{topic}: {code}"))),
         }
     }
