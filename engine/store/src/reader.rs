@@ -271,6 +271,23 @@ impl Reader {
         tables::journey::deploy(&mut connection, name, version, source, now).await
     }
 
+    /// Whether a journey was proven safe: `digest` stands for all that the proof rests on.
+    pub async fn is_proven(&self, digest: &[u8; 32]) -> Result<bool, StoreError> {
+        tables::journey::is_proven(&mut *self.connection().await?, digest).await
+    }
+
+    /// Keeps that a version of a journey was proven safe.
+    pub async fn keep_proof(
+        &self,
+        name: &str,
+        version: u32,
+        digest: &[u8; 32],
+    ) -> Result<(), StoreError> {
+        let mut connection = self.connection().await?;
+        let now = tables::now(&mut connection).await?;
+        tables::journey::keep_proof(&mut connection, name, version, digest, now).await
+    }
+
     /// Name, version and text of every version of every journey.
     pub async fn journeys(&self) -> Result<Vec<(String, u32, String)>, StoreError> {
         tables::journey::unknown(&mut *self.connection().await?, &[]).await

@@ -80,7 +80,7 @@ const SUBJECT: &str = "SELECT (id, subject)";
 const NONE: &str = "";
 
 /// Every table, for engine, adapter, operator and reader.
-static TABLES: [Table; 26] = [
+static TABLES: [Table; 27] = [
     table("_sqlx_migrations", [READ, READ, READ, READ]),
     table("assent", [ADD, NONE, READ, READ]),
     table("attempt", [KEEP, CHANGE, KEEP, READ]),
@@ -91,6 +91,7 @@ static TABLES: [Table; 26] = [
     table("installation", [CHANGE, READ, CHANGE, READ]),
     table("journal", [ADD, NONE, ADD, READ]),
     table("journey", [ADD, NONE, ADD, READ]),
+    table("journey_proof", [ADD, NONE, ADD, READ]),
     table("known_schema", [ADD, ADD, "SELECT, INSERT, DELETE", READ]),
     table("lane", [CHANGE, NONE, CHANGE, READ]),
     table("lane_input", [KEEP, NONE, KEEP, READ]),

@@ -1,4 +1,5 @@
-//! `journey`: every version of every journey ever used, as text.
+//! `journey`: every version of every journey ever used, as text; `journey_proof`: what was proven safe, and need not be
+//! proven again.
 
 use signalbox_schemas::{JourneyName, Micros};
 use sqlx::Row;
@@ -58,4 +59,31 @@ pub(crate) async fn unknown(
             Ok((row.try_get("name")?, u32::try_from(version).unwrap_or(0), row.try_get("source")?))
         })
         .collect()
+}
+
+/// Whether a proof was kept.
+pub(crate) async fn is_proven(
+    connection: &mut PgConnection,
+    digest: &[u8; 32],
+) -> Result<bool, StoreError> {
+    let found = "SELECT EXISTS (SELECT FROM journey_proof WHERE digest = $1)";
+    Ok(sqlx::query_scalar(found).bind(digest.as_slice()).fetch_one(connection).await?)
+}
+
+/// Keeps a proof. One that is kept already is no change.
+pub(crate) async fn keep_proof(
+    connection: &mut PgConnection,
+    name: &str,
+    version: u32,
+    digest: &[u8; 32],
+    now: Micros,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO journey_proof (digest, name, version, proven_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+        .bind(digest.as_slice())
+        .bind(name)
+        .bind(i32::try_from(version).unwrap_or(i32::MAX))
+        .bind(now.0)
+        .execute(connection)
+        .await?;
+    Ok(())
 }

@@ -9,7 +9,7 @@ use signalbox_worker::JourneyLibrary;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{check, load};
+use super::{check, load, proof};
 use crate::commands::wiring;
 use crate::config::Config;
 use crate::error::CliError;
@@ -29,9 +29,9 @@ pub(crate) struct DeployArgs {
 pub(super) async fn run(args: &DeployArgs, config: &Config) -> Result<(), CliError> {
     let contract = wiring::contract()?;
     let journey = load::load(&args.file, &config.journeys, &args.values)?;
-    load::refuse_unsafe(&args.file, &signalbox_flow::check(&journey, contract))?;
     let reader = wiring::reader(config)?;
     reader.require_known_schema().await?;
+    proof::prove(&args.file, &journey, &reader).await?;
     let (name, version) = (journey.name().clone(), journey.version());
     let pinned = pinned(&reader, contract).await?;
     let same = pinned.iter().find(|each| *each.name() == name && each.version() == version);

@@ -6,6 +6,7 @@ use signalbox_store::Reader;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::proof;
 use crate::commands::wiring;
 use crate::config::JourneysConfig;
 use crate::error::CliError;
@@ -21,7 +22,9 @@ pub(crate) async fn deploy(
     reader: &Reader,
 ) -> Result<Vec<Journey>, CliError> {
     let contract = wiring::contract()?;
-    for journey in safe(config)? {
+    for file in files_of(&config.path)? {
+        let journey = load(&file, config, &[])?;
+        proof::prove(&file, &journey, reader).await?;
         reader.deploy_journey(journey.name().as_str(), journey.version(), journey.source()).await?;
         tracing::info!(journey = %journey.name(), version = journey.version(), "a journey is pinned");
     }
@@ -103,12 +106,15 @@ pub(super) fn load(
 
 /// The rules beside a journey's file.
 pub(super) fn bank(file: &Path) -> Result<BankInvariants, CliError> {
+    let Some(text) = rules_beside(file)? else { return Ok(BankInvariants::default()) };
     let path = file.with_file_name(INVARIANTS);
-    if !path.is_file() {
-        return Ok(BankInvariants::default());
-    }
-    let text = wiring::read(&path)?;
     BankInvariants::parse(&text, wiring::contract()?).map_err(|error| mistaken(&path, &error))
+}
+
+/// Their text, where there are any.
+pub(super) fn rules_beside(file: &Path) -> Result<Option<String>, CliError> {
+    let path = file.with_file_name(INVARIANTS);
+    path.is_file().then(|| wiring::read(&path)).transpose()
 }
 
 /// A mistake in a file of ours.
