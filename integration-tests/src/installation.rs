@@ -497,6 +497,8 @@ impl Installation {
     /// # Errors
     /// `Scene` where a process had to be killed.
     pub async fn stop(self) -> Result<(), Failure> {
+        // One that a story left stopped by a signal could not end.
+        self.engines.iter().for_each(|(_, engine)| engine.child.signal(Signal::CONT));
         let engines = self.engines.into_iter().map(|(_, engine)| engine);
         let adapters = self.adapters.into_iter().map(|(_, adapter)| adapter);
         let services = engines.chain(adapters).chain([self.sandbox]).collect();

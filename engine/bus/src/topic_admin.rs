@@ -9,14 +9,17 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig;
 use rdkafka::types::RDKafkaErrorCode;
 use signalbox_schemas::topics::WantedTopic;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 use crate::config::KafkaConfig;
 use crate::error::BusError;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// One difference between a cluster and the contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,13 +101,13 @@ impl TopicAdmin {
                 Some(&from) => {
                     let (name, to) = (topic.name.clone(), topic.partitions);
                     match from.cmp(&to) {
-                        std::cmp::Ordering::Less => {
+                        Ordering::Less => {
                             changes.push(TopicChange::Widen { topic: name, from, to })
                         }
-                        std::cmp::Ordering::Greater => {
+                        Ordering::Greater => {
                             changes.push(TopicChange::TooWide { topic: name, from, to })
                         }
-                        std::cmp::Ordering::Equal => {}
+                        Ordering::Equal => {}
                     }
                     changes.extend(self.configuration(topic).await?);
                 }
@@ -142,19 +145,33 @@ impl TopicAdmin {
         Ok(())
     }
 
-    /// The broker refuses what was done already: by another process, or by this request, sent again after its answer
-    /// was lost.
+    /// The controller refuses what was done already: by another process, or by this request, sent again after its answer
+    /// was lost. Brokers learn of it a moment later.
     async fn widen(&self, topic: &str, to: u16, options: &AdminOptions) -> Result<(), BusError> {
         let wider = NewPartitions::new(topic, usize::from(to));
-        let done = || Ok::<_, BusError>(self.partitions()?.get(topic) == Some(&to));
         for result in self.client.create_partitions(&[wider], options).await? {
-            if let Err((topic, code)) = result
-                && !(code == RDKafkaErrorCode::InvalidPartitions && done()?)
-            {
-                return Err(BusError::Config(format!("{topic}: {code}")));
+            match result {
+                Ok(_) => {}
+                Err((_, RDKafkaErrorCode::InvalidPartitions)) => self.until_wide(topic, to).await?,
+                Err((topic, code)) => return Err(BusError::Config(format!("{topic}: {code}"))),
             }
         }
         Ok(())
+    }
+
+    async fn until_wide(&self, topic: &str, to: u16) -> Result<(), BusError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let now = self.partitions()?.get(topic).copied().unwrap_or_default();
+            match now.cmp(&to) {
+                Ordering::Equal => return Ok(()),
+                Ordering::Less if Instant::now() < deadline => sleep(LOOK).await,
+                Ordering::Less | Ordering::Greater => {
+                    let told = format!("{topic} cannot be widened from {now} to {to} partitions");
+                    return Err(BusError::Config(told));
+                }
+            }
+        }
     }
 
     /// How many partitions each topic has that this user may see.

@@ -165,7 +165,8 @@ impl<'a> Abstraction<'a> {
 
     /// Steps that decide nothing any more because of what else was asked.
     fn superseded_by(&self, calls: &BTreeMap<StepName, CallState>) -> BTreeSet<&StepName> {
-        let asked = |any_of: &BTreeSet<StepName>| any_of.iter().any(|step| calls.contains_key(step));
+        let asked =
+            |any_of: &BTreeSet<StepName>| any_of.iter().any(|step| calls.contains_key(step));
         let decided = self.superseded.iter().filter(|(_, others)| others.iter().all(asked));
         decided.map(|(step, _)| step).collect()
     }
@@ -439,7 +440,8 @@ fn superseded(judged_by: &[&Journey], step: &StepName) -> Option<Vec<BTreeSet<St
                 if each.capability == call.capability {
                     all.push(before.clone());
                 }
-                let same = journey.calls.iter().filter(|(_, call)| call.capability == each.capability);
+                let same =
+                    journey.calls.iter().filter(|(_, call)| call.capability == each.capability);
                 before.extend(same.map(|(step, _)| step.clone()));
             }
         }

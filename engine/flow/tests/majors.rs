@@ -119,7 +119,7 @@ fn a_flow_of_the_first_major_is_moved_and_asks_in_the_words_of_the_second() {
         let open = moved.data.calls.values().filter(|call| call.outcome.is_none());
         let attempt = open.map(|call| call.attempt).next().unwrap();
         let value = json!({"ref": {"attempt_id": attempt}, "outcome": outcome, "class": null, "reason": null, "retry_after_ms": null});
-        let input = Input::Outcome { attempt, capability: capability.into(), value: &value };
+        let input = Input::Outcome { attempt, capability, value: &value };
         let decision = step(&new, &moved, input, desk.context()).unwrap();
         let sent = decision.effects.iter().find_map(|effect| match effect {
             Effect::Ask { capability, value, .. } if capability == "payout.send" => Some(value),

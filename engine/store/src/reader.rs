@@ -18,7 +18,7 @@ use crate::lane_store::Installation;
 use crate::migration_rows::{MigrationCount, MigrationRow, MigrationStatus};
 use crate::pool;
 use crate::reader_rows::{JournalSpan, LaneStatus, ServerFacts};
-use crate::rows::{AttemptRow, FlowRow, InputRow, LoadedFlow};
+use crate::rows::{AttemptRow, FlowRow, InputRow, LoadedFlow, RecognitionRow};
 use crate::schema::{self, Migrated};
 use crate::tables;
 
@@ -112,6 +112,14 @@ impl Reader {
     /// Every key of a subject, oldest first.
     pub async fn keys_of_subject(&self, subject: SubjectId) -> Result<Vec<KeyRow>, StoreError> {
         tables::subject_key::of_subject(&mut *self.connection().await?, subject).await
+    }
+
+    /// What flows have found out about a customer, as later flows recognise them.
+    pub async fn recognition_of(
+        &self,
+        subject: SubjectId,
+    ) -> Result<Option<RecognitionRow>, StoreError> {
+        tables::recognition::of_subject(&mut *self.connection().await?, subject).await
     }
 
     /// When the oldest key was made.

@@ -17,6 +17,10 @@ pub(crate) async fn known_and_unknown(on: &mut Installation) -> Outcome {
     let application = on.apply(&Newcomer::default()).await?;
     ended(on, &application.id, "approved").await?;
     let onboarding = called_by(on, &application.id).await?;
+    let customer = application.command.get("customer_id").and_then(Value::as_str);
+    let shown = ["subject", "show", "--customer", customer.unwrap_or_default()];
+    let shown = on.succeed(&shown).await?;
+    assert!(shown.contains("  recognised, by flow "), "{shown}");
     let known = json!({"customer_id": application.command.get("customer_id"),
                        "originator": application.command.get("customer")});
     let mut other = known.clone();

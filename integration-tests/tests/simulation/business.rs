@@ -235,6 +235,7 @@ fn application(id: &str) -> Value {
 pub(crate) fn customer(id: &str) -> String {
     let number = id.trim_start_matches('f').split('-').next().and_then(|text| text.parse().ok());
     let number: usize = number.unwrap_or_default();
-    let onboarding = if number % 2 == 0 { number.saturating_sub(PAID_AFTER) } else { number };
+    let is_paid_for = number.is_multiple_of(2);
+    let onboarding = if is_paid_for { number.saturating_sub(PAID_AFTER) } else { number };
     format!("c-{onboarding}")
 }

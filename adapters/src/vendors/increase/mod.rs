@@ -287,7 +287,7 @@ fn search<'a>(sent: &Sent, so_far: &'a [Exchange]) -> Result<Search<'a>, HttpReq
     let places = places(sent);
     let looks = so_far.iter().filter(|exchange| exchange.operation == FIND);
     let next = || places.get(looks.clone().count()).map(|place| find(place, sent));
-    let Some(last) = looks.clone().last() else {
+    let Some(last) = looks.clone().next_back() else {
         return Err(next().unwrap_or_else(|| find(ACH, sent)));
     };
     match (found(last, sent.attempt), next()) {

@@ -2,7 +2,7 @@
 
 use signalbox_schemas::{FlowId, Likeness, Micros, SubjectId};
 use sqlx::Row;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 
 use crate::error::StoreError;
 use crate::keys::ErasureOrder;
@@ -46,17 +46,32 @@ pub(crate) async fn of_flow(
     .bind(flow.0)
     .fetch_optional(connection)
     .await?;
-    let row = |row: sqlx::postgres::PgRow| {
-        let watched = row.try_get("watched")?;
-        let likeness: Option<uuid::Uuid> = row.try_get("likeness")?;
-        Ok(RecognitionRow {
-            subject: SubjectId(row.try_get("subject")?),
-            known: likeness.map(|likeness| Known { likeness: Likeness(likeness), watched }),
-            flow: FlowId(row.try_get("flow")?),
-            at: Micros(row.try_get("at")?),
-        })
-    };
-    found.map(row).transpose()
+    found.map(read).transpose()
+}
+
+/// What was found out about a customer.
+pub(crate) async fn of_subject(
+    connection: &mut PgConnection,
+    subject: SubjectId,
+) -> Result<Option<RecognitionRow>, StoreError> {
+    let found = sqlx::query(
+        "SELECT subject, likeness, watched, flow, at FROM recognition WHERE subject = $1",
+    )
+    .bind(subject.0)
+    .fetch_optional(connection)
+    .await?;
+    found.map(read).transpose()
+}
+
+fn read(row: PgRow) -> Result<RecognitionRow, StoreError> {
+    let watched = row.try_get("watched")?;
+    let likeness: Option<uuid::Uuid> = row.try_get("likeness")?;
+    Ok(RecognitionRow {
+        subject: SubjectId(row.try_get("subject")?),
+        known: likeness.map(|likeness| Known { likeness: Likeness(likeness), watched }),
+        flow: FlowId(row.try_get("flow")?),
+        at: Micros(row.try_get("at")?),
+    })
 }
 
 /// Forgets customers who are erased.

@@ -50,19 +50,18 @@ mod tests {
         let current = envelope(1, Known::Current, 40);
         let other = envelope(2, Known::Other, 7);
         let lost = envelope(3, Known::Not, 1);
-        let rows: [(&[Envelope], &[(Level, &str)]); 4] = [
-            (&[], &[(Level::Ok, "0 keys")]),
-            (&[current], &[(Level::Ok, "40 keys")]),
-            (&[current, other], &[(Level::Warn, "0202020202020202")]),
+        for (envelopes, expected) in [
+            (vec![], vec![(Level::Ok, "0 keys")]),
+            (vec![current], vec![(Level::Ok, "40 keys")]),
+            (vec![current, other], vec![(Level::Warn, "0202020202020202")]),
             (
-                &[current, other, lost],
-                &[(Level::Fail, "0303030303030303"), (Level::Warn, "7 keys")],
+                vec![current, other, lost],
+                vec![(Level::Fail, "0303030303030303"), (Level::Warn, "7 keys")],
             ),
-        ];
-        for (envelopes, expected) in rows {
-            let found = judge(envelopes);
+        ] {
+            let found = judge(&envelopes);
             assert_eq!(found.len(), expected.len(), "{found:?}");
-            for (finding, (level, word)) in found.iter().zip(expected) {
+            for (finding, (level, word)) in found.iter().zip(&expected) {
                 assert!(finding.level == *level && finding.to_string().contains(word), "{finding}");
             }
         }

@@ -1,8 +1,9 @@
-//! `signalbox subject show`: a customer's flows and keys with their dates. It opens nothing.
+//! `signalbox subject show`: a customer's flows and keys with their dates, and whether later flows recognise them. It opens
+//! nothing.
 
 use clap::Args;
 use serde_json::json;
-use signalbox_store::{FlowRow, KeyRow};
+use signalbox_store::{FlowRow, KeyRow, RecognitionRow};
 
 use super::Customer;
 use crate::commands::wiring;
@@ -27,6 +28,7 @@ pub(super) async fn run(args: &ShowArgs, config: &Config) -> Result<(), CliError
     reader.require_known_schema().await?;
     let keys = reader.keys_of_subject(subject).await?;
     let flows = reader.flows_of_subject(subject).await?;
+    let recognition = reader.recognition_of(subject).await?;
     if keys.is_empty() && flows.is_empty() {
         return Err(CliError::Refused(format!(
             "nothing is stored about this customer of tenant {}",
@@ -39,12 +41,19 @@ pub(super) async fn run(args: &ShowArgs, config: &Config) -> Result<(), CliError
             "keys": keys.iter().map(|key| json!({
                 "generation": key.id.generation, "created_at": key.created_at, "erased_at": key.erased_at,
             })).collect::<Vec<_>>(),
+            "recognition": recognition.as_ref().map(|found| json!({
+                "recognised": found.known.is_some(), "watched": found.known.is_some_and(|known| known.watched),
+                "flow_id": found.flow, "at": found.at,
+            })),
             "flows": flows.iter().map(flow_json).collect::<Vec<_>>(),
         }));
     }
     output::line(format_args!("subject {subject} of tenant {}", args.who.tenant))?;
     for key in &keys {
         output::line(key_text(key))?;
+    }
+    if let Some(found) = &recognition {
+        output::line(recognition_text(found))?;
     }
     flows.iter().try_for_each(|flow| output::line(flow_text(flow)))
 }
@@ -67,6 +76,15 @@ pub(crate) fn flow_text(flow: &FlowRow) -> String {
         flow.state,
         if flow.ended { " (ended)" } else { "" }
     )
+}
+
+fn recognition_text(found: &RecognitionRow) -> String {
+    let told = match found.known {
+        Some(known) if known.watched => "recognised and watched",
+        Some(_) => "recognised",
+        None => "not recognised any more",
+    };
+    format!("  {told}, by flow {} on {}", found.flow, output::instant(found.at))
 }
 
 fn key_text(key: &KeyRow) -> String {
