@@ -23,8 +23,6 @@ pub(crate) struct Abstraction<'a> {
     past: BTreeMap<StepName, BTreeSet<StepName>>,
     /// Words of a step that a guard looks at.
     looked_at: BTreeMap<StepName, BTreeSet<String>>,
-    /// For each step whose word only stands in for other steps: one of each of these sets was asked, and it decides nothing.
-    superseded: BTreeMap<StepName, Vec<BTreeSet<StepName>>>,
     /// Inquiries of which nothing tells late answers apart.
     alike: Vec<Vec<StepName>>,
     /// Whether the flow may go on under another journey, so that what this one forgets between rounds is kept.
@@ -52,14 +50,8 @@ impl<'a> Abstraction<'a> {
                 .unwrap_or_default()
         };
         let past = journey.states.keys().map(|state| (state.clone(), of_all(state))).collect();
-        let stands_in = |step: &StepName| {
-            let looked_at = looked_at.contains_key(step);
-            Some((step.clone(), superseded(judged_by, step).filter(|_| !looked_at)?))
-        };
-        let superseded = journey.calls.keys().filter_map(stands_in).collect();
         let alike = alike(journey);
-        let goes_on = judged_by.len() > 1;
-        Self { journey, key, classes, past, looked_at, superseded, alike, goes_on }
+        Self { journey, key, classes, past, looked_at, alike, goes_on: judged_by.len() > 1 }
     }
 
     /// The attempt of a group, as `reduce` numbers groups.
@@ -80,7 +72,6 @@ impl<'a> Abstraction<'a> {
             flow.data.overdue = false;
         }
         let mut calls = std::mem::take(&mut flow.data.calls);
-        let superseded = self.superseded_by(&calls);
         let past = flow.status == Status::Ended || self.is_past(&flow.state, &calls);
         let kind = self.journey.state(&flow.state).map(|state| &state.kind);
         for (step, call) in &mut calls {
@@ -105,7 +96,7 @@ impl<'a> Abstraction<'a> {
                     call.group.min(GROUPS)
                 }
                 _ => {
-                    self.close(past || superseded.contains(step), step, call);
+                    self.close(past, step, call);
                     1
                 }
             };
@@ -161,14 +152,6 @@ impl<'a> Abstraction<'a> {
                 .is_some_and(|call| self.journey.write_status(write, call) == WriteStatus::Executed)
         };
         self.past.get(state).is_some_and(|writes| writes.iter().any(executed))
-    }
-
-    /// Steps that decide nothing any more because of what else was asked.
-    fn superseded_by(&self, calls: &BTreeMap<StepName, CallState>) -> BTreeSet<&StepName> {
-        let asked =
-            |any_of: &BTreeSet<StepName>| any_of.iter().any(|step| calls.contains_key(step));
-        let decided = self.superseded.iter().filter(|(_, others)| others.iter().all(asked));
-        decided.map(|(step, _)| step).collect()
     }
 
     /// A call whose state was left: its word matters only by the class it belongs to. An older attempt of it is like
@@ -425,48 +408,17 @@ fn classes(judged_by: &[&Journey], step: &StepName) -> BTreeMap<String, usize> {
     classes
 }
 
-/// Where an outcome of a step, once the step is over, is looked at only by invariants that let it stand in for others:
-/// for each of those the steps of which one needs to be asked for it to be looked at no more.
-fn superseded(judged_by: &[&Journey], step: &StepName) -> Option<Vec<BTreeSet<StepName>>> {
-    let mut all = Vec::new();
-    for journey in judged_by {
-        let Some(call) = journey.calls.get(step) else { continue };
-        if !call.later.is_empty() || !by_people_and_arms(journey, step, call).is_empty() {
-            return None;
-        }
-        for condition in conditions(journey) {
-            let mut before = BTreeSet::new();
-            for each in condition.alternatives() {
-                if each.capability == call.capability {
-                    all.push(before.clone());
-                }
-                let same =
-                    journey.calls.iter().filter(|(_, call)| call.capability == each.capability);
-                before.extend(same.map(|(step, _)| step.clone()));
-            }
-        }
-    }
-    (!all.is_empty() && all.iter().all(|any_of| !any_of.is_empty())).then_some(all)
-}
-
-/// What invariants wait for, of the journey's own and of the bank's.
-fn conditions(journey: &Journey) -> impl Iterator<Item = &Condition> {
-    journey.invariants.iter().chain(&journey.bank).flat_map(Invariant::conditions)
-}
-
 /// Lists of words by which a journey tells outcomes of a step apart after the step is over.
 fn telling_apart<'a>(journey: &'a Journey, step: &StepName) -> Vec<&'a [String]> {
     let Some(call) = journey.calls.get(step) else { return Vec::new() };
-    let alternatives = conditions(journey).flat_map(Condition::alternatives);
-    let own = alternatives.filter(|condition| condition.capability == call.capability);
-    let mut lists: Vec<&[String]> = own.map(|condition| condition.words.as_slice()).collect();
-    lists.extend(by_people_and_arms(journey, step, call));
-    lists
-}
-
-/// The lists among them that reviews look at, and arms that are judged again.
-fn by_people_and_arms<'a>(journey: &'a Journey, step: &StepName, call: &Call) -> Vec<&'a [String]> {
     let mut lists: Vec<&[String]> = Vec::new();
+    for invariant in journey.invariants.iter().chain(&journey.bank) {
+        if let Invariant::OnlyAfter { conditions, .. } = invariant {
+            let all = conditions.iter().flat_map(Condition::alternatives);
+            let own = all.filter(|condition| condition.capability == call.capability);
+            lists.extend(own.map(|condition| condition.words.as_slice()));
+        }
+    }
     for state in journey.states.values() {
         let panel = state.panel.as_ref().filter(|panel| panel.about.contains(step));
         lists.extend(panel.map(|panel| panel.outcomes.as_slice()));

@@ -82,17 +82,13 @@ impl Invariant {
         }
     }
 
-    /// What it waits for.
-    pub(crate) fn conditions(&self) -> &[Condition] {
-        match self {
-            Self::OnlyAfter { conditions, .. } => conditions,
-            Self::NeverTwo { .. } | Self::NoEndInDoubt { .. } => &[],
-        }
-    }
-
     /// Every capability that it names.
     pub(crate) fn capabilities(&self) -> Vec<&str> {
-        let waits_for = self.conditions().iter().flat_map(Condition::alternatives);
+        let waits_for = match self {
+            Self::OnlyAfter { conditions, .. } => conditions.as_slice(),
+            Self::NeverTwo { .. } | Self::NoEndInDoubt { .. } => &[],
+        };
+        let waits_for = waits_for.iter().flat_map(Condition::alternatives);
         waits_for.map(|condition| condition.capability.as_str()).chain([self.about()]).collect()
     }
 }
