@@ -62,4 +62,9 @@ impl Journey {
         self.bank = bank.0.iter().filter(|sentence| called(sentence.about())).cloned().collect();
         self
     }
+
+    /// The bank's sentences that hold in it, as they were written.
+    pub fn bank_sentences(&self) -> impl Iterator<Item = String> {
+        self.bank.iter().map(Invariant::to_string)
+    }
 }

@@ -1,5 +1,7 @@
 //! Sentences that must hold on every path of a journey, with a small grammar.
-//! Whether they hold for a flow is judged in `judgement`; here they are only read.
+//! Whether they hold for a flow is judged in `judgement`; here they are only read, and written as they were read.
+
+use std::fmt;
 
 /// A sentence, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +95,16 @@ impl Invariant {
     }
 }
 
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OnlyAfter { text, .. } => f.write_str(text),
+            Self::NeverTwo { capability } => write!(f, "never two {capability} in flight"),
+            Self::NoEndInDoubt { capability } => write!(f, "no end while {capability} is in_doubt"),
+        }
+    }
+}
+
 impl Condition {
     /// It, and what will do in its place.
     pub(crate) fn alternatives(&self) -> impl Iterator<Item = &Self> {
@@ -162,6 +174,10 @@ mod tests {
             Invariant::parse("no end while payout.send is in_doubt"),
             Ok(Invariant::NoEndInDoubt { capability })
         );
+        for text in ["never two x in flight", "no end while x is in_doubt", "x only after y = good"]
+        {
+            assert_eq!(Invariant::parse(text).unwrap().to_string(), text);
+        }
         let text = "x only after y = good else z in [fine]";
         let Invariant::OnlyAfter { conditions, .. } = Invariant::parse(text).unwrap() else {
             unreachable!("{text}")

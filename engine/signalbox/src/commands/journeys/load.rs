@@ -106,15 +106,12 @@ pub(super) fn load(
 
 /// The rules beside a journey's file.
 pub(super) fn bank(file: &Path) -> Result<BankInvariants, CliError> {
-    let Some(text) = rules_beside(file)? else { return Ok(BankInvariants::default()) };
     let path = file.with_file_name(INVARIANTS);
+    if !path.is_file() {
+        return Ok(BankInvariants::default());
+    }
+    let text = wiring::read(&path)?;
     BankInvariants::parse(&text, wiring::contract()?).map_err(|error| mistaken(&path, &error))
-}
-
-/// Their text, where there are any.
-pub(super) fn rules_beside(file: &Path) -> Result<Option<String>, CliError> {
-    let path = file.with_file_name(INVARIANTS);
-    path.is_file().then(|| wiring::read(&path)).transpose()
 }
 
 /// A mistake in a file of ours.

@@ -7,6 +7,7 @@ use signalbox_store::Reader;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use super::load;
 use crate::commands::wiring;
@@ -15,9 +16,13 @@ use crate::error::CliError;
 /// Bytes of the program that are read at once.
 const CHUNK: usize = 1 << 16;
 
+/// The digest of this very program. None where it cannot read itself.
+static PROGRAM: LazyLock<Option<[u8; 32]>> =
+    LazyLock::new(|| File::open(std::env::current_exe().ok()?).and_then(digest_of).ok());
+
 /// Refuses a journey that the checker does not pass, with its findings.
 pub(super) async fn prove(file: &Path, journey: &Journey, reader: &Reader) -> Result<(), CliError> {
-    let digest = digest(journey, load::rules_beside(file)?.as_deref());
+    let digest = digest(journey);
     if let Some(digest) = &digest
         && reader.is_proven(digest).await?
     {
@@ -31,12 +36,14 @@ pub(super) async fn prove(file: &Path, journey: &Journey, reader: &Reader) -> Re
 }
 
 /// All that a proof rests on: this very program, which holds the checker and the contract, the journey with its
-/// parameters, and the rules of the bank. None where the program cannot read itself: then it proves each time.
-fn digest(journey: &Journey, rules: Option<&str>) -> Option<[u8; 32]> {
-    let texts = [journey.source(), rules.unwrap_or_default()];
-    let [journey, rules] = texts.map(|text| Sha256::digest(text.as_bytes()));
-    let program = File::open(std::env::current_exe().ok()?).and_then(digest_of).ok()?;
-    Some(Sha256::digest([program, journey.into(), rules.into()].concat()).into())
+/// parameters, and the rules of the bank that it is under. None where the program cannot read itself: then it proves each
+/// time.
+fn digest(journey: &Journey) -> Option<[u8; 32]> {
+    let mut all = Sha256::new();
+    all.update((*PROGRAM)?);
+    all.update(Sha256::digest(journey.source()));
+    journey.bank_sentences().for_each(|sentence| all.update(Sha256::digest(sentence)));
+    Some(all.finalize().into())
 }
 
 fn digest_of(mut file: File) -> io::Result<[u8; 32]> {
@@ -53,6 +60,7 @@ fn digest_of(mut file: File) -> io::Result<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use signalbox_flow::BankInvariants;
     use std::collections::BTreeMap;
 
     use super::*;
@@ -60,13 +68,19 @@ mod tests {
     #[test]
     fn a_proof_holds_for_the_same_journey_under_the_same_rules_alone() {
         let text = include_str!("../../../../../journeys/onboarding.yaml");
+        let other_text = format!("{text}\n# another text\n");
         let contract = wiring::contract().unwrap();
-        let journey = |text| Journey::parse(text, contract, &BTreeMap::new()).unwrap();
-        let (plain, other) = (journey(text), journey(&format!("{text}\n# another text\n")));
-        let proof = digest(&plain, Some("rules: []")).unwrap();
-        assert_eq!(digest(&plain, Some("rules: []")), Some(proof));
-        assert_ne!(digest(&plain, Some("rules: [other]")), Some(proof));
-        assert_ne!(digest(&plain, None), Some(proof));
-        assert_ne!(digest(&other, Some("rules: []")), Some(proof));
+        let under = |text: &str, sentences: &str| {
+            let journey = Journey::parse(text, contract, &BTreeMap::new()).unwrap();
+            let rules = format!("invariants: [{sentences}]");
+            digest(&journey.under(&BankInvariants::parse(&rules, contract).unwrap()))
+        };
+        let (rule, other_rule) =
+            ("never two kyc.check in flight", "no end while kyc.check is in_doubt");
+        let proof = under(text, rule).unwrap();
+        assert_eq!(under(text, rule), Some(proof));
+        assert_ne!(under(text, other_rule), Some(proof));
+        assert_ne!(under(text, ""), Some(proof));
+        assert_ne!(under(&other_text, rule), Some(proof));
     }
 }
