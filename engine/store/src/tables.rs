@@ -49,6 +49,11 @@ pub(crate) fn lane_id(stored: i16) -> LaneId {
     LaneId(u16::try_from(stored).unwrap_or(0))
 }
 
+/// The version of a journey as the `integer` of its column.
+pub(crate) fn integer(version: u32) -> i32 {
+    i32::try_from(version).unwrap_or(i32::MAX)
+}
+
 /// A write that must touch exactly so many rows; otherwise an invariant is broken.
 pub(crate) fn all_or_broken(table: &str, expected: usize, affected: u64) -> Result<(), StoreError> {
     if u64::try_from(expected).is_ok_and(|expected| expected == affected) {

@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use crate::error::StoreError;
 use crate::growth::FlowHome;
 use crate::rows::{FlowRow, FlowWrite, LoadedFlow, Standing};
-use crate::tables::{all_or_broken, command, lane_id, smallint};
+use crate::tables::{all_or_broken, command, integer, lane_id, smallint};
 
 const COLUMNS: &str = "flow.id, flow.tenant, flow.aggregate, flow.subject, flow.lane, flow.journey, flow.version, flow.state, flow.status, \
      flow.rev, flow.started_at, flow.updated_at, flow.standing, flow.data";
@@ -94,7 +94,7 @@ pub(crate) async fn of_version(
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(journey)
-        .bind(version(number))
+        .bind(integer(number))
         .bind(after.map(|flow| flow.0))
         .bind(i64::try_from(at_most).unwrap_or(i64::MAX))
         .fetch_all(connection)
@@ -186,7 +186,7 @@ async fn insert(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     .bind(rows.iter().map(|row| row.aggregate.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| smallint(row.lane)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.journey.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| version(row.version)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| integer(row.version)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.state.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| status(row)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.rev).collect::<Vec<_>>())
@@ -220,7 +220,7 @@ async fn update(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     .bind(rows.iter().map(|row| row.updated_at.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| standing(row)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| sqlx::types::Json(&row.data)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| version(row.version)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| integer(row.version)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     all_or_broken("flow", writes.len(), done.rows_affected())
@@ -241,10 +241,6 @@ fn standing(row: &FlowRow) -> Option<&'static str> {
 
 fn status(row: &FlowRow) -> &'static str {
     if row.ended { "ended" } else { "running" }
-}
-
-fn version(version: u32) -> i32 {
-    i32::try_from(version).unwrap_or(i32::MAX)
 }
 
 fn flow(row: &PgRow) -> Result<FlowRow, StoreError> {

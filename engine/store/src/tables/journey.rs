@@ -6,6 +6,7 @@ use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
 use crate::error::StoreError;
+use crate::tables::integer;
 
 /// Pins a version. The same text again is no change; another text under the same version is refused.
 pub(crate) async fn deploy(
@@ -15,7 +16,7 @@ pub(crate) async fn deploy(
     source: &str,
     now: Micros,
 ) -> Result<(), StoreError> {
-    let number = i32::try_from(version).unwrap_or(i32::MAX);
+    let number = integer(version);
     sqlx::query("INSERT INTO journey (name, version, source, deployed_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
         .bind(name)
         .bind(number)
@@ -43,8 +44,7 @@ pub(crate) async fn unknown(
     known: &[(JourneyName, u32)],
 ) -> Result<Vec<(String, u32, String)>, StoreError> {
     let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
-    let number = |version: u32| i32::try_from(version).unwrap_or(i32::MAX);
-    let versions: Vec<i32> = known.iter().map(|(_, version)| number(*version)).collect();
+    let versions: Vec<i32> = known.iter().map(|(_, version)| integer(*version)).collect();
     let rows = sqlx::query(
         "SELECT name, version, source FROM journey WHERE (name, version) NOT IN \
              (SELECT * FROM unnest($1::text[], $2::integer[])) ORDER BY name, version",
@@ -81,7 +81,7 @@ pub(crate) async fn keep_proof(
     sqlx::query("INSERT INTO journey_proof (digest, name, version, proven_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
         .bind(digest.as_slice())
         .bind(name)
-        .bind(i32::try_from(version).unwrap_or(i32::MAX))
+        .bind(integer(version))
         .bind(now.0)
         .execute(connection)
         .await?;

@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::migration_rows::{
     MigratedFlow, MigrationCount, MigrationMove, MigrationRow, MigrationStatus, OpenMigration,
 };
-use crate::tables::{all_or_broken, lane_id, smallint};
+use crate::tables::{all_or_broken, integer, lane_id, smallint};
 
 /// Examples kept of each count.
 const EXAMPLES: i64 = 3;
@@ -26,8 +26,8 @@ pub(crate) async fn ask_for(
     )
     .bind(row.id.0)
     .bind(row.journey.as_str())
-    .bind(number(row.from))
-    .bind(number(row.to))
+    .bind(integer(row.from))
+    .bind(integer(row.to))
     .bind(&row.plan)
     .bind(&row.actor)
     .bind(&row.reason)
@@ -166,7 +166,7 @@ pub(crate) async fn next_flows(
     )
     .bind(smallint(open.lane))
     .bind(open.migration.journey.as_str())
-    .bind(number(open.migration.from))
+    .bind(integer(open.migration.from))
     .bind(open.reached.map(|flow| flow.0))
     .bind(i64::try_from(at_most).unwrap_or(i64::MAX))
     .fetch_all(connection)
@@ -261,10 +261,6 @@ pub(crate) async fn note(
     .execute(connection)
     .await?;
     Ok(())
-}
-
-fn number(version: u32) -> i32 {
-    i32::try_from(version).unwrap_or(i32::MAX)
 }
 
 fn migration(row: &PgRow) -> Result<MigrationRow, StoreError> {
