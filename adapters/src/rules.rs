@@ -105,6 +105,30 @@ fn holds(evidence: Evidence, sends: u32, terms: Idempotency) -> bool {
     }
 }
 
+/// The sends on which an answer rests, where it proves something about no more than them: it is not believed any more once
+/// somebody else has sent again. None where it stands by itself.
+pub fn rests_on(words: Words, answer: &Answer, sends: u32, terms: Idempotency) -> Option<u32> {
+    let one_more = sends.saturating_add(1);
+    (says_no(words, answer) && !holds(answer.evidence, one_more, terms)).then_some(sends)
+}
+
+/// What is left of a negative answer that proves nothing.
+pub fn unproven(answer: &Answer) -> Answer {
+    Answer::in_doubt("refusal_is_no_proof").reference(answer.vendor_reference.as_deref())
+}
+
+/// Whether an answer says that a write did not happen.
+fn says_no(words: Words, answer: &Answer) -> bool {
+    matches!(
+        (words, answer.outcome),
+        (
+            Words::Send,
+            Outcome::Rejected | Outcome::RequiresRepair | Outcome::Blocked | Outcome::Unavailable
+        ) | (Words::Recall, Outcome::Unavailable)
+            | (Words::Inquire, Outcome::NotExecuted | Outcome::Blocked)
+    )
+}
+
 /// Whether a customer is recognised: as the person who was approved, and not too long ago.
 pub(crate) fn recognise(
     found: Option<&RecognitionRow>,
@@ -150,18 +174,10 @@ impl Words {
 /// Turns an answer that says more than is known into `in_doubt`. `sends` counts the sends of the write itself:
 /// for an inquiry, those of the payout that it asks about.
 pub fn settle(words: Words, answer: Answer, sends: u32, terms: Idempotency) -> Answer {
-    let says_no = matches!(
-        (words, answer.outcome),
-        (
-            Words::Send,
-            Outcome::Rejected | Outcome::RequiresRepair | Outcome::Blocked | Outcome::Unavailable
-        ) | (Words::Recall, Outcome::Unavailable)
-            | (Words::Inquire, Outcome::NotExecuted | Outcome::Blocked)
-    );
-    if !says_no || holds(answer.evidence, sends, terms) {
+    if !says_no(words, &answer) || holds(answer.evidence, sends, terms) {
         return answer;
     }
-    Answer::in_doubt("refusal_is_no_proof").reference(answer.vendor_reference.as_deref())
+    unproven(&answer)
 }
 
 /// What is known when deciding whether to send a call again.

@@ -2,8 +2,8 @@
 //! short retries and, for what moves money, permit, stored bytes and raised `sends`. Every decision is a rule's or a
 //! vendor's; nothing is published here.
 
-use signalbox_schemas::{Effect, ErrorClass, Micros};
-use signalbox_store::{AttemptStore, Disposition, Permit, PermitRequest};
+use signalbox_schemas::{AttemptId, Effect, ErrorClass, Micros};
+use signalbox_store::{AttemptRow, AttemptStore, Disposition, Permit, PermitRequest};
 use std::time::{Duration, Instant};
 use tracing::{Instrument as _, field};
 
@@ -18,6 +18,18 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// A vendor call gets at least this long, however many tries share the deadline.
 const CALL_MIN: Duration = Duration::from_millis(250);
 
+/// Whether an answer is stored with its attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// It need not be: it is known already, or nobody has to remember it.
+    No,
+    /// It is.
+    Yes {
+        /// The sends on which it rests; see `rules::rests_on`.
+        rests_on: Option<u32>,
+    },
+}
+
 /// How a conversation ended.
 #[derive(Debug)]
 pub(crate) enum Ending {
@@ -25,17 +37,17 @@ pub(crate) enum Ending {
     Answer {
         /// The answer.
         answer: Box<Answer>,
-        /// Whether it is stored with the attempt before it is told.
-        keep: bool,
+        /// Whether and how it is stored with the attempt before it is told.
+        keep: Keep,
     },
     /// Without one: nothing is told.
     Silence(&'static str),
 }
 
 impl Ending {
-    /// With an answer that need not be kept: it is known already, or nobody has to remember it.
+    /// With an answer that need not be kept.
     pub(crate) fn said(answer: Answer) -> Self {
-        Self::Answer { answer: Box::new(answer), keep: false }
+        Self::Answer { answer: Box::new(answer), keep: Keep::No }
     }
 }
 
@@ -147,7 +159,10 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
         } else {
             rules::settle(words, answer, self.sends, terms)
         };
-        let keep = self.sends > 0 && rules::is_kept(&answer);
+        let keep = match self.sends > 0 && rules::is_kept(&answer) {
+            true => Keep::Yes { rests_on: rules::rests_on(words, &answer, self.sends, terms) },
+            false => Keep::No,
+        };
         Ending::Answer { answer: Box::new(answer), keep }
     }
 
@@ -186,19 +201,34 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
         tokio::time::sleep(rules::again_after(answer, &tries)?).await;
         let mut leave_before = None;
         if last.request.effect == Effect::Write {
+            let judged_at = Instant::now();
+            // The wait was chosen by what was left of the key; the process may have stood still meanwhile.
+            self.key_until.filter(|until| judged_at < *until)?;
             let attempt = self.ask.call().attempt_id;
-            match self.desk.raise_sends(attempt, self.sends).await {
-                Ok(true) => self.sends += 1,
-                Ok(false) | Err(Trouble) => return None,
-            }
-            metrics::resend(&self.partner.vendor.partner.name);
-            leave_before = Some(Instant::now() + self.desk.permit_age_max);
+            leave_before = Some(self.raise(attempt, self.sends, judged_at).await?);
         }
         last.made += 1;
         self.so_far.pop();
         let (request, made) = (last.request.clone(), last.made);
         self.call(&request, made, leave_before).await;
         Some(())
+    }
+
+    /// Raises `sends` for a resend, and says until when it may leave; none where it is not ours to send. Its age counts from
+    /// when the key was judged to be usable: whoever was stopped since then finds it too old.
+    async fn raise(
+        &mut self,
+        attempt: AttemptId,
+        expected: u32,
+        judged_at: Instant,
+    ) -> Option<Instant> {
+        // After trouble it may have been raised, and then it is not ours to use: the row tells when it is asked again.
+        if self.desk.raise_sends(attempt, expected).await != Ok(true) {
+            return None;
+        }
+        metrics::resend(&self.partner.vendor.partner.name);
+        self.sends = expected + 1;
+        Some(judged_at + self.desk.permit_age_max)
     }
 
     /// Takes the permit of this request's write, or finds out how an earlier one stands.
@@ -225,7 +255,7 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
                 self.key_until = terms.honours_keys.then(|| asked_at + terms.resend_within());
                 return Ok((request, asked_at + self.desk.permit_age_max));
             }
-            if let Some(resend) = self.sent_before(&permit, asked_at).await? {
+            if let Some(resend) = self.sent_before(&permit).await? {
                 return Ok(resend);
             }
             if self.left() < ASK_AGAIN * 2 {
@@ -240,9 +270,9 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
     async fn sent_before(
         &mut self,
         permit: &Permit,
-        asked_at: Instant,
     ) -> Result<Option<(HttpRequest, Instant)>, Ending> {
         let attempt = self.ask.call().attempt_id;
+        let judged_at = Instant::now();
         let mut now = Micros::default();
         if let Permit::Sending(row) | Permit::Answered(row) = permit {
             let first = row.vendor.as_deref().map(|vendor| (vendor, self.desk.partner(vendor)));
@@ -264,14 +294,9 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
                 Err(self.inquire_instead(Some(request), sends).await)
             }
             Move::Resend { request, sends, age } => {
-                // Raised by somebody else, or perhaps by us: the row tells when it is asked again.
-                if self.desk.raise_sends(attempt, sends).await != Ok(true) {
-                    return Ok(None);
-                }
-                metrics::resend(&self.partner.vendor.partner.name);
-                self.sends = sends + 1;
-                self.key_until = Some(asked_at + terms.resend_within().saturating_sub(age));
-                Ok(Some((request, Instant::now() + self.desk.permit_age_max)))
+                self.key_until = Some(judged_at + terms.resend_within().saturating_sub(age));
+                let leave_before = self.raise(attempt, sends, judged_at).await;
+                Ok(leave_before.map(|leave_before| (request, leave_before)))
             }
             Move::Send | Move::AskAgain => Ok(None),
             Move::Inquire { request, sends } => Err(self.inquire_instead(request, sends).await),
@@ -299,7 +324,7 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
         } else {
             Permit::Sending(Box::new(row))
         };
-        match self.sent_before(&permit, Instant::now()).await? {
+        match self.sent_before(&permit).await? {
             Some((request, leave_before)) => {
                 self.call(&request, 1, Some(leave_before)).await;
                 Ok(Some(Attempted { request, made: 1 }))
@@ -317,8 +342,11 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
     /// It may have been sent and must not be sent again: a payout is asked about, a recall stays in doubt.
     async fn inquire_instead(&mut self, request: Option<HttpRequest>, sends: u32) -> Ending {
         self.sends = sends;
-        let doubt =
-            Ending::Answer { answer: Box::new(Answer::in_doubt("sent_before")), keep: true };
+        let kept = |answer: Answer, rests_on| Ending::Answer {
+            answer: Box::new(answer),
+            keep: Keep::Yes { rests_on },
+        };
+        let doubt = kept(Answer::in_doubt("sent_before"), None);
         let (Ask::Send(_), Some(payout)) = (self.ask, &self.partner.vendor.payout) else {
             return doubt;
         };
@@ -329,9 +357,9 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
                 Next::Done(answer) => {
                     self.note(Some(&answer));
                     let terms = self.partner.vendor.partner.idempotency;
-                    let answer =
-                        rules::as_sent(rules::settle(Words::Inquire, answer, sends, terms));
-                    return Ending::Answer { answer: Box::new(answer), keep: true };
+                    let answer = rules::settle(Words::Inquire, answer, sends, terms);
+                    let rests_on = rules::rests_on(Words::Inquire, &answer, sends, terms);
+                    return kept(rules::as_sent(answer), rests_on);
                 }
                 Next::Call(request) | Next::Poll(_, request)
                     if request.effect == Effect::Read && self.left() > CALL_MIN =>
@@ -349,29 +377,24 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
     pub(crate) async fn send_again(
         &mut self,
         sent: &Sent,
-        expected: u32,
-        key_left: Duration,
+        row: &AttemptRow,
     ) -> Option<(Answer, u32)> {
         // What the database has forgotten is never made up again.
         let request = sent.request.as_ref()?;
         let payout = self.partner.vendor.payout.as_ref()?;
+        let terms = self.partner.vendor.partner.idempotency;
+        let judged_at = Instant::now();
+        let age = rules::key_usable(row, terms, self.desk.now().await.ok()?)?;
+        let key_left = terms.resend_within().saturating_sub(age);
         if !self.partner.terms.write || key_left < self.left() || self.left() < CALL_MIN {
             return None;
         }
-        if self.desk.raise_sends(sent.attempt, expected).await != Ok(true) {
-            return None;
-        }
-        metrics::resend(&self.partner.vendor.partner.name);
-        let sends = expected + 1;
-        self.sends = sends;
-        self.call(request, 1, Some(Instant::now() + self.desk.permit_age_max)).await;
+        let leave_before = self.raise(sent.attempt, row.sends, judged_at).await?;
+        self.call(request, 1, Some(leave_before)).await;
         let exchange = self.so_far.last()?;
         let answer = payout.outcome(exchange);
         self.note(Some(&answer));
-        Some((
-            rules::settle(Words::Send, answer, sends, self.partner.vendor.partner.idempotency),
-            sends,
-        ))
+        Some((rules::settle(Words::Send, answer, self.sends, terms), self.sends))
     }
 
     /// Makes a call and records it; its class follows from what comes next.

@@ -8,7 +8,7 @@ use signalbox_schemas::{AttemptId, FlowId, Micros};
 use signalbox_store::{
     AttemptRow, AttemptStore, Permit, PermitRequest, RecognitionRow, StoredResult,
 };
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use crate::metrics;
 use crate::model::{Answer, Exchange, HttpRequest, Vendor};
 use crate::routing::{Policy, VendorPolicy};
+use crate::rules;
 use crate::runtime::batch::Batcher;
 use crate::runtime::http::{Http, Sending};
 use crate::runtime::publish;
@@ -58,7 +59,7 @@ pub(crate) struct Desk<S> {
     partners: BTreeMap<String, Partner>,
     http: Http,
     permits: Batcher<PermitRequest, Result<Permit, Trouble>>,
-    results: Batcher<StoredResult, Result<(), Trouble>>,
+    results: Batcher<StoredResult, Result<bool, Trouble>>,
 }
 
 impl<S: AttemptStore + 'static> Desk<S> {
@@ -131,12 +132,23 @@ impl<S: AttemptStore + 'static> Desk<S> {
         }
     }
 
-    /// Keeps an answer with its attempt, however long that takes: it must be kept before it is told.
-    pub(crate) async fn keep(&self, attempt: AttemptId, answer: &Answer) {
+    /// Keeps an answer with its attempt, however long that takes: it must be kept before it is told. Returns what is told:
+    /// doubt, where the answer `rests_on` fewer sends than there are by now.
+    pub(crate) async fn keep(
+        &self,
+        attempt: AttemptId,
+        mut answer: Answer,
+        rests_on: Option<u32>,
+    ) -> Answer {
         let mut wait = TROUBLE;
-        let result = StoredResult { attempt, result: publish::stored(answer) };
-        while self.results.ask(result.clone()).await != Some(Ok(())) {
-            pause(&mut wait).await;
+        let mut sends = rests_on;
+        loop {
+            let result = StoredResult { attempt, result: publish::stored(&answer), sends };
+            match self.results.ask(result).await {
+                Some(Ok(true)) => return answer,
+                Some(Ok(false)) => (answer, sends) = (rules::unproven(&answer), None),
+                Some(Err(Trouble)) | None => pause(&mut wait).await,
+            }
         }
     }
 
@@ -268,26 +280,33 @@ async fn take_permits<S: AttemptStore>(
 async fn store_results<S: AttemptStore>(
     store: Arc<S>,
     given: Vec<StoredResult>,
-) -> Vec<Result<(), Trouble>> {
-    let count = given.len();
+) -> Vec<Result<bool, Trouble>> {
     // Two results of one attempt go one after the other, so that each meets what the earlier one left.
     let mut rounds: Vec<Vec<StoredResult>> = Vec::new();
+    let mut before: HashMap<AttemptId, usize> = HashMap::new();
+    let mut places = Vec::with_capacity(given.len());
     for result in given {
-        let free = rounds
-            .iter_mut()
-            .find(|round| round.iter().all(|other| other.attempt != result.attempt));
-        match free {
+        let earlier = before.entry(result.attempt).or_default();
+        places.push((result.attempt, *earlier));
+        match rounds.get_mut(*earlier) {
             Some(round) => round.push(result),
             None => rounds.push(vec![result]),
         }
+        *earlier += 1;
     }
-    for round in rounds {
-        if let Err(error) = store.store_results(&round).await {
-            disturbed(&error.into());
-            return vec![Err(Trouble); count];
+    let mut not_kept = HashSet::new();
+    for (number, round) in rounds.iter().enumerate() {
+        match store.store_results(round).await {
+            Ok(sent_again) => {
+                not_kept.extend(sent_again.into_iter().map(|attempt| (attempt, number)));
+            }
+            Err(error) => {
+                disturbed(&error.into());
+                return vec![Err(Trouble); places.len()];
+            }
         }
     }
-    vec![Ok(()); count]
+    places.iter().map(|place| Ok(!not_kept.contains(place))).collect()
 }
 
 /// Waits, longer each time.

@@ -12,7 +12,7 @@ use crate::metrics;
 use crate::model::{Answer, Ask, Outcome, Sent};
 use crate::routing::{Route, route};
 use crate::rules::{self, Inquiry, Words};
-use crate::runtime::conversation::{Conversation, Ending, unknown_to_vendor};
+use crate::runtime::conversation::{Conversation, Ending, Keep, unknown_to_vendor};
 use crate::runtime::desk::{Desk, TROUBLE, Trouble, pause, wall_clock};
 use crate::runtime::publish::{self, Cause, VendorCall};
 use crate::runtime::{Outlet, group_of};
@@ -59,24 +59,13 @@ pub(crate) async fn handle<S: AttemptStore + 'static, O: Outlet>(
     follow(&span, cause.traceparent.as_deref());
     let decided = decide(desk, &capability.name, &ask, arrived).instrument(span).await;
     let mut records = Vec::new();
-    match &decided.ending {
-        Ending::Silence(reason) => metrics::dropped(&capability.name, reason),
-        Ending::Answer { answer, keep } => {
-            if *keep {
-                desk.keep(call.attempt_id, answer).await;
-            }
-            match publish::outcome(
-                &desk.codec,
-                &capability.name,
-                call,
-                answer,
-                &cause,
-                wall_clock(),
-            ) {
-                Ok(outcome) => records.push(outcome),
-                Err(error) => {
-                    return unspeakable(outlet, capability, record, &error.to_string()).await;
-                }
+    let answer = kept(desk, capability, call.attempt_id, decided.ending).await;
+    if let Some(answer) = &answer {
+        let (codec, name) = (&desk.codec, &capability.name);
+        match publish::outcome(codec, name, call, answer, &cause, wall_clock()) {
+            Ok(outcome) => records.push(outcome),
+            Err(error) => {
+                return unspeakable(outlet, capability, record, &error.to_string()).await;
             }
         }
     }
@@ -87,12 +76,31 @@ pub(crate) async fn handle<S: AttemptStore + 'static, O: Outlet>(
         }
     }
     futures_util::future::join_all(records.iter().map(|record| tell(outlet, record))).await;
-    if let Ending::Answer { answer, .. } = &decided.ending {
+    if let Some(answer) = &answer {
         metrics::outcome(&capability.name, answer.outcome.word(), arrived.elapsed());
         tracing::debug!(
             capability = %capability.name, attempt = %call.attempt_id, flow = %call.flow_id,
             outcome = answer.outcome.word(), reason = answer.reason.as_deref(), "a request is answered"
         );
+    }
+}
+
+/// What is told of how a request ended, once it is stored with the attempt where it must be.
+async fn kept<S: AttemptStore + 'static>(
+    desk: &Desk<S>,
+    capability: &Capability,
+    attempt: AttemptId,
+    ending: Ending,
+) -> Option<Answer> {
+    match ending {
+        Ending::Silence(reason) => {
+            metrics::dropped(&capability.name, reason);
+            None
+        }
+        Ending::Answer { answer, keep: Keep::No } => Some(*answer),
+        Ending::Answer { answer, keep: Keep::Yes { rests_on } } => {
+            Some(desk.keep(attempt, *answer, rests_on).await)
+        }
     }
 }
 
@@ -293,28 +301,21 @@ async fn inquire<S: AttemptStore + 'static>(
     let Some(partner) = desk.partner(&route.vendor) else { return decided };
     let terms = partner.vendor.partner.idempotency;
     let Ending::Answer { answer, .. } = &decided.ending else { return decided };
-    let key_left = match (unknown_to_vendor(answer), &row) {
-        (true, Some(row)) => match desk.now().await {
-            Ok(now) => rules::key_usable(row, terms, now)
-                .map(|age| terms.resend_within().saturating_sub(age)),
-            Err(Trouble) => None,
-        },
-        _ => None,
-    };
-    let Some(key_left) = key_left else {
-        let settled = rules::settle(Words::Inquire, answer.as_ref().clone(), sends, terms);
-        decided.ending = Ending::said(settled);
-        return decided;
-    };
+    let unknown = unknown_to_vendor(answer);
+    let settled = rules::settle(Words::Inquire, answer.as_ref().clone(), sends, terms);
+    decided.ending = Ending::said(settled);
+    let Some(row) = row.filter(|_| unknown) else { return decided };
     let deadline = deadline.min(Instant::now() + partner.terms.deadline());
     let Some(_place) = partner.place(deadline).await else { return decided };
     let reason = "same bytes under the same key, as the vendor did not know them";
     let mut conversation =
         Conversation::new(desk, partner, (capability, ask, Some(&sent)), reason, deadline);
-    if let Some((answer, sends)) = conversation.send_again(&sent, sends, key_left).await {
-        if rules::is_kept(&answer) {
-            desk.keep(subject, &answer).await;
-        }
+    if let Some((answer, sends)) = conversation.send_again(&sent, &row).await {
+        let rests_on = rules::rests_on(Words::Send, &answer, sends, terms);
+        let answer = match rules::is_kept(&answer) {
+            true => desk.keep(subject, answer, rests_on).await,
+            false => answer,
+        };
         let answer = rules::settle(Words::Inquire, rules::as_inquired(answer), sends, terms);
         decided.ending = Ending::said(answer);
     }

@@ -22,6 +22,9 @@ use super::*;
 use crate::routing::VendorPolicy;
 use book::{Book, envelope};
 
+/// Long enough for any call of these tests to begin.
+const PERMIT_AGE_MAX: Duration = Duration::from_secs(2);
+
 type Commits = Arc<Mutex<Vec<(String, i64)>>>;
 
 struct Channel {
@@ -109,7 +112,7 @@ impl Station {
             capabilities: Vec::new(),
             member: "adapter-1".to_owned(),
             under_way_max: 64,
-            permit_age_ms_max: 2_000,
+            permit_age_ms_max: u64::try_from(PERMIT_AGE_MAX.as_millis()).unwrap(),
             drain_ms_max: 1_000,
         };
         let (stop, stopping) = watch::channel(false);
@@ -398,6 +401,36 @@ async fn a_redelivered_payout_is_answered_as_before() {
     );
     assert_eq!(station.book.row(payout).sends, 2);
     assert_eq!(station.effects().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_doubt_where_another_adapter_has_sent_the_payout_again() {
+    let mut station = Station::open(|_| {}).await;
+    let (refused, answer) = station.ask(&order("payout.send", "Badaccount")).await;
+    assert_eq!(answer["outcome"], "requires_repair", "it answers the only send");
+    assert_eq!(station.book.row(refused).result.unwrap()["outcome"], "requires_repair");
+
+    *station.book.another_sends.lock().unwrap() = true;
+    let (sent_again, answer) = station.ask(&order("payout.send", "Badaccount")).await;
+    assert_eq!(
+        (answer["outcome"].as_str(), answer["reason"].as_str()),
+        (Some("in_doubt"), Some("refusal_is_no_proof"))
+    );
+    assert_eq!(station.book.row(sent_again).result.unwrap()["outcome"], "in_doubt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resend_is_as_old_as_the_judgement_of_its_key() {
+    let mut station = Station::open(|_| {}).await;
+    let (payout, _) = station.ask(&order("payout.send", "Clear")).await;
+    let calls = station.sandbox_calls().await;
+    // Whoever sends it again stands still for longer than a permit may be old.
+    *station.book.slow_to_raise.lock().unwrap() = PERMIT_AGE_MAX * 2;
+    station.book.change(payout, |row| row.result = None);
+    station.deliver(&order("payout.send", "Clear"), payout).await;
+    assert_eq!(station.outcome("payout.send").await["outcome"], "in_doubt");
+    assert_eq!(station.book.row(payout).sends, 2, "it was counted");
+    assert_eq!(station.sandbox_calls().await, calls, "it left");
 }
 
 #[tokio::test(flavor = "multi_thread")]

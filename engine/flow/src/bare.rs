@@ -85,6 +85,7 @@ impl<'a> Bare<'a> {
             decision.effects.iter().any(|effect| match effect {
                 Effect::Abandon { attempt } => self.sent.contains(attempt),
                 Effect::Ask { .. }
+                | Effect::Close { .. }
                 | Effect::Publish { .. }
                 | Effect::Recognise(_)
                 | Effect::Assent(_)

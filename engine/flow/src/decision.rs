@@ -90,6 +90,13 @@ pub enum Effect {
         /// The attempt.
         attempt: AttemptId,
     },
+    /// People have ruled on a write: nobody sends it any more, whoever is at it.
+    Close {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What they take to be true, as an outcome of the capability that was asked.
+        outcome: String,
+    },
     /// Put down that a person agrees to something that takes several people.
     Assent(Assent),
     /// Put down whether later flows recognise the customer of this one.

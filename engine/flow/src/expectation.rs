@@ -97,6 +97,8 @@ impl Seen {
                     seen.did.push(format!("lets later flows recognise: {whom}"));
                 }
                 Effect::Publish { record, value, .. } => seen.record(record, value),
+                // A ruling is told by where it leads.
+                Effect::Close { .. } => {}
                 Effect::Assent(_) | Effect::SetTimer { .. } | Effect::CancelTimer { .. } => {}
             }
         }

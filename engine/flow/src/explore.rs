@@ -232,6 +232,7 @@ impl Explorer<'_> {
                     abandoned.extend(decision.effects.iter().filter_map(|effect| match effect {
                         Effect::Abandon { attempt } => Some(*attempt),
                         Effect::Ask { .. }
+                        | Effect::Close { .. }
                         | Effect::Publish { .. }
                         | Effect::Assent(_)
                         | Effect::Recognise(_)
@@ -492,6 +493,7 @@ fn is_final(effect: &Effect) -> bool {
         Effect::Publish { value, .. } => value.get("final") == Some(&Value::Bool(true)),
         Effect::Ask { .. }
         | Effect::Abandon { .. }
+        | Effect::Close { .. }
         | Effect::Assent(_)
         | Effect::Recognise(_)
         | Effect::SetTimer { .. }

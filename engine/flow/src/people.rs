@@ -2,7 +2,7 @@
 //! It does not know who may decide what; the console and the topic's rights do.
 
 use serde_json::Value;
-use signalbox_schemas::RecordName;
+use signalbox_schemas::{RecordName, StepName};
 use std::collections::BTreeSet;
 
 use crate::decision::{Assent, Effect};
@@ -132,12 +132,29 @@ impl Run<'_> {
         }
         if let Some(ruling) = &action.rules {
             self.rule(&panel.about, &panel.outcomes, ruling);
+            self.close(&panel.about, ruling);
             self.settle();
         }
         match &action.next {
             Next::Go(target) => self.go(target),
             Next::Join(target) => self.join(target),
             Next::Again => unresolvable("a decision cannot ask again"),
+        }
+    }
+
+    /// Closes writes on which people have ruled. An inquiry under way may not know the ruling, and would send again what
+    /// its vendor does not know.
+    fn close(&mut self, steps: &[StepName], ruling: &str) {
+        for step in steps {
+            let asked = self.flow.data.calls.get(step).zip(self.journey.calls.get(step));
+            let ruled = asked.filter(|(state, _)| state.ruling.as_deref() == Some(ruling));
+            let Some((state, call)) = ruled else { continue };
+            let proof = ruling == "executed";
+            let says = |word: &&String| call.proves.get(*word) == Some(&proof);
+            if let Some(outcome) = call.outcomes.iter().find(says) {
+                let (attempt, outcome) = (state.attempt, outcome.clone());
+                self.effects.push(Effect::Close { attempt, outcome });
+            }
         }
     }
 }

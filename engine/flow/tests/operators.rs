@@ -36,6 +36,7 @@ fn timers(decision: &Decision) -> (Vec<&str>, Vec<&str>) {
             Effect::CancelTimer { name } => forgotten.push(name.as_str()),
             Effect::Ask { .. }
             | Effect::Abandon { .. }
+            | Effect::Close { .. }
             | Effect::Publish { .. }
             | Effect::Recognise(_)
             | Effect::Assent(_) => {}

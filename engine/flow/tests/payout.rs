@@ -346,9 +346,12 @@ fn doubt_is_settled_by_inquiry_or_by_two_people_and_never_by_a_timer() {
             ("anna executed, ben not_executed", "settle_doubt: task settle_doubt confirmed"),
             (
                 "anna executed, ben executed",
-                "await_settlement: task settle_doubt closed, submitted, ask await_settlement 1",
+                "await_settlement: close accepted, task settle_doubt closed, submitted, ask await_settlement 1",
             ),
-            ("anna not_executed, ben not_executed", "send: task settle_doubt closed, ask send 2"),
+            (
+                "anna not_executed, ben not_executed",
+                "send: close rejected, task settle_doubt closed, ask send 2",
+            ),
             (
                 "anna not_executed, ben not_executed, older send accepted",
                 "review_sending: discrepancy, abandon, task review_sending opened",
@@ -411,7 +414,7 @@ fn a_sent_payment_is_followed_until_it_can_no_longer_come_back() {
             ("inquiry blocked", "review_settlement: task review_settlement opened"),
             (
                 "inquiry not_executed, anna executed, ben executed",
-                "await_return: task review_settlement closed, ask await_return 2",
+                "await_return: close accepted, task review_settlement closed, ask await_return 2",
             ),
             ("cancel", "recall_payment: ask recall_payment 1"),
         ],
@@ -431,7 +434,7 @@ fn a_recall_is_a_write_of_its_own() {
             ("recall in_doubt, inquiry settled", "settle_recall"),
             (
                 "recall in_doubt, anna not_executed, ben not_executed",
-                "await_settlement: task settle_recall closed, ask await_settlement 2",
+                "await_settlement: close refused, task settle_recall closed, ask await_settlement 2",
             ),
             ("recall unavailable, timer retry", "recall_payment: ask recall_payment 1"),
             ("timer within", "review_recall: abandon, task review_recall opened"),

@@ -94,7 +94,8 @@ impl Onlooker {
                 Effect::Publish { value, .. } => {
                     self.finals += usize::from(value.get("final") == Some(&Value::Bool(true)))
                 }
-                Effect::Recognise(_)
+                Effect::Close { .. }
+                | Effect::Recognise(_)
                 | Effect::Assent(_)
                 | Effect::SetTimer { .. }
                 | Effect::CancelTimer { .. } => {}

@@ -41,18 +41,19 @@ pub trait AttemptStore: Send + Sync {
         requests: &[PermitRequest],
     ) -> impl Future<Output = Result<Vec<Permit>, StoreError>> + Send;
 
-    /// Raises `sends` from the expected value before a resend. False: somebody else resends; do not.
+    /// Raises `sends` from the expected value before a resend. False: somebody else resends, or its outcome is known for
+    /// good, or people have ruled on it; do not.
     fn raise_sends(
         &self,
         attempt: AttemptId,
         expected: u32,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Keeps results; see `StoredResult`.
+    /// Keeps results; see `StoredResult`. Returns the attempts whose result was not kept, because they were sent again since.
     fn store_results(
         &self,
         results: &[StoredResult],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ) -> impl Future<Output = Result<BTreeSet<AttemptId>, StoreError>> + Send;
 
     /// Attempts by id; missing ones are left out.
     fn find(
@@ -142,7 +143,10 @@ impl AttemptStore for PgAttempts {
             .await
     }
 
-    async fn store_results(&self, results: &[StoredResult]) -> Result<(), StoreError> {
+    async fn store_results(
+        &self,
+        results: &[StoredResult],
+    ) -> Result<BTreeSet<AttemptId>, StoreError> {
         tables::attempt::store_results(&mut *pool::acquire(&self.pool).await?, results).await
     }
 

@@ -12,7 +12,7 @@ use crate::keys::{KeyRow, NewKey};
 use crate::migration_rows::{MigratedFlow, MigrationMove, OpenMigration};
 use crate::rows::{
     AssentRow, CommandRow, FlowWrite, Forgotten, InputRow, LaneFence, LaneMove, LoadedFlow,
-    NewAttempt, OutputRow, ParkedRow, PeerRow, RecognitionRow, TimerRow,
+    NewAttempt, OutputRow, ParkedRow, PeerRow, RecognitionRow, StoredResult, TimerRow,
 };
 
 /// Which cluster and which database this installation is: a change of either must be noticed before anything is done.
@@ -127,6 +127,8 @@ pub struct TickWrite {
     pub attempts: Vec<NewAttempt>,
     /// Those of them that are given up by the same write: nobody may ever send them.
     pub given_up: Vec<AttemptId>,
+    /// Attempts on which people have ruled, with what they take to be true: nobody sends them any more.
+    pub rulings: Vec<StoredResult>,
     /// What was found out about customers, at most one row for each.
     pub recognitions: Vec<RecognitionRow>,
     /// Timers set; a timer of the same name is replaced.

@@ -232,6 +232,11 @@ impl Tables {
             let row = self.attempts.get_mut(id).filter(planned).ok_or_else(|| broken("attempt"))?;
             row.disposition = Disposition::Abandoned;
         }
+        for ruling in &write.rulings {
+            if let Some(row) = self.attempts.get_mut(&ruling.attempt) {
+                row.rule(ruling);
+            }
+        }
         for timer in &write.timers_cleared {
             self.timers.remove(timer);
         }

@@ -99,6 +99,7 @@ async fn write(
     tables::flow::write(connection, &write.flows).await?;
     tables::attempt::plan(connection, &write.attempts).await?;
     tables::attempt::give_up(connection, &write.given_up).await?;
+    tables::attempt::rule(connection, &write.rulings).await?;
     tables::timer::clear(connection, &write.timers_cleared).await?;
     tables::timer::set(connection, &write.timers_set).await?;
     tables::parked::take(connection, &write.unparked).await?;

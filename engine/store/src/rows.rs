@@ -223,6 +223,51 @@ pub struct AttemptRow {
     pub contradiction: Option<Value>,
 }
 
+/// The row's rules, as the twin in memory has them; in Postgres each is one statement (`tables/attempt.rs`).
+impl AttemptRow {
+    /// Raises `sends` from an expected value, before a resend. False where somebody else did, where it is not being sent, or
+    /// where its outcome is known for good.
+    pub fn raise(&mut self, expected: u32) -> bool {
+        let settled = self.result.as_ref().is_some_and(is_final);
+        let may = self.sends == expected && self.disposition == Disposition::Sending && !settled;
+        self.sends += u32::from(may);
+        may
+    }
+
+    /// Takes note of a result: over nothing or over `in_doubt`; another final outcome is kept beside the first. False where
+    /// it was sent again since, so that the result says nothing any more.
+    pub fn note(&mut self, given: &StoredResult) -> bool {
+        if given.sends.is_some_and(|sends| sends != self.sends) {
+            return false;
+        }
+        match &self.result {
+            Some(first) if is_final(first) => {
+                if is_final(&given.result) && word(first) != word(&given.result) {
+                    self.contradiction = Some(given.result.clone());
+                }
+            }
+            Some(_) | None => self.result = Some(given.result.clone()),
+        }
+        true
+    }
+
+    /// People have ruled on it: nobody sends it any more.
+    pub fn rule(&mut self, ruling: &StoredResult) {
+        if self.disposition == Disposition::Planned {
+            self.disposition = Disposition::Abandoned;
+        }
+        self.note(ruling);
+    }
+}
+
+fn word(result: &Value) -> Option<&str> {
+    result.get("outcome").and_then(Value::as_str)
+}
+
+fn is_final(result: &Value) -> bool {
+    word(result) != Some("in_doubt")
+}
+
 /// A timer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimerRow {
@@ -323,6 +368,9 @@ pub struct StoredResult {
     pub attempt: AttemptId,
     /// The outcome record as JSON; its `outcome` decides whether a later one may replace it.
     pub result: Value,
+    /// `sends` on which it rests, where it proves something about no more than them, as a refusal does. Once there are more
+    /// it is not kept. None where it stands by itself.
+    pub sends: Option<u32>,
 }
 
 /// A final event that was published and forgotten.

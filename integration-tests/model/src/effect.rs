@@ -18,10 +18,10 @@
 //! | `TakeInquiry`, `Ask` | `adapters/src/runtime/request.rs` `inquire`; `conversation.rs` `inquire_instead` |
 //! | `Raise` | `conversation.rs` `again`, `sent_before`, `send_again`; `attempt.rs` `raise_sends` |
 //! | `Leave`, `GiveUp` | `conversation.rs` `call`; `adapters/src/runtime/http.rs` |
-//! | `Keep` | `conversation.rs` `answered`; `request.rs` `handle`; `attempt.rs` `store_results` |
+//! | `Keep` | `conversation.rs` `answered`; `desk.rs` `keep`; `attempt.rs` `store_results` |
 //! | `Deliver` | `engine/flow/src/answers.rs` |
 //! | `WayOut` | `engine/flow/src/run.rs` `way_out`; `attempt.rs` `abandon` |
-//! | `Rule` | `engine/flow/src/answers.rs` `rule`, a state's `decide` |
+//! | `Rule` | `engine/flow/src/people.rs` `decide`, `close`; `attempt.rs` `rule` |
 //! | `Reconcile` | `engine/signalbox/src/commands/lane/reconcile.rs` |
 //! | `Arrive`, `Drift`, `Tick`, `Forget`, `Crash`, `Restore` | the world |
 

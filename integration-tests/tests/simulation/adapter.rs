@@ -151,17 +151,23 @@ impl Adapters {
                 && row.disposition == Disposition::Sending
                 && row.request.is_some()
         };
-        let begun = self.store.attempts().iter().any(began);
+        let begun = self.store.attempts().into_iter().find(began).map(|row| row.sends);
+        let raised =
+            |sends: &u32| self.store.raise_sends(subject, *sends).now_or_never().unwrap().unwrap();
         let word = match self.ledger.entry(subject) {
             Entry::Occupied(_) if rng.bool() => "settled",
             Entry::Occupied(_) => "pending",
             // Not found is no proof: the request may still be on its way.
-            Entry::Vacant(_) if rng.bool() || !begun => "in_doubt",
-            // The vendor honours keys, so what was begun is sent again: the same bytes under the same key.
-            Entry::Vacant(place) => {
-                place.insert(1);
-                "pending"
-            }
+            Entry::Vacant(_) if rng.bool() || begun.is_none() => "in_doubt",
+            // The vendor honours keys, so what was begun is sent again: the same bytes under the same key. Unless people
+            // have ruled meanwhile.
+            Entry::Vacant(place) => match begun.filter(raised) {
+                Some(_) => {
+                    place.insert(1);
+                    "pending"
+                }
+                None => "in_doubt",
+            },
         };
         word.to_owned()
     }
@@ -198,7 +204,10 @@ impl Adapters {
                 Some(if found { "accepted" } else { "in_doubt" }.to_owned())
             }
             // The vendor honours keys: the same bytes under the same key once more.
-            Permit::Sending(_) => self.send(id, capability, request, rng, plan).await,
+            Permit::Sending(row) => match self.store.raise_sends(id, row.sends).await.unwrap() {
+                true => self.send(id, capability, request, rng, plan).await,
+                false => Some("in_doubt".to_owned()),
+            },
             Permit::Answered(row) => {
                 Some(row.result.unwrap()["outcome"].as_str().unwrap().to_owned())
             }
@@ -249,7 +258,11 @@ impl Adapters {
 
     async fn keep(&self, attempt: AttemptId, word: &str) {
         self.store
-            .store_results(&[StoredResult { attempt, result: json!({"outcome": word}) }])
+            .store_results(&[StoredResult {
+                attempt,
+                result: json!({"outcome": word}),
+                sends: None,
+            }])
             .await
             .unwrap();
     }

@@ -12,6 +12,7 @@ use signalbox_store::{
 use signalbox_vault::{EnvelopeKeys, KeyProvider, Place, PlainKey, Vault};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Attempts in memory, with a clock that a test may set forward.
@@ -21,6 +22,10 @@ pub(super) struct Book {
     pub(super) later: Arc<Mutex<i64>>,
     /// What was found out about the customer of every flow.
     pub(super) known: Arc<Mutex<Option<RecognitionRow>>>,
+    /// How long raising `sends` takes.
+    pub(super) slow_to_raise: Arc<Mutex<Duration>>,
+    /// Whether another adapter sends what was sent once again, before its result is stored.
+    pub(super) another_sends: Arc<Mutex<bool>>,
     /// Whether the key was destroyed.
     erased: Arc<Mutex<bool>>,
 }
@@ -125,16 +130,24 @@ impl AttemptStore for Book {
     }
 
     async fn raise_sends(&self, attempt: AttemptId, expected: u32) -> Result<bool, StoreError> {
-        let mut rows = self.rows.lock().unwrap();
-        let row = rows.get_mut(&attempt).filter(|row| row.sends == expected);
-        Ok(row.map(|row| row.sends += 1).is_some())
+        let slow = *self.slow_to_raise.lock().unwrap();
+        tokio::time::sleep(slow).await;
+        Ok(self.rows.lock().unwrap().get_mut(&attempt).unwrap().raise(expected))
     }
 
-    async fn store_results(&self, results: &[StoredResult]) -> Result<(), StoreError> {
-        for given in results {
-            self.change(given.attempt, |row| row.result = Some(given.result.clone()));
-        }
-        Ok(())
+    async fn store_results(
+        &self,
+        results: &[StoredResult],
+    ) -> Result<BTreeSet<AttemptId>, StoreError> {
+        let mut rows = self.rows.lock().unwrap();
+        let sent_again = |given: &&StoredResult| {
+            let row = rows.get_mut(&given.attempt).unwrap();
+            if *self.another_sends.lock().unwrap() && row.sends == 1 {
+                assert!(row.raise(1), "nothing final is stored yet");
+            }
+            !row.note(given)
+        };
+        Ok(results.iter().filter(sent_again).map(|given| given.attempt).collect())
     }
 
     async fn find(&self, attempts: &[AttemptId]) -> Result<Vec<AttemptRow>, StoreError> {

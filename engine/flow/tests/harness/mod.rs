@@ -317,6 +317,7 @@ pub(crate) fn told(result: &Result<Decision, Refusal>) -> String {
     let effect = |effect: &Effect| match effect {
         Effect::Ask { step, group, .. } => Some(format!("ask {step} {group}")),
         Effect::Abandon { .. } => Some("abandon".to_owned()),
+        Effect::Close { outcome, .. } => Some(format!("close {outcome}")),
         Effect::Publish { record, value, .. }
             if record.as_str() == "signalbox.review.ReviewTask" =>
         {

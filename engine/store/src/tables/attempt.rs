@@ -11,6 +11,9 @@ use crate::recovery_rows::DoubtfulAttempt;
 use crate::rows::{AttemptRow, Disposition, NewAttempt, PermitRequest, StoredResult};
 use crate::tables::{NOW_MICROS, lane_id, smallint};
 
+/// Its outcome is not known for good.
+const OPEN: &str = "(attempt.result IS NULL OR attempt.result->>'outcome' = 'in_doubt')";
+
 const COLUMNS: &str = "id, lane, flow, step, grp, capability, disposition, vendor, sends, request, first_sent_at, result, \
      contradiction, planned_at";
 
@@ -134,8 +137,8 @@ pub(crate) async fn ensure_gates(
     Ok(())
 }
 
-/// Raises `sends` from an expected value before a resend; false where somebody else did, or where the vendor's gate is
-/// closed by now.
+/// Raises `sends` from an expected value before a resend; false where somebody else did, where its outcome is known for
+/// good, or where the vendor's gate is closed by now.
 pub(crate) async fn raise_sends(
     connection: &mut PgConnection,
     id: AttemptId,
@@ -143,7 +146,7 @@ pub(crate) async fn raise_sends(
 ) -> Result<bool, StoreError> {
     let sql = format!(
         "UPDATE attempt SET sends = sends + 1 WHERE id = $1 AND sends = $2 AND disposition = 'sending' \
-         AND vendor IN ({OPEN_GATES})"
+         AND {OPEN} AND vendor IN ({OPEN_GATES})"
     );
     let done = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(id.0)
@@ -153,27 +156,50 @@ pub(crate) async fn raise_sends(
     Ok(done.rows_affected() == 1)
 }
 
-/// Stores results: over nothing or over `in_doubt`; another final outcome is kept beside the first.
+/// Stores results: over nothing or over `in_doubt`; another final outcome is kept beside the first. Returns the attempts
+/// whose result was not kept, because it rests on fewer sends than there are.
 pub(crate) async fn store_results(
     connection: &mut PgConnection,
     results: &[StoredResult],
-) -> Result<(), StoreError> {
+) -> Result<BTreeSet<AttemptId>, StoreError> {
     let mut ordered: Vec<&StoredResult> = results.iter().collect();
     ordered.sort_by_key(|result| result.attempt);
-    sqlx::query(
-        "WITH given AS (SELECT * FROM unnest($1::uuid[], $2::jsonb[]) AS given(id, result)), \
+    let sends =
+        |result: &&StoredResult| result.sends.map(|sends| i32::try_from(sends).unwrap_or(i32::MAX));
+    let sql = format!(
+        "WITH given AS (SELECT * FROM unnest($1::uuid[], $2::jsonb[], $3::integer[]) AS given(id, result, sends)), \
               mine AS (SELECT attempt.id FROM attempt JOIN given ON given.id = attempt.id ORDER BY attempt.id FOR UPDATE OF attempt) \
          UPDATE attempt SET \
-             result = CASE WHEN attempt.result IS NULL OR attempt.result->>'outcome' = 'in_doubt' THEN given.result ELSE attempt.result END, \
-             contradiction = CASE WHEN attempt.result IS NOT NULL AND attempt.result->>'outcome' <> 'in_doubt' \
-                 AND given.result->>'outcome' <> 'in_doubt' AND attempt.result->>'outcome' <> given.result->>'outcome' \
-                 THEN given.result ELSE attempt.contradiction END \
-         FROM mine JOIN given ON given.id = mine.id WHERE attempt.id = mine.id",
-    )
-    .bind(ordered.iter().map(|result| result.attempt.0).collect::<Vec<_>>())
-    .bind(ordered.iter().map(|result| sqlx::types::Json(&result.result)).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
+             result = CASE WHEN {OPEN} THEN given.result ELSE attempt.result END, \
+             contradiction = CASE WHEN NOT {OPEN} AND given.result->>'outcome' <> 'in_doubt' \
+                 AND attempt.result->>'outcome' <> given.result->>'outcome' THEN given.result ELSE attempt.contradiction END \
+         FROM mine JOIN given ON given.id = mine.id \
+         WHERE attempt.id = mine.id AND (given.sends IS NULL OR given.sends = attempt.sends) RETURNING attempt.id"
+    );
+    let kept = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(ordered.iter().map(|result| result.attempt.0).collect::<Vec<_>>())
+        .bind(ordered.iter().map(|result| sqlx::types::Json(&result.result)).collect::<Vec<_>>())
+        .bind(ordered.iter().map(sends).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+    let kept: BTreeSet<uuid::Uuid> = kept.into_iter().collect();
+    let sent_again =
+        |result: &&StoredResult| result.sends.is_some() && !kept.contains(&result.attempt.0);
+    Ok(ordered.into_iter().filter(sent_again).map(|result| result.attempt).collect())
+}
+
+/// Closes attempts on which people have ruled, whoever is at them: one that was not sent never is, and one that was is not
+/// sent again.
+pub(crate) async fn rule(
+    connection: &mut PgConnection,
+    rulings: &[StoredResult],
+) -> Result<(), StoreError> {
+    if rulings.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<AttemptId> = rulings.iter().map(|ruling| ruling.attempt).collect();
+    abandon(connection, &ids).await?;
+    store_results(connection, rulings).await?;
     Ok(())
 }
 
@@ -240,7 +266,7 @@ pub(crate) async fn sending_of(
 pub(crate) async fn open(connection: &mut PgConnection) -> Result<Vec<AttemptRow>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM attempt WHERE disposition <> 'abandoned' \
-         AND (result IS NULL OR result->>'outcome' = 'in_doubt') ORDER BY planned_at, id"
+         AND {OPEN} ORDER BY planned_at, id"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?;
     rows.iter().map(attempt).collect()
@@ -252,7 +278,7 @@ pub(crate) async fn doubt(
     connection: &mut PgConnection,
     attempts: &[DoubtfulAttempt],
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    let sql = format!(
         "INSERT INTO attempt (id, lane, flow, step, grp, capability, planned_at, vendor, first_sent_at, result, \
                               disposition, sends, forgotten) \
          SELECT given.*, 'sending', 1, true \
@@ -261,22 +287,32 @@ pub(crate) async fn doubt(
          ON CONFLICT (id) DO UPDATE SET disposition = 'sending', sends = attempt.sends + 1, forgotten = true, \
              vendor = coalesce(attempt.vendor, excluded.vendor), \
              first_sent_at = coalesce(attempt.first_sent_at, excluded.first_sent_at), \
-             result = CASE WHEN attempt.result IS NULL OR attempt.result->>'outcome' = 'in_doubt' \
-                 THEN coalesce(excluded.result, attempt.result) ELSE attempt.result END \
-         WHERE attempt.disposition <> 'abandoned'",
-    )
-    .bind(attempts.iter().map(|one| one.plan.id.0).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|one| smallint(one.plan.lane)).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|one| one.plan.flow.0).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|one| one.plan.step.as_str()).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|one| i32::try_from(one.plan.group).unwrap_or(i32::MAX)).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|one| one.plan.capability.as_str()).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|one| one.plan.planned_at.0).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|one| one.vendor.as_deref()).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|one| one.first_sent_at.map(|at| at.0)).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|one| one.result.as_ref().map(sqlx::types::Json)).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
+             result = CASE WHEN {OPEN} THEN coalesce(excluded.result, attempt.result) ELSE attempt.result END \
+         WHERE attempt.disposition <> 'abandoned'"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(attempts.iter().map(|one| one.plan.id.0).collect::<Vec<_>>())
+        .bind(attempts.iter().map(|one| smallint(one.plan.lane)).collect::<Vec<_>>())
+        .bind(attempts.iter().map(|one| one.plan.flow.0).collect::<Vec<_>>())
+        .bind(attempts.iter().map(|one| one.plan.step.as_str()).collect::<Vec<_>>())
+        .bind(
+            attempts
+                .iter()
+                .map(|one| i32::try_from(one.plan.group).unwrap_or(i32::MAX))
+                .collect::<Vec<_>>(),
+        )
+        .bind(attempts.iter().map(|one| one.plan.capability.as_str()).collect::<Vec<_>>())
+        .bind(attempts.iter().map(|one| one.plan.planned_at.0).collect::<Vec<_>>())
+        .bind(attempts.iter().map(|one| one.vendor.as_deref()).collect::<Vec<_>>())
+        .bind(attempts.iter().map(|one| one.first_sent_at.map(|at| at.0)).collect::<Vec<_>>())
+        .bind(
+            attempts
+                .iter()
+                .map(|one| one.result.as_ref().map(sqlx::types::Json))
+                .collect::<Vec<_>>(),
+        )
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

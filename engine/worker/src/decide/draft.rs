@@ -36,6 +36,7 @@ impl Drafter<'_> {
                     format!("{}:{}:{}", flow.id, flow.rev, drafts.len()),
                 ),
                 Effect::Abandon { .. }
+                | Effect::Close { .. }
                 | Effect::Assent(_)
                 | Effect::Recognise(_)
                 | Effect::SetTimer { .. }

@@ -1,5 +1,6 @@
 //! Decisions as rows: one net row per key, journal rows chained, inputs compared with where they were.
 
+use serde_json::json;
 use signalbox_bus::Outbound;
 use signalbox_flow::{Effect, Flow, Recognition, Status};
 use signalbox_schemas::{
@@ -7,8 +8,8 @@ use signalbox_schemas::{
 };
 use signalbox_store::{
     AssentRow, Contest, FlowRow, FlowWrite, InputRow, JournalRow, Known, MigratedFlow,
-    MigrationMove, NewAttempt, OutputRow, ParkedRow, PeerRow, RecognitionRow, Standing, TickWrite,
-    TimerRow, seal,
+    MigrationMove, NewAttempt, OutputRow, ParkedRow, PeerRow, RecognitionRow, Standing,
+    StoredResult, TickWrite, TimerRow, seal,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use crate::intake::{Work, WorkInput};
 use crate::lane::LanePosition;
 use crate::outbox::place;
 
+/// Why an attempt has the result that people have ruled.
+const RULED: &str = "ruled_by_people";
+
 /// Rows of which only the last state within a tick counts.
 #[derive(Default)]
 pub(super) struct NetRows {
@@ -25,6 +29,7 @@ pub(super) struct NetRows {
     /// Attempts that no tick before knows.
     fresh: BTreeSet<AttemptId>,
     given_up: Vec<AttemptId>,
+    rulings: Vec<StoredResult>,
     timers: BTreeMap<(FlowId, String), Option<TimerRow>>,
     peers: BTreeMap<(LaneId, LaneId), i64>,
     /// Inputs kept in this tick; none where one that was kept before is taken.
@@ -122,6 +127,11 @@ impl NetRows {
                     self.given_up.push(attempt);
                 }
                 Effect::Abandon { attempt } => contest.abandons.push(attempt),
+                Effect::Close { attempt, outcome } => self.rulings.push(StoredResult {
+                    attempt,
+                    result: json!({"outcome": outcome, "reason": RULED}),
+                    sends: None,
+                }),
                 Effect::SetTimer { name, due } => {
                     let timer = TimerRow {
                         due_at: due,
@@ -152,6 +162,7 @@ impl NetRows {
     pub(super) fn into_write(self, write: &mut TickWrite) {
         write.attempts = self.attempts;
         write.given_up = self.given_up;
+        write.rulings = self.rulings;
         write.assents = self.assents;
         write.recognitions = self.recognitions.into_values().collect();
         write.migrations_begun = self.migrations_begun;

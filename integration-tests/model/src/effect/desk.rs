@@ -206,7 +206,7 @@ impl State {
         self.desks[desk] = Desk::Idle;
         let attempt = &mut self.attempts[group];
         let counted = attempt.sends == sends
-            || model.terms.replays_refusals
+            || !judge::refusal_rests_on_sends(sends, model.terms)
             || matches!(model.variant, Variant::RefusalByOwnCount | Variant::RefusalAlwaysProof);
         let money = match money {
             // Somebody else has sent it meanwhile: the refusal of one send proves nothing about the other.

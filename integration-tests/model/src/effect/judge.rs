@@ -62,6 +62,13 @@ pub(super) fn refusal_holds(sends: u8, terms: Idempotency) -> bool {
     settled.outcome == Outcome::Rejected
 }
 
+/// `rules::rests_on`: whether a refusal is believed only as long as nobody else has sent again.
+pub(super) fn refusal_rests_on_sends(sends: u8, terms: Idempotency) -> bool {
+    let refused =
+        Answer::of(Outcome::Rejected).class(ErrorClass::Permanent).evidence(Evidence::Refused);
+    rules::rests_on(Words::Send, &refused, u32::from(sends), terms).is_some()
+}
+
 /// `rules::settle`, of bytes that did not leave: whether that is believed.
 pub(super) fn unsent(sends: u8, terms: Idempotency) -> Money {
     let unsent =
