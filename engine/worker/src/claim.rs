@@ -232,8 +232,10 @@ async fn last_on_topic<B: LaneBus>(
         }
         end = begin;
     }
-    // Nothing of this lane is there. Where retention took records, what was acknowledged is done; otherwise it is lost.
-    Ok((if range.start > 0 { pub_seq.min(row.last_seq) } else { 0 }, cut))
+    // Nothing of this lane is there. Where retention took records, what was acknowledged is done; otherwise it is lost. A
+    // log that has lost its tail as well does not tell which of the two became of a record: everything is published again.
+    let expired = range.start > 0 && !cut;
+    Ok((if expired { pub_seq.min(row.last_seq) } else { 0 }, cut))
 }
 
 async fn republish<B: LaneBus, S: LaneStore>(
@@ -320,4 +322,33 @@ fn erased_and_missing(row: &JournalRow) {
         last_lane_seq = row.out_last,
         "Kafka may have lost records of a subject who was erased since; they cannot be published again, and their consumers see a gap"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use signalbox_bus::{MemoryBroker, MemoryLaneBus};
+
+    #[tokio::test]
+    async fn a_lost_tail_is_not_taken_for_an_expired_log() {
+        let mut bus = MemoryLaneBus::connect(MemoryBroker::new());
+        // The lane's records had the offsets 4 to 9 and the sequences up to 30; nothing of it is there any more.
+        let row = OutputRow {
+            lane: LaneId(2),
+            topic: TopicName::from("payments.payout.events.v1"),
+            partition: 2,
+            last_seq: 30,
+            last_acked_offset: 9,
+        };
+        for (start, end, found, why) in [
+            (10, 10, (30, false), "everything has expired: it was published"),
+            (0, 0, (0, true), "the broker has lost everything"),
+            (7, 7, (0, true), "some has expired and some is lost: nobody knows what"),
+        ] {
+            let range = LogRange { start, end };
+            let last = last_on_topic(row.lane, &row, range, &[], 30, &mut bus).await.unwrap();
+            assert_eq!(last, found, "{why}");
+        }
+    }
 }
