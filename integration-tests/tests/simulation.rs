@@ -9,6 +9,7 @@ mod simulation {
     pub(crate) mod business;
     pub(crate) mod check;
     pub(crate) mod faults;
+    pub(crate) mod forwards;
     pub(crate) mod growing;
     pub(crate) mod migrations;
     pub(crate) mod operators;
@@ -131,6 +132,11 @@ fn a_broken_producer_is_replaced_without_a_gap() {
 #[test]
 fn records_at_a_foreign_lane_are_forwarded_once() {
     under_seeds(Plan { foreign_partitions: true, crashes: true, ..Plan::calm() });
+}
+
+#[test]
+fn a_forward_before_which_one_is_missing_stops_its_home() {
+    simulation::forwards::stop_behind_a_gap();
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::lane_store::Installation;
 use crate::migration_rows::{MigrationCount, MigrationRow, MigrationStatus};
 use crate::pool;
 use crate::reader_rows::{JournalSpan, LaneStatus, ServerFacts};
-use crate::rows::{AttemptRow, FlowRow, InputRow, LoadedFlow, RecognitionRow};
+use crate::rows::{AttemptRow, FlowRow, InputRow, LoadedFlow, PeerRow, RecognitionRow};
 use crate::schema::{self, Migrated};
 use crate::tables;
 
@@ -195,18 +195,21 @@ impl Reader {
         tables::flow::standing_flows(&mut *self.connection().await?).await
     }
 
-    /// Lets a stopped lane be claimed again. Who did it and why becomes a row of the lane's journal, linked into its
-    /// chain. False where the lane is not stopped, or does not exist.
+    /// Lets a stopped lane be claimed again; forwards that are `missing` count as taken. Who did it and why becomes a row of
+    /// the lane's journal, linked into its chain. False where the lane is not stopped, or does not exist.
     pub async fn start_lane(
         &self,
         lane: LaneId,
-        actor: &str,
-        reason: &str,
+        missing: Option<PeerRow>,
+        (actor, reason): (&str, &str),
     ) -> Result<bool, StoreError> {
         // A connection of its own: where this is given up half way, it ends with its transaction.
         let mut connection = self.connection().await?.detach();
         connection.execute("BEGIN").await?;
         let started = tables::lane::start(&mut connection, lane, actor, reason).await?;
+        if let Some(missing) = missing.filter(|_| started) {
+            tables::lane_peer::give_up(&mut connection, missing).await?;
+        }
         connection.execute("COMMIT").await?;
         Ok(started)
     }

@@ -96,7 +96,7 @@ static TABLES: [Table; 27] = [
     table("lane", [CHANGE, NONE, CHANGE, READ]),
     table("lane_input", [KEEP, NONE, KEEP, READ]),
     table("lane_output", [KEEP, NONE, KEEP, READ]),
-    table("lane_peer", [KEEP, NONE, READ, READ]),
+    table("lane_peer", [KEEP, NONE, KEEP, READ]),
     table("migration", [READ, NONE, ADD, READ]),
     table("migration_flow", [ADD, NONE, READ, READ]),
     table("migration_lane", [KEEP, NONE, READ, READ]),

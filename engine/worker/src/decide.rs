@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::intake::{Body, Work, WorkInput};
+use crate::intake::{Body, Peer, Work, WorkInput};
 use crate::lane::LanePosition;
 use crate::library::JourneyLibrary;
 use crate::outbox::{Cause, encode_records};
@@ -77,6 +77,8 @@ pub(crate) struct Decided {
     pub(crate) turns_migration: bool,
     /// Why nothing of this may be committed: a bug.
     pub(crate) fault: Option<String>,
+    /// Lanes to which a forward is missing, and why nothing of them may be committed.
+    pub(crate) gaps: BTreeMap<LaneId, String>,
     /// For metrics, once it is committed.
     pub(crate) notes: Vec<Note>,
 }
@@ -246,14 +248,18 @@ impl<'d> Deciding<'_, 'd> {
         input.next_offset = record.offset + 1;
         input.last_offset = Some(record.offset);
         self.last_records.insert((work.lane, &record.topic), record);
-        let Some((source, seq)) = work.peer else { return true };
-        let last = lane.peers.entry(source).or_insert(0);
-        if seq <= *last {
+        let Some(peer) = work.peer else { return true };
+        let last = lane.peers.entry(peer.source).or_insert(0);
+        if peer.seq <= *last {
             self.decided.notes.push(Note::Repeat("forward"));
             return false;
         }
-        *last = seq;
-        self.rows.peer(work.lane, source, seq);
+        if peer.prev != *last {
+            self.decided.gaps.entry(work.lane).or_insert_with(|| gap(record, peer, *last));
+            return false;
+        }
+        *last = peer.seq;
+        self.rows.peer(work.lane, peer.source, peer.seq);
         true
     }
 
@@ -507,6 +513,14 @@ fn place_of(input: &WorkInput) -> String {
         WorkInput::Timer(timer) => format!("{}:{}", timer.flow, timer.name),
         WorkInput::Errand(errand) => format!("migration {}", errand.job.open.migration.id),
     }
+}
+
+/// Why a forward is not taken: the consumers' rule.
+fn gap(record: &Inbound, Peer { source, seq, prev }: Peer, last: i64) -> String {
+    format!(
+        "{}: a forward of lane {source} is missing: {seq} follows {prev}, and the last one taken is {last}",
+        record.place()
+    )
 }
 
 /// A store's refusal of one record's values.

@@ -29,13 +29,24 @@ const STOP_MIGRATION: &str = "stop_migration";
 pub(crate) struct Work {
     pub(crate) lane: LaneId,
     pub(crate) input: WorkInput,
-    /// Source lane and its sequence, where the record was forwarded.
-    pub(crate) peer: Option<(LaneId, i64)>,
+    /// Where it came from, if it was forwarded.
+    pub(crate) peer: Option<Peer>,
     pub(crate) body: Body,
     /// Ends when the last copy of the work is dropped: after its commit.
     pub(crate) span: Span,
     /// Why the store refused what would follow from it: then nothing does.
     pub(crate) refused: Option<Death>,
+}
+
+/// A forward's place among those of its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// Lane that forwarded.
+    pub(crate) source: LaneId,
+    /// The forward's sequence in that lane.
+    pub(crate) seq: i64,
+    /// The lane's sequence before it on the way to this home; 0 where this is its first.
+    pub(crate) prev: i64,
 }
 
 /// Where it came from.
@@ -256,7 +267,7 @@ impl Desk<'_> {
                 headers::FORWARD_TOPIC
             ))),
             Some(_) if forwarded && peer.is_none() => Body::Dead(Death::undecodable(
-                "a forwarded record needs lane and lane_seq headers".to_owned(),
+                "a forwarded record needs lane, lane_seq and prev_seq headers".to_owned(),
             )),
             Some(topic) => self.body(&topic, lane, record)?,
         };
@@ -432,10 +443,11 @@ fn dead(code: &'static str, message: String) -> Body {
     Body::Dead(Death::unprocessable(code, message))
 }
 
-/// Source lane and sequence of a forward.
-fn peer(record: &Inbound) -> Option<(LaneId, i64)> {
+/// Where a forward came from.
+fn peer(record: &Inbound) -> Option<Peer> {
     let source = u16::try_from(record.number(headers::LANE)?).ok()?;
-    Some((LaneId(source), record.number(headers::LANE_SEQ)?))
+    let seq = record.number(headers::LANE_SEQ)?;
+    Some(Peer { source: LaneId(source), seq, prev: record.number(headers::PREV_SEQ)? })
 }
 
 fn outcome(record: &Inbound, name: &RecordName, value: Value) -> Body {

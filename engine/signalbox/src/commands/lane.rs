@@ -7,7 +7,7 @@ mod reconcile;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use signalbox_schemas::LaneId;
-use signalbox_store::{LaneStatus, Reader};
+use signalbox_store::{LaneStatus, PeerRow, Reader};
 
 use super::wiring;
 use crate::config::Config;
@@ -30,8 +30,9 @@ pub(crate) enum LaneCommand {
 Needs postgres.url. Mend the cause first: whoever claims the lane checks it again and stops it again where the check
 fails. Who started it and why is journaled in the lane's hash chain.
 
-Example:
-  signalbox lane start 3 --actor ann --reason 'the topic was restored, see INC-7'")]
+Examples:
+  signalbox lane start 3 --actor ann --reason 'the topic was restored, see INC-7'
+  signalbox lane start 3 --without-forwards 5:1207 --actor ann --reason 'sent again, see INC-9'")]
     Start(StartArgs),
     /// After Postgres was restored or a standby promoted: tell what it has forgotten, and settle it
     #[command(after_help = "\
@@ -67,6 +68,9 @@ pub(crate) struct ListArgs {
 pub(crate) struct StartArgs {
     /// Number of the lane
     lane: u16,
+    /// Give up the forwards of a lane up to a sequence: they are missing, and it goes on after them
+    #[arg(long, value_name = "LANE:SEQ", value_parser = forwards)]
+    without_forwards: Option<(u16, i64)>,
     /// Who starts it
     #[arg(long, value_name = "NAME", value_parser = wiring::word)]
     actor: String,
@@ -130,8 +134,27 @@ fn as_text(lane: &LaneStatus) -> String {
     )
 }
 
+/// Reads a lane and a sequence of it. For clap.
+fn forwards(text: &str) -> Result<(u16, i64), String> {
+    let read = |(lane, seq): (&str, &str)| Some((lane.parse().ok()?, seq.parse().ok()?));
+    let read = text.split_once(':').and_then(read);
+    read.ok_or_else(|| format!("{text:?} is not LANE:SEQ, such as 5:1207"))
+}
+
 async fn start(args: &StartArgs, reader: &Reader) -> Result<(), CliError> {
-    if reader.start_lane(LaneId(args.lane), &args.actor, &args.reason).await? {
+    let lane = LaneId(args.lane);
+    let missing = args.without_forwards.map(|(source, last_seq)| PeerRow {
+        lane,
+        source: LaneId(source),
+        last_seq,
+    });
+    let reason = match args.without_forwards {
+        Some((source, seq)) => {
+            format!("{}; forwards of lane {source} up to {seq} are given up", args.reason)
+        }
+        None => args.reason.clone(),
+    };
+    if reader.start_lane(lane, missing, (&args.actor, &reason)).await? {
         return output::line(format_args!("lane {} may be claimed again", args.lane));
     }
     Err(CliError::Refused(format!("there is no stopped lane {}", args.lane)))

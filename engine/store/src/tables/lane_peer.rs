@@ -28,6 +28,23 @@ pub(crate) async fn load(
         .collect()
 }
 
+/// Gives up forwards that are missing: those of the source up to a sequence count as taken.
+pub(crate) async fn give_up(
+    connection: &mut PgConnection,
+    missing: PeerRow,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO lane_peer (lane, source, last_seq) VALUES ($1, $2, $3) \
+         ON CONFLICT (lane, source) DO UPDATE SET last_seq = greatest(lane_peer.last_seq, excluded.last_seq)",
+    )
+    .bind(smallint(missing.lane))
+    .bind(smallint(missing.source))
+    .bind(missing.last_seq)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 pub(crate) async fn write(
     connection: &mut PgConnection,
     rows: &[PeerRow],

@@ -3,6 +3,7 @@
 use signalbox_bus::{LaneBus, Position};
 use signalbox_schemas::{LaneId, TopicName};
 use signalbox_store::{ClaimedLane, LaneFence, LaneStore, StopCause};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -149,6 +150,19 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 self.stop_lane(fence, StopCause::LostCommits, &reason).await
             }
         }
+    }
+
+    /// Stops lanes to which a forward is missing.
+    pub(super) async fn stop_behind_gaps(
+        &mut self,
+        gaps: &BTreeMap<LaneId, String>,
+    ) -> Result<(), WorkerError> {
+        for (id, reason) in gaps {
+            let Some(fence) = self.lanes.get(id).map(|lane| lane.position.fence) else { continue };
+            self.forget(&[*id])?;
+            self.stop_lane(fence, StopCause::Lane, reason).await?;
+        }
+        Ok(())
     }
 
     async fn stop_lane(

@@ -227,6 +227,10 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             if let Some(fault) = first.fault {
                 return Err(StoreError::Invariant(fault).into());
             }
+            if !first.gaps.is_empty() {
+                self.stop_behind_gaps(&first.gaps).await?;
+                return Ok(false);
+            }
             let contest: Contest = first.contest.clone();
             let mut decided = first;
             let lanes = &self.lanes;

@@ -1,0 +1,125 @@
+//! Forwards as another lane publishes them, laid on the topic by hand, to a worker over store and bus in memory: one after
+//! the other, twice, and over a gap. How lanes forward, other simulations show.
+
+use signalbox_bus::{Codec, Headers, MemoryBroker, MemoryLaneBus, Outbound};
+use signalbox_schemas::{Contract, LaneId, Micros, TenantKey, TopicName, headers, home_lane};
+use signalbox_store::MemoryStore;
+use signalbox_vault::EnvelopeKeys;
+use signalbox_worker::{JourneyLibrary, Worker, WorkerOptions};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::business::ALL;
+use super::faults::{Fate, FaultyBus, Orphans};
+
+const FORWARDS: &str = "signalbox.forwards.v1";
+/// Turns of the worker after which everything that it can do is done.
+const TURNS: usize = 60;
+
+/// A worker with every lane, and one of them as the home of what is forwarded.
+struct Home {
+    broker: MemoryBroker,
+    store: MemoryStore,
+    codec: Arc<Codec>,
+    worker: Worker<FaultyBus, MemoryStore>,
+    lane: LaneId,
+    source: LaneId,
+}
+
+/// Forwards are taken in order and once; one before which another is missing stops the lane, and no other.
+pub(crate) fn stop_behind_a_gap() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut home = Home::new();
+        let ids = home.ids();
+        home.forward(&ids[0], 3, 0);
+        home.forward(&ids[1], 5, 3);
+        home.forward(&ids[1], 5, 3);
+        home.work().await;
+        assert_eq!((home.begun(), home.stopped()), (2, Vec::new()));
+
+        home.forward(&ids[2], 9, 7);
+        home.work().await;
+        assert_eq!(home.begun(), 2, "what follows the gap was taken");
+        let [(lane, reason)] = home.stopped().try_into().unwrap();
+        assert_eq!(lane, home.lane);
+        let told = format!(
+            "a forward of lane {} is missing: 9 follows 7, and the last one taken is 5",
+            home.source
+        );
+        assert!(reason.contains(&told), "{reason}");
+    });
+}
+
+impl Home {
+    fn new() -> Self {
+        let contract = Contract::builtin().unwrap();
+        let codec = Arc::new(Codec::offline(contract));
+        let broker = MemoryBroker::new();
+        let store = MemoryStore::new(contract.topics().lanes, Micros(1_800_000_000_000_000));
+        let fate = Arc::new(Mutex::new(Fate {
+            rng: fastrand::Rng::with_seed(1),
+            crash_in: None,
+            crashed: false,
+            producer_refused: false,
+            ambiguous_commits: false,
+            broken_producers: false,
+            calm: true,
+        }));
+        let bus = FaultyBus::new(MemoryLaneBus::connect(broker.clone()), fate, Orphans::default());
+        let key = TenantKey::new(b"a tenant's secret".to_vec());
+        let options = WorkerOptions::new("home", store.lane_count(), key);
+        let journeys = integration_tests::journeys(contract).unwrap();
+        let library = JourneyLibrary::new(journeys).unwrap();
+        let keys = Arc::new(EnvelopeKeys::of_text(&"5a".repeat(32)).unwrap());
+        let worker =
+            Worker::new(options, bus, store.clone(), Arc::clone(&codec), library, keys).unwrap();
+        Self { broker, store, codec, worker, lane: LaneId(0), source: LaneId(1) }
+    }
+
+    /// Business ids whose home is the lane.
+    fn ids(&self) -> Vec<String> {
+        let lanes = self.store.lane_count();
+        let here = |id: &String| home_lane(id.as_bytes(), lanes) == self.lane;
+        (0..1_000).map(|number| format!("f{number}")).filter(here).take(3).collect()
+    }
+
+    /// A command that another lane forwards, with its place among those of that lane.
+    fn forward(&self, id: &str, seq: i64, prev: i64) {
+        let business = &ALL[0];
+        let commands = TopicName::from(business.commands);
+        let (record, value) = (business.starts_with.into(), (business.request)(id));
+        self.broker.append(&Outbound {
+            payload: Some(self.codec.encode(&commands, &record, &value).unwrap()),
+            topic: TopicName::from(FORWARDS),
+            partition: self.lane.partition(),
+            key: id.as_bytes().to_vec(),
+            headers: Headers::new()
+                .with(headers::FORWARD_TOPIC, business.commands)
+                .with(headers::LANE, self.source.to_string())
+                .with(headers::LANE_SEQ, seq.to_string())
+                .with(headers::PREV_SEQ, prev.to_string()),
+        });
+    }
+
+    async fn work(&mut self) {
+        for _ in 0..TURNS {
+            self.worker.turn().await.unwrap();
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn begun(&self) -> usize {
+        self.store.flows().len()
+    }
+
+    /// Lanes that are stopped, and why.
+    fn stopped(&self) -> Vec<(LaneId, String)> {
+        let lanes = (0..self.store.lane_count()).map(LaneId);
+        lanes.filter_map(|lane| Some((lane, self.store.stopped(lane)?))).collect()
+    }
+}
