@@ -146,17 +146,16 @@ impl TopicAdmin {
     }
 
     /// The controller refuses what was done already: by another process, or by this request, sent again after its answer
-    /// was lost. Brokers learn of it a moment later.
+    /// was lost. Brokers learn of what was done a moment later, and whoever asks next must see it.
     async fn widen(&self, topic: &str, to: u16, options: &AdminOptions) -> Result<(), BusError> {
         let wider = NewPartitions::new(topic, usize::from(to));
         for result in self.client.create_partitions(&[wider], options).await? {
             match result {
-                Ok(_) => {}
-                Err((_, RDKafkaErrorCode::InvalidPartitions)) => self.until_wide(topic, to).await?,
+                Ok(_) | Err((_, RDKafkaErrorCode::InvalidPartitions)) => {}
                 Err((topic, code)) => return Err(BusError::Config(format!("{topic}: {code}"))),
             }
         }
-        Ok(())
+        self.until_wide(topic, to).await
     }
 
     async fn until_wide(&self, topic: &str, to: u16) -> Result<(), BusError> {
