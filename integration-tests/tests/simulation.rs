@@ -202,16 +202,17 @@ fn lanes_are_added_in_the_midst_of_faults_and_nothing_is_lost_or_decided_twice()
 }
 
 #[test]
-fn flows_that_migrate_find_their_new_lane() {
-    // Not yet with flows that stand still: what waits for one can be overtaken when it moves (CHANGELOG, known limits).
+fn flows_that_stand_still_or_migrate_find_their_new_lane() {
     let seen = under_seeds(Plan {
         grows: true,
         migrates: true,
+        operators: true,
+        bad_data: true,
         crashes: true,
         duplicates: true,
         ..Plan::calm()
     });
-    assert!(seen.grown > 0 && seen.migrated > 0, "too quiet: {seen:?}");
+    assert!(seen.grown > 0 && seen.migrated > 0 && seen.parked > 0, "too quiet: {seen:?}");
 }
 
 #[test]

@@ -404,7 +404,9 @@ impl<'d> Deciding<'_, 'd> {
     fn die(&mut self, work: &'d Work, flow: Option<&Arc<Flow>>, death: Death) {
         let drafts = match &work.input {
             WorkInput::Record(record) => {
-                vec![dead_letter(record, &death, CONSUMER, self.tick.now)]
+                // One that waited may have been read by another lane, before lanes were added.
+                let letter = dead_letter(record, &death, CONSUMER, self.tick.now);
+                vec![Outbound { partition: work.lane.partition(), ..letter }]
             }
             WorkInput::Timer(timer) => {
                 self.rows.clear_timer(timer.flow, timer.name.clone());

@@ -132,7 +132,8 @@ fn what_waited_was_applied_in_order(world: &World) -> Standstills {
                 continue;
             };
             let place = (topic.clone(), row.input_partition, offset);
-            let of_operators = topic.as_str() == "signalbox.operator.acts.v1";
+            let of_operators =
+                read_first_at(world, &place).as_str() == "signalbox.operator.acts.v1";
             if matches!(row.kind.as_str(), "hold" | "park") {
                 seen.held += usize::from(row.kind == "hold");
                 seen.parked += usize::from(row.kind == "park");
@@ -152,13 +153,26 @@ fn what_waited_was_applied_in_order(world: &World) -> Standstills {
             let position = came.iter().position(|each| *each == place);
             assert!(
                 position > last,
-                "{}: {place:?} was applied after what came later; it came as {position:?}, after {last:?}",
-                flow.aggregate
+                "{}: {place:?} ({}: {}) was applied after what came later; it came as {position:?}, after {last:?}: {:?}",
+                flow.aggregate,
+                row.kind,
+                row.reason,
+                last.map(|last| &came[last])
             );
             last = position;
         }
     }
     seen
+}
+
+/// The topic of a record: where it was forwarded, the one from which that was.
+fn read_first_at(world: &World, place: &(TopicName, Option<i32>, i64)) -> TopicName {
+    let (topic, partition, offset) = place;
+    if topic.as_str() != "signalbox.forwards.v1" {
+        return topic.clone();
+    }
+    let log = world.broker.log(topic, partition.unwrap());
+    log[usize::try_from(*offset).unwrap()].headers.text(headers::FORWARD_TOPIC).unwrap().into()
 }
 
 /// Per partition and source lane: no gap, and a repeat is the same record. Returns events of flows, repeats left out.
