@@ -284,6 +284,21 @@ impl Topics {
             .collect()
     }
 
+    /// Topics that lanes publish to, dead letters of what they read among them. A lane publishes to its own partition, and
+    /// to that of any other lane where this says so.
+    pub fn lane_outputs(&self) -> Vec<(String, bool)> {
+        let of_topic = |(name, topic): (&String, &Topic)| {
+            let own = match topic.role {
+                Role::Request | Role::Event => Some((name.clone(), false)),
+                Role::Forward => Some((name.clone(), true)),
+                Role::Command | Role::Outcome | Role::Record => None,
+            };
+            let is_read = matches!(topic.role, Role::Command | Role::Outcome | Role::Forward);
+            own.into_iter().chain((is_read && topic.dlq).then(|| (dlq_of(name), false)))
+        };
+        self.topics.iter().flat_map(of_topic).collect()
+    }
+
     /// Every topic that the cluster of an installation with so many lanes should have. `replicas` overrides the file
     /// where the cluster is smaller, as on a laptop.
     pub fn wanted(&self, lanes: u16, replicas: Option<i32>) -> Vec<WantedTopic> {

@@ -1,9 +1,9 @@
 //! What a worker needs of the store, as one trait with two implementations: Postgres and a twin in memory.
 
 use signalbox_schemas::{
-    AttemptId, FlowId, JourneyName, KeyId, LaneId, Micros, MigrationId, SubjectId,
+    AttemptId, FlowId, JourneyName, KeyId, LaneId, Micros, MigrationId, SubjectId, TopicName,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::error::StoreError;
@@ -62,6 +62,8 @@ pub struct ClaimedLane {
     pub inputs: Vec<InputRow>,
     /// Outputs written so far.
     pub outputs: Vec<OutputRow>,
+    /// The last offset that any lane knows of its records in the partition of another.
+    pub acked_elsewhere: BTreeMap<(TopicName, i32), i64>,
     /// Forwards taken so far.
     pub peers: Vec<PeerRow>,
     /// What it must know of a time that the database forgot.
@@ -216,6 +218,13 @@ pub trait LaneStore: Send {
         fences: &[LaneFence],
         lease: Duration,
     ) -> impl Future<Output = Result<(Vec<LaneId>, Micros), StoreError>> + Send;
+
+    /// Which of the lanes are stored as they were before what their owner has committed: the database went back in time
+    /// under it. Where there is any, no permit is given and no lane is claimed from the same instant on.
+    fn gone_back(
+        &mut self,
+        held: &[LaneFence],
+    ) -> impl Future<Output = Result<Vec<LaneId>, StoreError>> + Send;
 
     /// Gives lanes back that nobody reads since an instant. Lanes that are lost already are no error.
     fn release(

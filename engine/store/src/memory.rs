@@ -163,6 +163,16 @@ impl Tables {
         self.lanes.iter().filter(is_free).map(|(id, _)| *id)
     }
 
+    /// As `tables::lane_output::acked_elsewhere`.
+    fn acked_elsewhere(&self) -> BTreeMap<(TopicName, i32), i64> {
+        let mut acked = BTreeMap::new();
+        for row in self.outputs.values().filter(|row| row.partition != row.lane.partition()) {
+            let last = acked.entry((row.topic.clone(), row.partition)).or_insert(-1);
+            *last = row.last_acked_offset.max(*last);
+        }
+        acked
+    }
+
     fn contest(&mut self, contest: &Contest) -> Losers {
         let mut losers = Losers::default();
         for id in &contest.abandons {
@@ -330,6 +340,7 @@ impl LaneStore for MemoryStore {
         for id in ids {
             let inputs = tables.inputs.values().filter(|row| row.lane == id).cloned().collect();
             let outputs = tables.outputs.values().filter(|row| row.lane == id).cloned().collect();
+            let acked_elsewhere = tables.acked_elsewhere();
             let peers = tables.peers.values().filter(|row| row.lane == id).copied().collect();
             let forgotten = tables.forgotten_of(id);
             let Some(lane) = tables.lanes.get_mut(&id) else { continue };
@@ -346,6 +357,7 @@ impl LaneStore for MemoryStore {
                 journal_head: lane.journal_head.clone(),
                 inputs,
                 outputs,
+                acked_elsewhere,
                 peers,
                 forgotten,
                 resting_since: lane.resting_since.take(),
@@ -369,6 +381,17 @@ impl LaneStore for MemoryStore {
             }
         }
         Ok((lost.into_iter().map(|fence| fence.lane).collect(), now))
+    }
+
+    async fn gone_back(&mut self, held: &[LaneFence]) -> Result<Vec<LaneId>, StoreError> {
+        let mut tables = self.lock();
+        let is_older = |fence: &&LaneFence| {
+            let stored = tables.lanes.get(&fence.lane);
+            stored.is_some_and(|lane| (lane.epoch, lane.rev) < (fence.epoch, fence.rev))
+        };
+        let older: Vec<LaneId> = held.iter().filter(is_older).map(|fence| fence.lane).collect();
+        tables.installation.lost_commits |= !older.is_empty();
+        Ok(older)
     }
 
     async fn release(

@@ -188,6 +188,14 @@ impl LaneStore for PgLaneStore {
         self.keep_or_drop(result).await
     }
 
+    async fn gone_back(&mut self, held: &[LaneFence]) -> Result<Vec<LaneId>, StoreError> {
+        let result = match self.connection().await {
+            Ok(connection) => tables::lane::gone_back(connection, held).await,
+            Err(error) => Err(error),
+        };
+        self.keep_or_drop(result).await
+    }
+
     async fn release(
         &mut self,
         fences: &[LaneFence],
@@ -427,6 +435,7 @@ async fn claim(
     let ids: Vec<LaneId> = lanes.iter().map(|lane| lane.fence.lane).collect();
     let mut inputs = group(tables::lane_input::load(connection, &ids).await?, |row| row.lane);
     let mut outputs = group(tables::lane_output::load(connection, &ids).await?, |row| row.lane);
+    let acked_elsewhere = tables::lane_output::acked_elsewhere(connection).await?;
     let count = usize::from(tables::lane::count(connection).await?);
     let mut peers = group(tables::lane_peer::load(connection, &ids).await?, |row| row.lane);
     let endings = tables::published_ending::open(connection, &ids).await?;
@@ -438,6 +447,7 @@ async fn claim(
         lane.lanes = count;
         lane.inputs = inputs.remove(&id).unwrap_or_default();
         lane.outputs = outputs.remove(&id).unwrap_or_default();
+        lane.acked_elsewhere.clone_from(&acked_elsewhere);
         lane.peers = peers.remove(&id).unwrap_or_default();
         let (writes, read) = (writes.remove(&id), read.remove(&id));
         let write = |(_, flow, step, group)| (flow, step, group);

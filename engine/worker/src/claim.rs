@@ -150,6 +150,56 @@ async fn check_consumed<B: LaneBus>(
     Ok(())
 }
 
+/// What a lane may publish to and, as far as the database knows, never has, must hold nothing of it: what is there was
+/// forgotten. Its own partitions are nobody else's; in another's it is after everything that the database knows to be there.
+pub(crate) async fn check_unknown_outputs<B: LaneBus>(
+    lane: &Lane,
+    outputs: Vec<(TopicName, i32)>,
+    acked: &BTreeMap<(TopicName, i32), i64>,
+    bus: &mut B,
+) -> Result<(), ClaimError> {
+    let known = &lane.position.outputs;
+    let unknown: Vec<_> =
+        outputs.into_iter().filter(|output| !known.contains_key(output)).collect();
+    let mut tails = Vec::new();
+    for (output, range) in unknown.iter().zip(bus.ranges(&unknown).await?) {
+        let after = acked.get(output).map_or(0, |offset| offset + 1);
+        // The end is enough: one record tells, and the lane's own partition has no others.
+        let from = after.max(range.start).max(range.end - STRETCH);
+        if from < range.end {
+            let (topic, partition) = output.clone();
+            tails.push(Stretch { topic, partition, from, end: range.end });
+        }
+    }
+    for (tail, records) in tails.iter().zip(bus.read_all(&tails).await?) {
+        let last = last_of(lane.id(), &records).unwrap_or(0);
+        check_given_out(lane, (&tail.topic, tail.partition), last)?;
+    }
+    Ok(())
+}
+
+/// No topic holds a sequence that the lane has not given out.
+fn check_given_out(
+    lane: &Lane,
+    (topic, partition): (&TopicName, i32),
+    last: i64,
+) -> Result<(), ClaimError> {
+    if last <= lane.position.out_seq {
+        return Ok(());
+    }
+    Err(ClaimError::LostCommits(format!(
+        "{topic}-{partition}: holds sequence {last} of lane {}, the store gave out {} at most: Postgres lost commits; run `signalbox lane reconcile`",
+        lane.id(),
+        lane.position.out_seq
+    )))
+}
+
+/// The lane's last sequence among records.
+fn last_of(lane: LaneId, records: &[Inbound]) -> Option<i64> {
+    let own = |record: &&Inbound| record.number(headers::LANE) == Some(i64::from(lane.0));
+    records.iter().filter(own).filter_map(|record| record.number(headers::LANE_SEQ)).max()
+}
+
 /// Finds what of the journal is missing on the topics and queues it, in order. Everything that was in flight is settled
 /// by what the logs hold.
 pub(crate) async fn resume<B: LaneBus, S: LaneStore>(
@@ -169,12 +219,7 @@ pub(crate) async fn resume<B: LaneBus, S: LaneStore>(
     let found = ranges.into_iter().zip(tails);
     for ((output, row), (range, tail)) in lane.position.outputs.iter().zip(found) {
         let (last, cut) = last_on_topic(id, row, range, &tail, lane.pub_seq, bus).await?;
-        if last > lane.position.out_seq {
-            return Err(ClaimError::LostCommits(format!(
-                "{}-{}: holds sequence {last} of lane {id}, the store gave out {} at most: Postgres lost commits; run `signalbox lane reconcile`",
-                row.topic, row.partition, lane.position.out_seq
-            )));
-        }
+        check_given_out(lane, (&row.topic, row.partition), last)?;
         logs.last.insert(output.clone(), last);
         if cut {
             logs.cut.insert(output.clone());
@@ -215,11 +260,7 @@ async fn last_on_topic<B: LaneBus>(
     bus: &mut B,
 ) -> Result<(i64, bool), ClaimError> {
     let cut = row.last_acked_offset >= range.end;
-    let last_in = |records: &[Inbound]| {
-        let own = |record: &&Inbound| record.number(headers::LANE) == Some(i64::from(lane.0));
-        records.iter().filter(own).filter_map(|record| record.number(headers::LANE_SEQ)).max()
-    };
-    if let Some(last) = last_in(tail) {
+    if let Some(last) = last_of(lane, tail) {
         return Ok((last, cut));
     }
     // The broker lost its tail, or the record has expired: search backwards from the end.
@@ -227,7 +268,7 @@ async fn last_on_topic<B: LaneBus>(
     while end > range.start {
         let begin = (end - STRETCH).max(range.start);
         let records = bus.read(&row.topic, row.partition, begin, end).await?;
-        if let Some(last) = last_in(&records) {
+        if let Some(last) = last_of(lane, &records) {
             return Ok((last, cut));
         }
         end = begin;
@@ -328,7 +369,8 @@ fn erased_and_missing(row: &JournalRow) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use signalbox_bus::{MemoryBroker, MemoryLaneBus};
+    use crate::lane::tests::lane;
+    use signalbox_bus::{Headers, MemoryBroker, MemoryLaneBus};
 
     #[tokio::test]
     async fn a_lost_tail_is_not_taken_for_an_expired_log() {
@@ -349,6 +391,40 @@ mod tests {
             let range = LogRange { start, end };
             let last = last_on_topic(row.lane, &row, range, &[], 30, &mut bus).await.unwrap();
             assert_eq!(last, found, "{why}");
+        }
+    }
+
+    /// What becomes of a claim where lane 0 never wrote to a partition, as far as its database knows.
+    async fn claimed(
+        source: u16,
+        seq: i64,
+        partition: i32,
+        acked: Option<i64>,
+    ) -> Result<(), ClaimError> {
+        let broker = MemoryBroker::new();
+        let topic = TopicName::from("t");
+        let headers = Headers::new()
+            .with(headers::LANE, source.to_string())
+            .with(headers::LANE_SEQ, seq.to_string());
+        let (key, payload) = (b"k".to_vec(), None);
+        broker.append(&Outbound { topic: topic.clone(), partition, key, payload, headers });
+        let output = (topic, partition);
+        let acked = acked.map(|offset| (output.clone(), offset)).into_iter().collect();
+        let mut bus = MemoryLaneBus::connect(broker);
+        check_unknown_outputs(&lane(), vec![output], &acked, &mut bus).await
+    }
+
+    #[tokio::test]
+    async fn what_a_lane_told_where_its_database_knows_nothing_of_it_was_forgotten() {
+        let rows = [
+            ("its own partition", claimed(0, 11, 0, None).await, true),
+            ("another's partition", claimed(0, 11, 3, None).await, true),
+            ("something else was given out", claimed(0, 10, 0, None).await, false),
+            ("another lane wrote it", claimed(1, 11, 3, None).await, false),
+            ("before what is known to be there", claimed(0, 11, 3, Some(0)).await, false),
+        ];
+        for (what, claimed, is_lost) in rows {
+            assert_eq!(matches!(claimed, Err(ClaimError::LostCommits(_))), is_lost, "{what}");
         }
     }
 }

@@ -213,10 +213,11 @@ impl Lane {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn lane() -> Lane {
+    /// Lane 0 of one; it has given out 10.
+    pub(crate) fn lane() -> Lane {
         let fence = LaneFence { lane: LaneId(0), epoch: 1, rev: 1 };
         let claimed = ClaimedLane {
             fence,
@@ -228,6 +229,7 @@ mod tests {
             journal_head: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            acked_elsewhere: BTreeMap::new(),
             peers: Vec::new(),
             forgotten: Forgotten::default(),
             resting_since: None,

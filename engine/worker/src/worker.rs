@@ -85,6 +85,8 @@ pub struct Worker<B: LaneBus, S: LaneStore> {
     health: Arc<WorkerHealth>,
     heads: Arc<LaneHeads>,
     inputs: Vec<TopicName>,
+    /// Topics that lanes publish to, and whether they do so to one another's partitions.
+    outputs: Vec<(TopicName, bool)>,
     forwards: TopicName,
     lanes: BTreeMap<LaneId, Lane>,
     handover: Handover,
@@ -157,6 +159,8 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         let forwards = forwards.ok_or(WorkerError::Contract("a topic of role forward"))?;
         let inputs: Vec<TopicName> =
             topics.lane_inputs().into_iter().map(TopicName::from).collect();
+        let outputs = topics.lane_outputs().into_iter();
+        let outputs = outputs.map(|(name, any)| (TopicName::from(name), any)).collect();
         let cached = NonZeroUsize::new(options.cached_flows_max).unwrap_or(NonZeroUsize::MIN);
         let now = Instant::now();
         Ok(Self {
@@ -170,6 +174,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             health: Arc::new(WorkerHealth::default()),
             heads: Arc::new(LaneHeads::default()),
             inputs,
+            outputs,
             forwards,
             lanes: BTreeMap::new(),
             handover: Handover::new(now),

@@ -24,6 +24,8 @@ pub(crate) struct Fate {
     pub(crate) producer_refused: bool,
     pub(crate) ambiguous_commits: bool,
     pub(crate) broken_producers: bool,
+    /// The brokers take nothing: what is queued waits.
+    pub(crate) silent: bool,
     /// Everything is delivered at once and nothing fails: the end of a run.
     pub(crate) calm: bool,
 }
@@ -101,7 +103,8 @@ impl LaneBus for FaultyBus {
         let queued = self.inner.as_ref().unwrap().queued();
         let (some, breaks) = {
             let mut fate = self.fate.lock().unwrap();
-            let some = if fate.calm { queued } else { fate.rng.usize(0..=queued) };
+            let most = if fate.silent { 0 } else { queued };
+            let some = if fate.calm { most } else { fate.rng.usize(0..=most) };
             (some, !fate.calm && fate.broken_producers && fate.rng.u8(0..40) == 0)
         };
         let bus = self.bus()?;
@@ -113,8 +116,9 @@ impl LaneBus for FaultyBus {
     }
 
     async fn acks_ready(&mut self, wait: Duration) {
+        let some = usize::from(!self.fate.lock().unwrap().silent);
         if let Ok(bus) = self.bus() {
-            bus.deliver(1);
+            bus.deliver(some);
         }
         tokio::time::sleep(wait).await;
     }
@@ -209,6 +213,10 @@ impl LaneStore for FaultyStore {
         lease: Duration,
     ) -> Result<(Vec<LaneId>, Micros), StoreError> {
         self.store()?.renew(fences, lease).await
+    }
+
+    async fn gone_back(&mut self, held: &[LaneFence]) -> Result<Vec<LaneId>, StoreError> {
+        self.store()?.gone_back(held).await
     }
 
     async fn release(

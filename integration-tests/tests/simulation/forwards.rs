@@ -68,6 +68,7 @@ impl Home {
             producer_refused: false,
             ambiguous_commits: false,
             broken_producers: false,
+            silent: false,
             calm: true,
         }));
         let bus = FaultyBus::new(MemoryLaneBus::connect(broker.clone()), fate, Orphans::default());

@@ -6,8 +6,10 @@ use signalbox_store::{AttemptRow, Disposition, MemoryBackup, RecoveryStore, Sett
 use signalbox_worker::{Missing, Permits, missing, settle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tokio::time::Instant;
 
-use super::world::World;
+use super::check;
+use super::world::{Plan, World, in_simulated_time};
 
 /// Longer than any lease.
 const PAST_LEASES: Duration = Duration::from_secs(20);
@@ -61,15 +63,71 @@ impl World {
         if turn == self.restore.restore_at
             && let Some(backup) = self.restore.backup.take()
         {
-            self.store.restore(backup);
-            self.restore.done = true;
-            self.adapters.database_was_restored();
+            self.go_back(backup);
             // Engines are stopped for it: what they had queued and was not delivered by now never will be.
             self.stop_engines();
         }
         if turn == self.restore.reconcile_at {
             self.reconcile().await;
         }
+    }
+
+    /// The backup is from before any lane wrote anything, so that the database knows no topic where it should look.
+    pub(crate) fn knows_nothing(seed: u64) {
+        in_simulated_time(async {
+            let (mut world, backup) = Self::backed_up_before_anything(seed).await;
+            let lanes = usize::from(world.store.lane_count());
+            let some_end = |world: &Self| world.store.flows().iter().any(|flow| flow.ended);
+            world.step_until(lanes, some_end).await;
+            world.stop_engines();
+            world.go_back(backup);
+            world.pass(PAST_LEASES).await;
+            world.step_until(lanes, |world| world.store.lost_commits()).await;
+            world.reconcile().await;
+            world.calm_down().await;
+            check::everything(&world, &world.commanded);
+        });
+    }
+
+    /// Nobody stops the engines for a restore, and what they have committed by then waits for brokers that are away. They
+    /// find out before the brokers are back, and nothing of it is published.
+    pub(crate) fn left_running(seed: u64) {
+        in_simulated_time(async {
+            let (mut world, backup) = Self::backed_up_before_anything(seed).await;
+            let lanes = usize::from(world.store.lane_count());
+            world.fates(|fate| fate.silent = true);
+            world.step_until(lanes, |world| world.store.flows().len() == world.plan.flows).await;
+            world.go_back(backup);
+            let heartbeats_later = Instant::now() + PAST_LEASES;
+            world.step_until(lanes, |_| Instant::now() > heartbeats_later).await;
+            world.fates(|fate| fate.silent = false);
+            for index in 0..world.processes.len() {
+                world.turn(index).await;
+            }
+            assert!(world.store.lost_commits(), "nobody holds the money");
+            assert_eq!(world.missing().await.gaps, [], "what was forgotten was published");
+            world.reconcile().await;
+            world.calm_down().await;
+            check::everything(&world, &world.commanded);
+        });
+    }
+
+    /// Every lane is held and nothing was done by the time of the backup; then everything is asked for at once.
+    async fn backed_up_before_anything(seed: u64) -> (Self, MemoryBackup) {
+        let mut world = Self::new(seed, Plan::calm());
+        world.fates(|fate| fate.calm = true);
+        let lanes = usize::from(world.store.lane_count());
+        let held = |world: &Self| world.owned("east") + world.owned("west");
+        world.step_until(lanes, |world| held(world) == lanes).await;
+        let backup = world.store.backup();
+        (0..world.plan.flows).for_each(|_| world.command());
+        (world, backup)
+    }
+
+    fn go_back(&mut self, backup: MemoryBackup) {
+        self.store.restore(backup);
+        self.restore.done = true;
+        self.adapters.database_was_restored();
     }
 
     /// As docs/operations.md says: engines are stopped, what is missing is told and settled, and then nothing is missing.

@@ -140,6 +140,7 @@ impl World {
             producer_refused: false,
             ambiguous_commits: false,
             broken_producers: false,
+            silent: false,
             calm: true,
         }));
         let bus = MemoryLaneBus::connect(broker.clone());

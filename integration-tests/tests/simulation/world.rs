@@ -131,7 +131,7 @@ pub(crate) struct World {
     orphans: Orphans,
     begun: Instant,
     /// What was asked for: the journey and the id.
-    commanded: Vec<(&'static Business, String)>,
+    pub(super) commanded: Vec<(&'static Business, String)>,
     /// Commands with the id of another and another meaning.
     pub(crate) contradictions: usize,
     /// Topics take what they should: workers that start from now on know it.
@@ -141,15 +141,16 @@ pub(crate) struct World {
     handed_over: usize,
 }
 
+/// Runs something by a clock of its own, which stands still while anybody works.
+pub(super) fn in_simulated_time<T>(run: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true).build().unwrap().block_on(run)
+}
+
 impl World {
     /// One run from one seed; panics with what does not hold.
     pub(crate) fn run(seed: u64, plan: Plan) -> check::Standstills {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        in_simulated_time(async {
             let mut world = Self::new(seed, plan);
             world.storm().await;
             world.calm_down().await;
@@ -164,14 +165,9 @@ impl World {
     /// One of two workers leaves in the midst of work, and comes again: each time lanes go to the other one by one, and
     /// never is more than one without a worker.
     pub(crate) fn hand_over(seed: u64) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        in_simulated_time(async {
             let mut world = Self::new(seed, Plan::calm());
-            world.processes.iter().for_each(|process| process.fate.lock().unwrap().calm = true);
+            world.fates(|fate| fate.calm = true);
             let lanes = usize::from(world.store.lane_count());
             let half = lanes / 2;
             world
@@ -190,7 +186,7 @@ impl World {
     }
 
     /// Everybody works in small steps until something is so; so many lanes may be without a worker at most.
-    async fn step_until(&mut self, free_max: usize, is_so: impl Fn(&Self) -> bool) {
+    pub(super) async fn step_until(&mut self, free_max: usize, is_so: impl Fn(&Self) -> bool) {
         for _ in 0..UNTIL_ENDED {
             if is_so(self) {
                 return;
@@ -206,11 +202,16 @@ impl World {
         panic!("{} lanes were handed over, east has {}", self.handed_over, self.owned("east"));
     }
 
+    /// The same happens to every worker.
+    pub(super) fn fates(&self, happens: impl Fn(&mut Fate)) {
+        self.processes.iter().for_each(|process| happens(&mut process.fate.lock().unwrap()));
+    }
+
     fn lanes(&self) -> impl Iterator<Item = LaneId> {
         (0..self.store.lane_count()).map(LaneId)
     }
 
-    fn owned(&self, name: &str) -> usize {
+    pub(super) fn owned(&self, name: &str) -> usize {
         self.lanes().filter(|lane| self.store.owner(*lane).as_deref() == Some(name)).count()
     }
 
@@ -223,7 +224,7 @@ impl World {
         }
     }
 
-    fn new(seed: u64, plan: Plan) -> Self {
+    pub(super) fn new(seed: u64, plan: Plan) -> Self {
         let contract = Contract::builtin().unwrap();
         let codec = Arc::new(Codec::offline(contract));
         let lanes = contract.topics().lanes;
@@ -275,6 +276,7 @@ impl World {
             producer_refused: false,
             ambiguous_commits: self.plan.ambiguous_commits,
             broken_producers: self.plan.broken_producers,
+            silent: false,
             calm: false,
         }))
     }
@@ -338,7 +340,7 @@ impl World {
     }
 
     /// No more faults; everything has to come to its end.
-    async fn calm_down(&mut self) {
+    pub(super) async fn calm_down(&mut self) {
         for process in &mut self.processes {
             process.paused_until = None;
             let mut fate = process.fate.lock().unwrap();
@@ -461,7 +463,7 @@ impl World {
     }
 
     /// A worker's turn; a dead one is started again.
-    async fn turn(&mut self, index: usize) {
+    pub(super) async fn turn(&mut self, index: usize) {
         let now = Instant::now();
         if self.processes[index].paused_until.is_some_and(|until| now < until) {
             return;
@@ -586,7 +588,7 @@ impl World {
     }
 
     /// Something is asked for; sometimes twice, sometimes at a foreign partition, sometimes taken back.
-    fn command(&mut self) {
+    pub(super) fn command(&mut self) {
         let number = self.commanded.len();
         let business = &ALL[number % ALL.len()];
         let word = business.words[self.rng.usize(0..business.words.len())];

@@ -3,6 +3,7 @@
 use signalbox_schemas::{LaneId, Micros};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::StoreError;
@@ -232,6 +233,26 @@ pub(crate) async fn renew(
     Ok((lost, crate::tables::now(connection).await?))
 }
 
+/// Lanes whose row is older than what their owner knows; where there are any, every permit is held from now on.
+pub(crate) async fn gone_back(
+    connection: &mut PgConnection,
+    held: &[LaneFence],
+) -> Result<Vec<LaneId>, StoreError> {
+    let rows = sqlx::query(
+        "WITH older AS (SELECT lane.id FROM lane \
+                        JOIN unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS held(id, epoch, rev) ON lane.id = held.id \
+                        WHERE (lane.epoch, lane.rev) < (held.epoch, held.rev)), \
+         marked AS (UPDATE installation SET lost_commits = true WHERE EXISTS (SELECT 1 FROM older)) \
+         SELECT id FROM older ORDER BY id",
+    )
+    .bind(held.iter().map(|fence| smallint(fence.lane)).collect::<Vec<_>>())
+    .bind(held.iter().map(|fence| fence.epoch).collect::<Vec<_>>())
+    .bind(held.iter().map(|fence| fence.rev).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(|row| Ok(lane_id(row.try_get("id")?))).collect()
+}
+
 pub(crate) async fn release(
     connection: &mut PgConnection,
     fences: &[LaneFence],
@@ -396,6 +417,7 @@ fn claimed(row: &PgRow) -> Result<ClaimedLane, StoreError> {
         journal_head: row.try_get("journal_head")?,
         inputs: Vec::new(),
         outputs: Vec::new(),
+        acked_elsewhere: BTreeMap::new(),
         peers: Vec::new(),
         forgotten: Forgotten::default(),
         resting_since: row.try_get::<Option<i64>, _>("resting_since")?.map(Micros),

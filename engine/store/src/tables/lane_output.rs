@@ -3,6 +3,7 @@
 use signalbox_schemas::{LaneId, TopicName};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
+use std::collections::BTreeMap;
 
 use crate::error::StoreError;
 use crate::rows::OutputRow;
@@ -29,6 +30,24 @@ pub(crate) async fn load(
                 last_seq: row.try_get("last_seq")?,
                 last_acked_offset: row.try_get("last_acked_offset")?,
             })
+        })
+        .collect()
+}
+
+/// The last offset that is known, whichever lane wrote there, of each log that is not the writing lane's own.
+pub(crate) async fn acked_elsewhere(
+    connection: &mut PgConnection,
+) -> Result<BTreeMap<(TopicName, i32), i64>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT topic, partition, max(last_acked_offset) AS acked FROM lane_output \
+         WHERE partition <> lane GROUP BY topic, partition",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let topic = TopicName::from(row.try_get::<String, _>("topic")?);
+            Ok(((topic, row.try_get("partition")?), row.try_get("acked")?))
         })
         .collect()
 }

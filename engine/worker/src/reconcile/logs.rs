@@ -4,8 +4,7 @@
 use serde_json::{Map, Value, json};
 use signalbox_bus::{Codec, Inbound, LaneBus, Undecoded};
 use signalbox_schemas::{
-    AttemptId, Effect, FlowId, LaneId, Micros, RecordName, TopicName, headers, shapes,
-    topics::{Role, dlq_of},
+    AttemptId, Effect, FlowId, LaneId, Micros, RecordName, TopicName, headers, shapes, topics::Role,
 };
 use signalbox_store::{
     Disposition, InputRow, NewAttempt, OutputRow, PublishedEnding, ReadBefore, Remembered,
@@ -76,19 +75,14 @@ pub(super) async fn read<B: LaneBus>(
     remembered: &Remembered,
 ) -> Result<Seen, ReconcileError> {
     let mut reading = Reading { bus, codec, remembered, seen: Seen::default() };
-    let topics = &codec.contract().topics().topics;
-    for (name, spec) in topics {
+    for (name, spec) in &codec.contract().topics().topics {
         let topic = TopicName::from(name.clone());
-        let read_by_lanes = matches!(spec.role, Role::Command | Role::Outcome | Role::Forward);
-        if matches!(spec.role, Role::Request | Role::Event | Role::Forward) {
-            reading.published(&topic).await?;
-        }
-        if read_by_lanes {
+        if matches!(spec.role, Role::Command | Role::Outcome | Role::Forward) {
             reading.input(&topic).await?;
         }
-        if read_by_lanes && spec.dlq {
-            reading.published(&TopicName::from(dlq_of(name))).await?;
-        }
+    }
+    for (name, by_others) in codec.contract().topics().lane_outputs() {
+        reading.published(&TopicName::from(name), by_others).await?;
     }
     for capability in codec.contract().capabilities() {
         if capability.effect == Effect::Write {
@@ -111,17 +105,29 @@ impl<B: LaneBus> Reading<'_, B> {
         self.remembered.lanes.iter().map(|lane| lane.fence.lane).collect()
     }
 
-    /// Records of lanes past what they gave out. What was committed after the database's time was written after
-    /// everything that was acknowledged before it, whichever lane wrote that.
-    async fn published(&mut self, topic: &TopicName) -> Result<(), ReconcileError> {
+    /// Records of lanes past what they gave out: after what was acknowledged to each lane that writes there, and from the
+    /// beginning where one never has. Lanes that lost nothing may have gone on since, so that of one says nothing of another.
+    async fn published(
+        &mut self,
+        topic: &TopicName,
+        by_others: bool,
+    ) -> Result<(), ReconcileError> {
         for lane in self.lanes() {
             let partition = lane.partition();
-            let here = |row: &&OutputRow| row.topic == *topic && row.partition == partition;
-            let acked =
-                self.remembered.outputs.iter().filter(here).map(|row| row.last_acked_offset);
-            let from = acked.max().map_or(0, |offset| offset.saturating_add(1));
-            for record in self.stretch(topic, partition, from).await? {
-                self.publication(&record).await?;
+            let outputs = &self.remembered.outputs;
+            let after = |writer: LaneId| {
+                let here = |row: &&OutputRow| {
+                    (row.lane, row.partition) == (writer, partition) && row.topic == *topic
+                };
+                outputs.iter().find(here).map_or(0, |row| row.last_acked_offset.saturating_add(1))
+            };
+            let lanes = self.lanes().into_iter();
+            let writers = lanes.filter(|writer| (*writer != lane) == by_others);
+            let from = writers.map(after).min().unwrap_or(0);
+            for (at, end) in self.pieces(topic, partition, from).await? {
+                for record in self.bus.read(topic, partition, at, end).await? {
+                    self.publication(&record).await?;
+                }
             }
         }
         Ok(())
@@ -239,15 +245,26 @@ impl<B: LaneBus> Reading<'_, B> {
         partition: i32,
         from: i64,
     ) -> Result<Vec<Inbound>, ReconcileError> {
-        let range = self.bus.range(topic, partition).await?;
-        let mut at = from.max(range.start);
         let mut records = Vec::new();
-        while at < range.end {
-            let end = at.saturating_add(STRETCH).min(range.end);
+        for (at, end) in self.pieces(topic, partition, from).await? {
             records.extend(self.bus.read(topic, partition, at, end).await?);
-            at = end;
         }
         Ok(records)
+    }
+
+    /// A log from an offset to its end, in pieces that are read one at a time.
+    async fn pieces(
+        &mut self,
+        topic: &TopicName,
+        partition: i32,
+        from: i64,
+    ) -> Result<Vec<(i64, i64)>, ReconcileError> {
+        let range = self.bus.range(topic, partition).await?;
+        let begins = std::iter::successors(Some(from.max(range.start)), |at| {
+            Some(at.saturating_add(STRETCH)).filter(|next| *next < range.end)
+        });
+        let piece = |at: i64| (at, at.saturating_add(STRETCH).min(range.end));
+        Ok(begins.map(piece).filter(|(at, end)| at < end).collect())
     }
 
     /// Decodes a record; a schema that is not known is learnt.

@@ -27,10 +27,24 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         if !self.lanes.is_empty() {
             let (lost, now) = self.store.renew(&self.fences(), self.options.lease).await?;
             self.clock.set(now);
+            self.check_time().await?;
             self.drop_lanes(&lost)?;
         }
         metrics::lanes(self.lanes.len());
         Ok(())
+    }
+
+    /// Where the database went back to before what this worker has committed, that was forgotten, and what of it is not
+    /// published must never be: the same sequences are given out again.
+    pub(super) async fn check_time(&mut self) -> Result<(), WorkerError> {
+        let older = self.store.gone_back(&self.fences()).await?;
+        if older.is_empty() {
+            return Ok(());
+        }
+        self.bus.reset_producer().await?;
+        Err(WorkerError::Installation(format!(
+            "Postgres went back to before what was committed to lanes {older:?}; run `signalbox lane reconcile`"
+        )))
     }
 
     /// Asks about every input once before others count on this worker: one that cannot reach the brokers gets no lane, and the
@@ -97,20 +111,37 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         if found == usize::from(began) { Ok(()) } else { Err(WorkerError::Lanes { began, found }) }
     }
 
-    async fn begin_lane(&mut self, claimed: ClaimedLane) -> Result<(), WorkerError> {
+    /// Every log to which a lane may publish.
+    fn outputs_of(&self, lane: LaneId) -> Vec<(TopicName, i32)> {
+        let lanes = || (0..self.options.lanes).map(LaneId);
+        let logs = |(topic, of_others): &(TopicName, bool)| {
+            let (topic, of_others) = (topic.clone(), *of_others);
+            let there = lanes().filter(move |other| (*other != lane) == of_others);
+            there.map(move |there| (topic.clone(), there.partition()))
+        };
+        self.outputs.iter().flat_map(logs).collect()
+    }
+
+    /// A claimed lane is checked, and what it left unpublished is queued; how many records that are.
+    async fn make_ready(
+        &mut self,
+        lane: &mut Lane,
+        acked_elsewhere: &BTreeMap<(TopicName, i32), i64>,
+    ) -> Result<usize, ClaimError> {
+        let inputs = self.inputs.clone();
+        claim::check_inputs(lane, &inputs, &mut self.bus, &mut self.store).await?;
+        let outputs = self.outputs_of(lane.id());
+        claim::check_unknown_outputs(lane, outputs, acked_elsewhere, &mut self.bus).await?;
+        claim::resume(lane, &mut self.bus, &mut self.store, &mut self.vault).await
+    }
+
+    async fn begin_lane(&mut self, mut claimed: ClaimedLane) -> Result<(), WorkerError> {
         let id = claimed.fence.lane;
         let epoch = claimed.fence.epoch;
         let (begun, resting_since) = (Instant::now(), claimed.resting_since);
+        let acked_elsewhere = std::mem::take(&mut claimed.acked_elsewhere);
         let mut lane = Lane::new(claimed, begun);
-        let inputs = self.inputs.clone();
-        let ready =
-            match claim::check_inputs(&mut lane, &inputs, &mut self.bus, &mut self.store).await {
-                Ok(_) => {
-                    claim::resume(&mut lane, &mut self.bus, &mut self.store, &mut self.vault).await
-                }
-                Err(error) => Err(error),
-            };
-        match ready {
+        match self.make_ready(&mut lane, &acked_elsewhere).await {
             Ok(republished) => {
                 metrics::republished(republished);
                 self.heads.moved(&lane.position, self.clock.now());

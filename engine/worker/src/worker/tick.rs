@@ -260,6 +260,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 Ok(true)
             }
             Commit::Fenced(lost) => {
+                self.check_time().await?;
                 self.drop_lanes(&lost)?;
                 Ok(false)
             }
@@ -441,7 +442,11 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         let mut lanes = std::mem::take(&mut self.lanes);
         let written = self.write_acks(&mut lanes).await;
         self.lanes = lanes;
-        self.drop_lanes(&written?)
+        let lost = written?;
+        if !lost.is_empty() {
+            self.check_time().await?;
+        }
+        self.drop_lanes(&lost)
     }
 
     /// Writes what of these lanes is acknowledged and was not written; which of them are another worker's.
