@@ -172,6 +172,12 @@ impl Migration {
         &self.old
     }
 
+    /// The version that they will run under.
+    #[must_use]
+    pub fn to(&self) -> &Journey {
+        &self.new
+    }
+
     /// Where flows of a state go.
     pub(crate) fn destination<'a>(&'a self, state: &'a StepName) -> &'a StepName {
         self.plan.states.get(state).unwrap_or(state)

@@ -3,13 +3,10 @@
 
 use clap::Args;
 use signalbox_flow::Journey;
-use signalbox_schemas::Contract;
-use signalbox_store::Reader;
 use signalbox_worker::JourneyLibrary;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{check, load, proof};
+use super::{check, load, pinned, proof};
 use crate::commands::wiring;
 use crate::config::Config;
 use crate::error::CliError;
@@ -27,13 +24,12 @@ pub(crate) struct DeployArgs {
 
 /// Pins it, or says why not.
 pub(super) async fn run(args: &DeployArgs, config: &Config) -> Result<(), CliError> {
-    let contract = wiring::contract()?;
     let journey = load::load(&args.file, &config.journeys, &args.values)?;
     let reader = wiring::reader(config)?;
     reader.require_known_schema().await?;
     proof::prove(&args.file, &journey, &reader).await?;
     let (name, version) = (journey.name().clone(), journey.version());
-    let pinned = pinned(&reader, contract).await?;
+    let pinned = pinned::journeys(&reader).await?;
     let same = pinned.iter().find(|each| *each.name() == name && each.version() == version);
     match same {
         Some(same) if same.source() == journey.source() => {
@@ -54,16 +50,6 @@ pub(super) async fn run(args: &DeployArgs, config: &Config) -> Result<(), CliErr
         output::line(format_args!("{flows} flows run under version {version}"))?;
     }
     Ok(())
-}
-
-/// Every pinned version.
-pub(super) async fn pinned(reader: &Reader, contract: &Contract) -> Result<Vec<Journey>, CliError> {
-    let parse = |(name, version, source): (String, u32, String)| {
-        Journey::parse(&source, contract, &BTreeMap::new()).map_err(|error| {
-            CliError::Input(format!("pinned journey {name} version {version}: {error}"))
-        })
-    };
-    reader.journeys().await?.into_iter().map(parse).collect()
 }
 
 /// The version is in use with another definition: what differs is told.

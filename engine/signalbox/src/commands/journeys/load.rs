@@ -6,7 +6,7 @@ use signalbox_store::Reader;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::proof;
+use super::{pinned, proof};
 use crate::commands::wiring;
 use crate::config::JourneysConfig;
 use crate::error::CliError;
@@ -21,21 +21,13 @@ pub(crate) async fn deploy(
     config: &JourneysConfig,
     reader: &Reader,
 ) -> Result<Vec<Journey>, CliError> {
-    let contract = wiring::contract()?;
     for file in files_of(&config.path)? {
         let journey = load(&file, config, &[])?;
         proof::prove(&file, &journey, reader).await?;
         reader.deploy_journey(journey.name().as_str(), journey.version(), journey.source()).await?;
         tracing::info!(journey = %journey.name(), version = journey.version(), "a journey is pinned");
     }
-    let mut journeys = Vec::new();
-    for (name, version, source) in reader.journeys().await? {
-        let journey = Journey::parse(&source, contract, &BTreeMap::new()).map_err(|error| {
-            CliError::Input(format!("pinned journey {name} version {version}: {error}"))
-        })?;
-        journeys.push(journey);
-    }
-    Ok(journeys)
+    pinned::journeys(reader).await
 }
 
 /// The files' journeys, all of them, or why one of them must not run.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::migrations::{LaneAct, Totals};
-use super::{deploy, load};
+use super::{load, pinned, proof};
 use crate::commands::publish::{Desk, now};
 use crate::commands::wiring;
 use crate::config::Config;
@@ -40,14 +40,17 @@ pub(super) async fn migrate(args: &MigrateArgs, config: &Config) -> Result<(), C
     let reader = wiring::reader(config)?;
     reader.require_known_schema().await?;
     let migration = read_plan(args, &text, config, &reader).await?;
-    let found = signalbox_flow::check_migration(&migration);
-    load::refuse_unsafe(&args.plan, &found.findings)?;
-    for ((_, why), told) in &found.stays {
-        output::note(format_args!("some flows could stay as they are ({}): {told}", why.code()));
-    }
     if args.dry_run {
+        let found = proof::explore_migration(&args.plan, &text, &migration, &reader).await?;
+        for ((_, why), told) in &found.stays {
+            output::note(format_args!(
+                "some flows could stay as they are ({}): {told}",
+                why.code()
+            ));
+        }
         return dry_run(&migration, &reader, config).await;
     }
+    proof::prove_migration(&args.plan, &text, &migration, &reader).await?;
     let plan = migration.plan();
     let row = MigrationRow {
         id: MigrationId(Uuid::now_v7()),
@@ -79,12 +82,12 @@ async fn read_plan(
     let mistaken = |error| load::mistaken(&args.plan, &error);
     let plan = MigrationPlan::parse(text).map_err(mistaken)?;
     let bank = load::bank(&config.journeys.path.join("any.yaml"))?;
-    let mut pinned = deploy::pinned(reader, wiring::contract()?).await?;
+    let mut versions = pinned::journeys(reader).await?;
     let mut version = |version: u32| {
-        let place = pinned
+        let place = versions
             .iter()
             .position(|each| *each.name() == plan.journey && each.version() == version);
-        let found = place.map(|place| Arc::new(pinned.swap_remove(place).under(&bank)));
+        let found = place.map(|place| Arc::new(versions.swap_remove(place).under(&bank)));
         found.ok_or_else(|| {
             CliError::Input(format!(
                 "{}: {} version {version} is not pinned; `signalbox journeys deploy` pins it",

@@ -6,6 +6,7 @@ mod deploy;
 mod load;
 mod migrate;
 mod migrations;
+mod pinned;
 mod proof;
 mod run;
 mod show;
