@@ -47,8 +47,12 @@ impl WorkerHealth {
         self.lock().shared_out = true;
     }
 
-    pub(crate) fn problem(&self, problem: Option<String>) {
-        self.lock().problem = problem;
+    /// Whether that is news.
+    pub(crate) fn problem(&self, problem: Option<String>) -> bool {
+        let mut state = self.lock();
+        let is_news = state.problem != problem;
+        state.problem = problem;
+        is_news
     }
 
     pub(crate) fn lane(&self, lane: LaneId, text: Option<String>) {

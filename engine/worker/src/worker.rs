@@ -253,9 +253,10 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 Ok(())
             }
             Err(error @ WorkerError::Installation(_)) => {
-                tracing::error!(%error, "lanes are given back: a person must look");
+                if self.health.problem(Some(error.to_string())) {
+                    tracing::error!(%error, "lanes are given back: a person must look");
+                }
                 self.drop_all_lanes().await;
-                self.health.problem(Some(error.to_string()));
                 tokio::time::sleep(AFTER_TROUBLE * 5).await;
                 Ok(())
             }
