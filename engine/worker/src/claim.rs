@@ -1,7 +1,7 @@
 //! Before a claimed lane does anything: is this the same Kafka and the same Postgres, are positions still valid, did
 //! Postgres lose commits; and then what the journal holds and the topics do not is published (protocol section 2).
 
-use signalbox_bus::{BusError, Inbound, LaneBus, LogRange, Outbound, Position, Stretch};
+use signalbox_bus::{BusError, Inbound, LaneBus, LogRange, Outbound, Stretch};
 use signalbox_schemas::{LaneId, TopicName, headers};
 use signalbox_store::{InputRow, Installation, JournalRow, LaneStore, OutputRow, StoreError};
 use signalbox_vault::{OpenError, Place, ProviderError, Vault};
@@ -73,22 +73,71 @@ pub(crate) fn check_installation(
     Ok(())
 }
 
-/// Checks every input and returns where to read on. Inputs never read before begin at the start of their log.
-pub(crate) async fn check_inputs<B: LaneBus, S: LaneStore>(
+/// Checks a claimed lane against the logs that it reads and those that it may publish to, and queues what it left
+/// unpublished; how many records that are. The brokers are asked twice: nobody reads the lane meanwhile.
+pub(crate) async fn begin<B: LaneBus, S: LaneStore>(
     lane: &mut Lane,
-    topics: &[TopicName],
+    logs: &LaneLogs<'_>,
     bus: &mut B,
     store: &mut S,
-) -> Result<Vec<Position>, ClaimError> {
-    let id = lane.id();
-    let mut begun = Vec::new();
-    let mut consumed = Vec::new();
-    let logs: Vec<_> = topics.iter().map(|topic| (topic.clone(), id.partition())).collect();
-    for (topic, range) in topics.iter().zip(bus.ranges(&logs).await?) {
+    vault: &mut Vault,
+) -> Result<usize, ClaimError> {
+    let inputs: Vec<Log> =
+        logs.inputs.iter().map(|topic| (topic.clone(), lane.id().partition())).collect();
+    let known: Vec<Log> = lane.position.outputs.keys().cloned().collect();
+    let is_unknown = |output: &&Log| !lane.position.outputs.contains_key(*output);
+    let unknown: Vec<Log> = logs.outputs.iter().filter(is_unknown).cloned().collect();
+
+    let mut of_inputs = bus.ranges(&[&inputs[..], &known, &unknown].concat()).await?;
+    let mut of_known = of_inputs.split_off(inputs.len());
+    let of_unknown = of_known.split_off(known.len());
+    let (consumed, begun) = check_positions(lane, logs.inputs, &of_inputs)?;
+    let tails = tails(lane, &of_known);
+    let strange = unknown_tails(&unknown, &of_unknown, logs.acked_elsewhere);
+
+    let consumed_last = consumed.iter().map(|(stretch, _)| stretch);
+    let stretches: Vec<Stretch> = consumed_last.chain(&tails).chain(&strange).cloned().collect();
+    let mut in_inputs = bus.read_all(&stretches).await?;
+    let mut in_known = in_inputs.split_off(consumed.len());
+    let in_unknown = in_known.split_off(tails.len());
+    check_consumed(&consumed, &in_inputs)?;
+    check_unknown_outputs(lane, &strange, &in_unknown)?;
+
+    if !begun.is_empty() {
+        store.begin_inputs(&begun).await?;
+        lane.position.inputs.extend(begun.into_iter().map(|row| (row.topic.clone(), row)));
+    }
+    publish_rest(lane, of_known.into_iter().zip(in_known), bus, store, vault).await
+}
+
+/// A partition of a topic.
+type Log = (TopicName, i32);
+
+/// What a lane has to do with, besides what its database knows.
+pub(crate) struct LaneLogs<'w> {
+    /// Topics of which it reads its own partition.
+    pub(crate) inputs: &'w [TopicName],
+    /// Every log to which it may publish.
+    pub(crate) outputs: &'w [Log],
+    /// The last offset that any lane knows of its records in the partition of another.
+    pub(crate) acked_elsewhere: &'w BTreeMap<Log, i64>,
+}
+
+/// The last record that was consumed of a log: where it is, and its hash.
+type Consumed = (Stretch, [u8; 32]);
+
+/// What was consumed last of every input, and inputs never read before, which begin at the start of their log.
+fn check_positions(
+    lane: &Lane,
+    topics: &[TopicName],
+    ranges: &[LogRange],
+) -> Result<(Vec<Consumed>, Vec<InputRow>), ClaimError> {
+    let (mut consumed, mut begun) = (Vec::new(), Vec::new());
+    for (topic, range) in topics.iter().zip(ranges) {
         match lane.position.inputs.get(topic) {
-            Some(row) => consumed.extend(check_position(row, range)?),
+            Some(row) => consumed.extend(check_position(row, *range)?),
             None => begun.push(InputRow {
-                lane: id,
+                lane: lane.id(),
                 topic: topic.clone(),
                 next_offset: range.start.max(0),
                 last_offset: None,
@@ -96,30 +145,11 @@ pub(crate) async fn check_inputs<B: LaneBus, S: LaneStore>(
             }),
         }
     }
-    check_consumed(&consumed, bus).await?;
-    if !begun.is_empty() {
-        store.begin_inputs(&begun).await?;
-        lane.position.inputs.extend(begun.into_iter().map(|row| (row.topic.clone(), row)));
-    }
-    let position = |row: &InputRow| Position {
-        topic: row.topic.clone(),
-        partition: id.partition(),
-        offset: row.next_offset,
-    };
-    Ok(lane
-        .position
-        .inputs
-        .values()
-        .filter(|row| topics.contains(&row.topic))
-        .map(position)
-        .collect())
+    Ok((consumed, begun))
 }
 
 /// The place of the last record that was consumed and its hash, where it can be read back.
-fn check_position(
-    row: &InputRow,
-    range: LogRange,
-) -> Result<Option<(Stretch, [u8; 32])>, ClaimError> {
+fn check_position(row: &InputRow, range: LogRange) -> Result<Option<Consumed>, ClaimError> {
     if row.next_offset < range.start || row.next_offset > range.end {
         return Err(ClaimError::Lane(format!(
             "{}-{}: the lane is at offset {}, the log holds {} to {}: records were lost or the topic was made anew",
@@ -133,12 +163,8 @@ fn check_position(
 }
 
 /// The records that were consumed last must be what they were.
-async fn check_consumed<B: LaneBus>(
-    consumed: &[(Stretch, [u8; 32])],
-    bus: &mut B,
-) -> Result<(), ClaimError> {
-    let stretches: Vec<_> = consumed.iter().map(|(stretch, _)| stretch.clone()).collect();
-    for ((stretch, hash), found) in consumed.iter().zip(bus.read_all(&stretches).await?) {
+fn check_consumed(consumed: &[Consumed], found: &[Vec<Inbound>]) -> Result<(), ClaimError> {
+    for ((stretch, hash), found) in consumed.iter().zip(found) {
         // Compaction or an aborted transaction may have taken the record; another record there is another topic.
         if found.first().is_some_and(|record| record.content_hash() != *hash) {
             return Err(ClaimError::Lane(format!(
@@ -150,32 +176,33 @@ async fn check_consumed<B: LaneBus>(
     Ok(())
 }
 
-/// What a lane may publish to and, as far as the database knows, never has, must hold nothing of it: what is there was
-/// forgotten. Its own partitions are nobody else's; in another's it is after everything that the database knows to be there.
-pub(crate) async fn check_unknown_outputs<B: LaneBus>(
-    lane: &Lane,
-    outputs: Vec<(TopicName, i32)>,
-    acked: &BTreeMap<(TopicName, i32), i64>,
-    bus: &mut B,
-) -> Result<(), ClaimError> {
-    let known = &lane.position.outputs;
-    let unknown: Vec<_> =
-        outputs.into_iter().filter(|output| !known.contains_key(output)).collect();
-    let mut tails = Vec::new();
-    for (output, range) in unknown.iter().zip(bus.ranges(&unknown).await?) {
-        let after = acked.get(output).map_or(0, |offset| offset + 1);
-        // The end is enough: one record tells, and the lane's own partition has no others.
+/// The ends of logs that a lane, as far as the database knows, never wrote to, after everything that the database knows to
+/// be there. The end is enough: one record tells, and the lane's own partition has no others.
+fn unknown_tails(
+    unknown: &[Log],
+    ranges: &[LogRange],
+    acked_elsewhere: &BTreeMap<Log, i64>,
+) -> Vec<Stretch> {
+    let tail = |(output, range): (&Log, &LogRange)| {
+        let after = acked_elsewhere.get(output).map_or(0, |offset| offset + 1);
         let from = after.max(range.start).max(range.end - STRETCH);
-        if from < range.end {
-            let (topic, partition) = output.clone();
-            tails.push(Stretch { topic, partition, from, end: range.end });
-        }
-    }
-    for (tail, records) in tails.iter().zip(bus.read_all(&tails).await?) {
-        let last = last_of(lane.id(), &records).unwrap_or(0);
-        check_given_out(lane, (&tail.topic, tail.partition), last)?;
-    }
-    Ok(())
+        let (topic, partition) = output.clone();
+        (from < range.end).then_some(Stretch { topic, partition, from, end: range.end })
+    };
+    unknown.iter().zip(ranges).filter_map(tail).collect()
+}
+
+/// What a lane may publish to and, as far as the database knows, never has, must hold nothing of it: what is there was
+/// forgotten.
+fn check_unknown_outputs(
+    lane: &Lane,
+    tails: &[Stretch],
+    found: &[Vec<Inbound>],
+) -> Result<(), ClaimError> {
+    tails.iter().zip(found).try_for_each(|(tail, records)| {
+        let last = last_of(lane.id(), records).unwrap_or(0);
+        check_given_out(lane, (&tail.topic, tail.partition), last)
+    })
 }
 
 /// No topic holds a sequence that the lane has not given out.
@@ -208,15 +235,23 @@ pub(crate) async fn resume<B: LaneBus, S: LaneStore>(
     store: &mut S,
     vault: &mut Vault,
 ) -> Result<usize, ClaimError> {
+    let outputs: Vec<_> = lane.position.outputs.keys().cloned().collect();
+    let ranges = bus.ranges(&outputs).await?;
+    let tails = bus.read_all(&tails(lane, &ranges)).await?;
+    publish_rest(lane, ranges.into_iter().zip(tails), bus, store, vault).await
+}
+
+/// Queues what the journal holds and the outputs, in their order, do not.
+async fn publish_rest<B: LaneBus, S: LaneStore>(
+    lane: &mut Lane,
+    found: impl Iterator<Item = (LogRange, Vec<Inbound>)> + Send,
+    bus: &mut B,
+    store: &mut S,
+    vault: &mut Vault,
+) -> Result<usize, ClaimError> {
     lane.forget_in_flight();
     let id = lane.id();
     let mut logs = Logs::default();
-    let outputs: Vec<_> = lane.position.outputs.keys().cloned().collect();
-    let ranges = bus.ranges(&outputs).await?;
-    let rows = lane.position.outputs.values().zip(&ranges);
-    let tails =
-        bus.read_all(&rows.map(|(row, range)| tail(row, *range)).collect::<Vec<_>>()).await?;
-    let found = ranges.into_iter().zip(tails);
     for ((output, row), (range, tail)) in lane.position.outputs.iter().zip(found) {
         let (last, cut) = last_on_topic(id, row, range, &tail, lane.pub_seq, bus).await?;
         check_given_out(lane, (&row.topic, row.partition), last)?;
@@ -239,15 +274,19 @@ pub(crate) async fn resume<B: LaneBus, S: LaneStore>(
 #[derive(Default)]
 struct Logs {
     /// The lane's last sequence there.
-    last: BTreeMap<(TopicName, i32), i64>,
+    last: BTreeMap<Log, i64>,
     /// Outputs whose log ends before a record that was acknowledged: the broker has lost some.
-    cut: BTreeSet<(TopicName, i32)>,
+    cut: BTreeSet<Log>,
 }
 
-/// What follows what was acknowledged. The record at the last acknowledged offset is read too: it is the floor.
-fn tail(row: &OutputRow, range: LogRange) -> Stretch {
-    let from = row.last_acked_offset.max(range.start);
-    Stretch { topic: row.topic.clone(), partition: row.partition, from, end: range.end }
+/// Of each output what follows what was acknowledged. The record at the last acknowledged offset is read too: it is the
+/// floor.
+fn tails(lane: &Lane, ranges: &[LogRange]) -> Vec<Stretch> {
+    let tail = |(row, range): (&OutputRow, &LogRange)| {
+        let from = row.last_acked_offset.max(range.start);
+        Stretch { topic: row.topic.clone(), partition: row.partition, from, end: range.end }
+    };
+    lane.position.outputs.values().zip(ranges).map(tail).collect()
 }
 
 /// The lane's last sequence on an output, and whether the broker has lost what it had acknowledged.
@@ -408,10 +447,11 @@ mod tests {
             .with(headers::LANE_SEQ, seq.to_string());
         let (key, payload) = (b"k".to_vec(), None);
         broker.append(&Outbound { topic: topic.clone(), partition, key, payload, headers });
-        let output = (topic, partition);
-        let acked = acked.map(|offset| (output.clone(), offset)).into_iter().collect();
+        let output = [(topic, partition)];
+        let acked = acked.map(|offset| (output[0].clone(), offset)).into_iter().collect();
         let mut bus = MemoryLaneBus::connect(broker);
-        check_unknown_outputs(&lane(), vec![output], &acked, &mut bus).await
+        let tails = unknown_tails(&output, &bus.ranges(&output).await?, &acked);
+        check_unknown_outputs(&lane(), &tails, &bus.read_all(&tails).await?)
     }
 
     #[tokio::test]

@@ -72,6 +72,8 @@ const AFTER_TROUBLE: Duration = Duration::from_millis(200);
 const IDLE_FLUSH: Duration = Duration::from_secs(1);
 /// How often a worker looks whether it should take a lane or give one: what a lane waits for its next owner, at most.
 const SHARE_EVERY: Duration = Duration::from_millis(100);
+/// The same while lanes come here one after the other.
+const SHARE_SOON: Duration = Duration::from_millis(20);
 /// How long one turn may claim lanes while others are free: those that are held wait so long, and one claim more, at most.
 const CLAIMING_MAX: Duration = Duration::from_millis(50);
 
@@ -139,6 +141,11 @@ impl Clock {
     fn set(&mut self, told: Micros) {
         *self = Self { told: told.max(self.now()), at: Instant::now() };
     }
+}
+
+/// As logs tell times.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl<B: LaneBus, S: LaneStore> Worker<B, S> {
@@ -294,7 +301,11 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             if !took {
                 self.health.shared_out();
             }
-            self.due.share = if took { now } else { now + SHARE_EVERY };
+            self.due.share = match took {
+                true => now,
+                false if self.handover.goes_on(self.options.lease) => now + SHARE_SOON,
+                false => now + SHARE_EVERY,
+            };
         }
         if now >= self.due.journal {
             self.store.ensure_journal().await?;

@@ -11,7 +11,7 @@
 //!
 //! | action | code |
 //! |---|---|
-//! | `Claim` | `engine/store/src/tables/lane.rs` `claim`; `engine/worker/src/claim.rs` `check_inputs` |
+//! | `Claim` | `engine/store/src/tables/lane.rs` `claim`; `engine/worker/src/claim.rs` `begin` |
 //! | `Commit` | `engine/worker/src/worker/tick.rs` `process`, `apply`; `decide.rs` `moves_on`, `forward`; `engine/store/src/tables/lane.rs` `lock` |
 //! | `Resolve` | `engine/store/src/postgres.rs` `resolve` |
 //! | `Append` | `engine/worker/src/claim.rs` `republish`, `worker/tick.rs` `take_over` |

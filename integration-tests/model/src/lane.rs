@@ -14,7 +14,7 @@
 //!
 //! | action | code |
 //! |---|---|
-//! | `Claim` | `engine/store/src/tables/lane.rs` `claim`, `engine/worker/src/worker/leases.rs` `begin_lane`, `claim.rs` `check_inputs`, `check_unknown_outputs`, `resume` |
+//! | `Claim` | `engine/store/src/tables/lane.rs` `claim`, `engine/worker/src/worker/leases.rs` `begin_lane`, `claim.rs` `begin`, `resume` |
 //! | `Commit` | `engine/worker/src/worker/tick.rs` `apply`, `take_over`, `flush_acks`; `decide.rs` `moves_on`, `timer`; `engine/store/src/postgres.rs` `prepare`, `commit` |
 //! | `Resolve` | `engine/store/src/postgres.rs` `resolve` |
 //! | `Append` | `engine/worker/src/lane.rs` `acknowledged`, `settle`, `merge_acks` |

@@ -53,7 +53,7 @@ pub(crate) async fn under_load(on: &mut Installation) -> Outcome {
     assert!(count < PAYOUTS, "the load ended before the upgrade");
     let completed = published.into_iter().map(|(payout, _)| Expectation::completed(payout));
     let verified = verify(on, &completed.collect::<Vec<_>>()).await?;
-    let told = gaps(&claims(on)?.difference(&known).copied().collect());
+    let told = gaps(&claims(on)?.difference(&known).copied().collect(), &rests(on)?);
     on.stop_adapter(OTHER_ADAPTER).await?;
     let which = if before == new { "the same program" } else { "the program before" };
     Ok(format!("from {which}: {}; {told}; {verified}", migrated.trim_end()))
@@ -106,24 +106,35 @@ struct Claim {
 }
 
 fn claims(on: &Installation) -> Result<BTreeSet<Claim>, Failure> {
-    let claim = |line: &str| {
-        let line: Value = serde_json::from_str(line).ok()?;
+    let claim = |line: &Value| {
         let number = |name: &str| line.get(name).and_then(Value::as_u64);
-        let is_claim = line.get("message").and_then(Value::as_str) == Some("lane claimed");
-        let claim = || {
-            let (lane, epoch) = (number("lane")?, number("epoch")?);
-            Some(Claim { lane, epoch, gap_ms: number("gap_ms"), claim_ms: number("claim_ms")? })
-        };
-        claim().filter(|_| is_claim)
+        let (lane, epoch) = (number("lane")?, number("epoch")?);
+        Some(Claim { lane, epoch, gap_ms: number("gap_ms"), claim_ms: number("claim_ms")? })
     };
+    Ok(told_by_engines(on, "lane claimed")?.iter().filter_map(claim).collect())
+}
+
+/// For each lane that was given back: how long it rested until all of it was published, in ms.
+fn rests(on: &Installation) -> Result<Vec<u64>, Failure> {
+    let rest = |line: &Value| line.get("rest_ms").and_then(Value::as_u64);
+    Ok(told_by_engines(on, "lane given back")?.iter().filter_map(rest).collect())
+}
+
+/// Lines of the engines' logs with a message.
+fn told_by_engines(on: &Installation, message: &str) -> Result<Vec<Value>, Failure> {
     let logs = on.logs()?;
     let engines = logs.iter().filter(|(name, _)| name.starts_with("engine"));
-    Ok(engines.flat_map(|(_, log)| log.lines().filter_map(claim).collect::<Vec<_>>()).collect())
+    let lines = engines.flat_map(|(_, log)| log.lines());
+    let parsed = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let is_it = |line: &Value| line.get("message").and_then(Value::as_str) == Some(message);
+    Ok(parsed.filter(is_it).collect())
 }
 
 /// Lanes that were handed over, in words: how long nobody read one is told, not judged, on a machine that does other things.
-fn gaps(claims: &BTreeSet<Claim>) -> String {
+fn gaps(claims: &BTreeSet<Claim>, rests: &[u64]) -> String {
     let (mut gaps, mut checks) = (Quantiles::default(), Quantiles::default());
+    let mut drains = Quantiles::default();
+    rests.iter().for_each(|rest_ms| drains.add(Duration::from_millis(*rest_ms)));
     for claim in claims {
         checks.add(Duration::from_millis(claim.claim_ms));
         if let Some(gap_ms) = claim.gap_ms {
@@ -135,10 +146,11 @@ fn gaps(claims: &BTreeSet<Claim>) -> String {
         [50, 99, 100].map(|rank| times.at(rank).as_millis().to_string()).join(" / ")
     };
     format!(
-        "{} lanes handed over and {} taken after their lease, lane gap p50 / p99 / max {} ms, of it the claim {} ms",
+        "{} lanes handed over and {} taken after their lease, lane gap p50 / p99 / max {} ms, of it until published {} ms and the claim {} ms",
         gaps.count(),
         claims.len() - gaps.count(),
         at(&gaps),
+        at(&drains),
         at(&checks)
     )
 }

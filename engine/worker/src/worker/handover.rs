@@ -6,9 +6,10 @@ use signalbox_bus::LaneBus;
 use signalbox_schemas::{LaneId, Micros};
 use signalbox_store::{LaneStore, WorkerShare};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::time::Instant;
 
-use super::{Worker, WorkerError};
+use super::{Worker, WorkerError, millis};
 use crate::lane::Lane;
 
 /// Lanes on their way to other workers.
@@ -17,6 +18,8 @@ pub(super) struct Handover {
     resting: BTreeMap<LaneId, Resting>,
     /// When one was given back last.
     gave_at: Instant,
+    /// When one was taken last, or this worker began.
+    took_at: Instant,
     /// Whether this worker hands over everything and ends.
     leaving: bool,
     /// Whether there was another worker at the last look.
@@ -32,7 +35,13 @@ struct Resting {
 
 impl Handover {
     pub(super) fn new(now: Instant) -> Self {
-        Self { resting: BTreeMap::new(), gave_at: now, leaving: false, accompanied: false }
+        Self {
+            resting: BTreeMap::new(),
+            gave_at: now,
+            took_at: now,
+            leaving: false,
+            accompanied: false,
+        }
     }
 
     pub(super) fn is_leaving(&self) -> bool {
@@ -46,6 +55,15 @@ impl Handover {
 
     pub(super) fn shared(&mut self, share: WorkerShare) {
         self.accompanied = share.others > 0;
+    }
+
+    pub(super) fn took_one(&mut self) {
+        self.took_at = Instant::now();
+    }
+
+    /// Whether another lane may be on its way here: they come one after the other.
+    pub(super) fn goes_on(&self, lease: Duration) -> bool {
+        self.accompanied && !self.leaving && self.took_at.elapsed() < lease / 5
     }
 }
 
@@ -103,7 +121,8 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             let fences: Vec<_> = one.values().map(|lane| lane.position.fence).collect();
             self.store.release(&fences, resting.since).await?;
             self.handover.gave_at = Instant::now();
-            tracing::info!(lane = id.0, "lane given back");
+            let rest_ms = millis(resting.at.elapsed());
+            tracing::info!(lane = id.0, rest_ms, "lane given back");
         }
         Ok(())
     }

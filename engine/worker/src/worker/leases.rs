@@ -4,11 +4,10 @@ use signalbox_bus::{LaneBus, Position};
 use signalbox_schemas::{LaneId, TopicName};
 use signalbox_store::{ClaimedLane, LaneFence, LaneStore, StopCause};
 use std::collections::BTreeMap;
-use std::time::Duration;
 use tokio::time::Instant;
 
-use super::{Worker, WorkerError};
-use crate::claim::{self, ClaimError};
+use super::{Worker, WorkerError, millis};
+use crate::claim::{self, ClaimError, LaneLogs};
 use crate::lane::Lane;
 use crate::metrics;
 
@@ -95,6 +94,9 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         let claimed =
             self.store.claim(&self.options.worker_id, held, 1, self.options.lease).await?;
         let took = !claimed.is_empty();
+        if took {
+            self.handover.took_one();
+        }
         for lane in claimed {
             if let Err(error) = self.check_lanes(lane.lanes) {
                 self.store.release(&[lane.fence], self.clock.now()).await?;
@@ -122,26 +124,17 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         self.outputs.iter().flat_map(logs).collect()
     }
 
-    /// A claimed lane is checked, and what it left unpublished is queued; how many records that are.
-    async fn make_ready(
-        &mut self,
-        lane: &mut Lane,
-        acked_elsewhere: &BTreeMap<(TopicName, i32), i64>,
-    ) -> Result<usize, ClaimError> {
-        let inputs = self.inputs.clone();
-        claim::check_inputs(lane, &inputs, &mut self.bus, &mut self.store).await?;
-        let outputs = self.outputs_of(lane.id());
-        claim::check_unknown_outputs(lane, outputs, acked_elsewhere, &mut self.bus).await?;
-        claim::resume(lane, &mut self.bus, &mut self.store, &mut self.vault).await
-    }
-
     async fn begin_lane(&mut self, mut claimed: ClaimedLane) -> Result<(), WorkerError> {
         let id = claimed.fence.lane;
         let epoch = claimed.fence.epoch;
         let (begun, resting_since) = (Instant::now(), claimed.resting_since);
         let acked_elsewhere = std::mem::take(&mut claimed.acked_elsewhere);
         let mut lane = Lane::new(claimed, begun);
-        match self.make_ready(&mut lane, &acked_elsewhere).await {
+        let outputs = self.outputs_of(id);
+        let logs =
+            LaneLogs { inputs: &self.inputs, outputs: &outputs, acked_elsewhere: &acked_elsewhere };
+        match claim::begin(&mut lane, &logs, &mut self.bus, &mut self.store, &mut self.vault).await
+        {
             Ok(republished) => {
                 metrics::republished(republished);
                 self.heads.moved(&lane.position, self.clock.now());
@@ -150,8 +143,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
                 self.assign(id)?;
                 self.health.lane(id, Some(format!("epoch {epoch}")));
                 let gap = resting_since.map(|since| self.clock.now().since(since));
-                let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-                let (claim_ms, gap_ms) = (ms(begun.elapsed()), gap.map(ms));
+                let (claim_ms, gap_ms) = (millis(begun.elapsed()), gap.map(millis));
                 metrics::claimed(begun.elapsed(), gap);
                 metrics::lanes(self.lanes.len());
                 tracing::info!(lane = id.0, epoch, republished, claim_ms, gap_ms, "lane claimed");
