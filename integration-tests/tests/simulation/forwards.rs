@@ -36,6 +36,8 @@ pub(crate) fn stop_behind_a_gap() {
     runtime.block_on(async {
         let mut home = Home::new();
         let ids = home.ids();
+        // Every lane is claimed first: what the source never gave out would stop it then.
+        home.work().await;
         home.forward(&ids[0], 3, 0);
         home.forward(&ids[1], 5, 3);
         home.forward(&ids[1], 5, 3);

@@ -125,7 +125,7 @@ impl Files {
 }
 
 fn format_recipe(parts: &JavaParts, scratch: &Scratch, files: &Files) -> Recipe {
-    let mut arguments: Vec<OsString> = vec!["-XX:TieredStopAtLevel=1".into(), scratch.java_temp()];
+    let mut arguments = Vec::from(scratch.java_options());
     arguments.extend(class_path(parts, files));
     arguments.extend(["kafka.tools.StorageTool", "format", "-t"].map(OsString::from));
     arguments.extend([cluster_id().into(), "-c".into(), files.properties.clone().into()]);
@@ -133,7 +133,8 @@ fn format_recipe(parts: &JavaParts, scratch: &Scratch, files: &Files) -> Recipe 
 }
 
 fn broker_recipe(parts: &JavaParts, scratch: &Scratch, files: &Files) -> Recipe {
-    let mut arguments: Vec<OsString> = vec!["-Xmx1g".into(), scratch.java_temp()];
+    let mut arguments: Vec<OsString> = vec!["-Xmx1g".into()];
+    arguments.extend(scratch.java_options());
     arguments.extend(class_path(parts, files));
     arguments.extend(["kafka.Kafka".into(), files.properties.clone().into()]);
     recipe("kafka", arguments, parts, scratch)

@@ -78,12 +78,14 @@ impl Registry {
 }
 
 fn recipe(parts: &JavaParts, scratch: &Scratch, port: u16) -> Recipe {
+    let [quick, temporary] = scratch.java_options();
     Recipe {
         part: "registry",
         program: parts.java.clone(),
         arguments: vec![
             "-Xmx512m".into(),
-            scratch.java_temp(),
+            quick,
+            temporary,
             "-Dquarkus.http.host=127.0.0.1".into(),
             format!("-Dquarkus.http.port={port}").into(),
             "-jar".into(),

@@ -55,12 +55,13 @@ impl Scratch {
         self.path.join("logs").join(format!("{name}.log"))
     }
 
-    /// The option with which Java puts its temporary files (caches, unpacked native libraries)
-    /// here, where they go with the rest.
-    pub(crate) fn java_temp(&self) -> OsString {
-        let mut option = OsString::from("-Djava.io.tmpdir=");
-        option.push(self.path.join("tmp"));
-        option
+    /// Options of every Java program: its temporary files (caches, unpacked native libraries) are put here, where they go
+    /// with the rest, and it compiles quickly instead of well. A stack lives for minutes; in its first ones the optimising
+    /// compiler took most of a core from everything else.
+    pub(crate) fn java_options(&self) -> [OsString; 2] {
+        let mut temporary = OsString::from("-Djava.io.tmpdir=");
+        temporary.push(self.path.join("tmp"));
+        ["-XX:TieredStopAtLevel=1".into(), temporary]
     }
 }
 
