@@ -77,13 +77,13 @@ pub(crate) async fn exported(on: &mut Installation) -> Outcome {
     let mut database = PgConnection::connect(&on.settings().postgres).await?;
     // Its customer id, as the payouts of these stories have it.
     let row = sqlx::query(
-        "SELECT aggregate, lane, 'c-' || aggregate AS customer FROM flow WHERE journey = 'payout' ORDER BY started_at LIMIT 1",
+        "SELECT aggregate, 'c-' || aggregate AS customer FROM flow WHERE journey = 'payout' ORDER BY started_at LIMIT 1",
     )
     .fetch_optional(&mut database)
     .await?;
     let row = row.ok_or_else(|| Failure::Broken("there is no payout to export".to_owned()))?;
-    let (payout, lane): (String, i16) = (row.try_get("aggregate")?, row.try_get("lane")?);
-    let customer: String = row.try_get("customer")?;
+    let (payout, customer): (String, String) =
+        (row.try_get("aggregate")?, row.try_get("customer")?);
 
     let desk = Desk::new(on)?;
     let whole = desk.export(&[]).await?;
@@ -101,7 +101,9 @@ pub(crate) async fn exported(on: &mut Installation) -> Outcome {
     let shown = |line: &&String| line.contains("\"line\":\"row\"");
     let rows: Vec<&String> = one.iter().filter(shown).collect();
     let (first, second) = (place(&one, rows.first())?, place(&one, rows.get(1))?);
-    let seq = seq_of(&one, second)?;
+    // Lanes may have been added since: where the row is, not where the payout lives now.
+    let lane = i16::try_from(number(&one, second, "lane")?).unwrap_or(-1);
+    let seq = number(&one, second, "seq")?;
 
     let mut flipped = one.clone();
     if let Some(line) = flipped.get_mut(second) {
@@ -207,8 +209,9 @@ fn place(lines: &[String], line: Option<&&String>) -> Result<usize, Failure> {
     found.ok_or_else(|| Failure::Broken("the export has too few rows".to_owned()))
 }
 
-fn seq_of(lines: &[String], place: usize) -> Result<i64, Failure> {
+/// A number of the row that a line of an export holds.
+fn number(lines: &[String], place: usize, name: &str) -> Result<i64, Failure> {
     let parsed = lines.get(place).and_then(|line| serde_json::from_str::<Value>(line).ok());
-    let seq = parsed.and_then(|row| row.get("seq").and_then(Value::as_i64));
-    seq.ok_or_else(|| Failure::Broken("a row of the export has no position".to_owned()))
+    let found = parsed.and_then(|row| row.get(name).and_then(Value::as_i64));
+    found.ok_or_else(|| Failure::Broken(format!("a row of the export has no {name}")))
 }
