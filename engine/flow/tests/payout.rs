@@ -7,7 +7,7 @@ mod harness;
 use harness::stories::{PAYOUT, request};
 use harness::{World, told};
 use serde_json::{Value, json};
-use signalbox_flow::{Effect, Status};
+use signalbox_flow::{Effect, Status, end_as_published};
 
 const CHECKED: &str = "kyc pass, originator clear, beneficiary clear";
 const SENDING: &str = "kyc pass, originator clear, beneficiary clear, fraud approve";
@@ -377,6 +377,28 @@ fn doubt_is_settled_by_inquiry_or_by_two_people_and_never_by_a_timer() {
             ),
         ],
     );
+}
+
+/// A database that was restored knows a payout that ended as one that is being sent: the bank's answer comes again.
+#[test]
+fn what_ended_as_was_told_before_is_led_on_by_no_answer() {
+    for (given, answer) in [
+        (format!("{SENDING}, permit"), "send accepted"),
+        (format!("{SENDING}, permit"), "send rejected"),
+        (SENDING.to_owned(), "send accepted"),
+        (DOUBT.to_owned(), "send accepted"),
+    ] {
+        let (mut world, _) = World::begin_stranger(&PAYOUT, request());
+        for words in given.split(", ") {
+            drop(world.say(words));
+        }
+        world.flow = end_as_published(&world.journey, &world.flow, "completed", None).unwrap().flow;
+        let (state, rev) = (world.flow.state.clone(), world.flow.rev);
+        assert_eq!(told(&world.say(answer)), state.as_str(), "given {given:?}, when {answer:?}");
+        assert_eq!((world.flow.status, world.flow.rev), (Status::Ended, rev + 1));
+        assert!(world.flow.data.timers.is_empty(), "{:?}", world.flow.data.timers);
+        assert_eq!(told(&world.say(answer)), "known", "given {given:?}, when {answer:?} twice");
+    }
 }
 
 #[test]
