@@ -75,7 +75,8 @@ const SHARE_EVERY: Duration = Duration::from_millis(100);
 /// The same while lanes come here one after the other.
 const SHARE_SOON: Duration = Duration::from_millis(20);
 /// How long one turn may claim lanes while others are free: those that are held wait so long, and one claim more, at most.
-const CLAIMING_MAX: Duration = Duration::from_millis(50);
+/// One that is free is read by nobody meanwhile, so it goes first.
+const CLAIMING_MAX: Duration = Duration::from_millis(200);
 
 /// A worker over a bus and a store.
 pub struct Worker<B: LaneBus, S: LaneStore> {
