@@ -2,7 +2,8 @@
 //! late, partial, or come from a process that is dead already.
 
 use signalbox_bus::{
-    Ack, BusError, Inbound, LaneBus, LogRange, MemoryLaneBus, Outbound, Position, Stretch,
+    Ack, BusError, Inbound, LaneBus, LogRange, MemoryBroker, MemoryLaneBus, Outbound, Position,
+    Stretch,
 };
 use signalbox_schemas::{FlowId, JourneyName, KeyId, LaneId, Micros, TopicName};
 use signalbox_store::{
@@ -55,6 +56,22 @@ pub(crate) struct FaultyBus {
 impl FaultyBus {
     pub(crate) fn new(inner: MemoryLaneBus, fate: Shared, orphans: Orphans) -> Self {
         Self { inner: Some(inner), fate, orphans }
+    }
+
+    /// A bus to which nothing happens.
+    pub(crate) fn calm(broker: MemoryBroker) -> Self {
+        let fate = Fate {
+            rng: fastrand::Rng::with_seed(1),
+            crash_in: None,
+            crashed: false,
+            producer_refused: false,
+            ambiguous_commits: false,
+            broken_producers: false,
+            silent: false,
+            calm: true,
+        };
+        let inner = MemoryLaneBus::connect(broker);
+        Self::new(inner, Arc::new(Mutex::new(fate)), Orphans::default())
     }
 
     fn bus(&mut self) -> Result<&mut MemoryLaneBus, BusError> {

@@ -1,16 +1,17 @@
 //! Forwards as another lane publishes them, laid on the topic by hand, to a worker over store and bus in memory: one after
 //! the other, twice, and over a gap. How lanes forward, other simulations show.
 
-use signalbox_bus::{Codec, Headers, MemoryBroker, MemoryLaneBus, Outbound};
+use signalbox_bus::{Codec, Headers, MemoryBroker, Outbound};
 use signalbox_schemas::{Contract, LaneId, Micros, TenantKey, TopicName, headers, home_lane};
 use signalbox_store::MemoryStore;
 use signalbox_vault::EnvelopeKeys;
 use signalbox_worker::{JourneyLibrary, Worker, WorkerOptions};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::business::ALL;
-use super::faults::{Fate, FaultyBus, Orphans};
+use super::faults::FaultyBus;
+use super::world::in_simulated_time;
 
 const FORWARDS: &str = "signalbox.forwards.v1";
 /// Turns of the worker after which everything that it can do is done.
@@ -28,12 +29,7 @@ struct Home {
 
 /// Forwards are taken in order and once; one before which another is missing stops the lane, and no other.
 pub(crate) fn stop_behind_a_gap() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    in_simulated_time(async {
         let mut home = Home::new();
         let ids = home.ids();
         // Every lane is claimed first: what the source never gave out would stop it then.
@@ -63,17 +59,7 @@ impl Home {
         let codec = Arc::new(Codec::offline(contract));
         let broker = MemoryBroker::new();
         let store = MemoryStore::new(contract.topics().lanes, Micros(1_800_000_000_000_000));
-        let fate = Arc::new(Mutex::new(Fate {
-            rng: fastrand::Rng::with_seed(1),
-            crash_in: None,
-            crashed: false,
-            producer_refused: false,
-            ambiguous_commits: false,
-            broken_producers: false,
-            silent: false,
-            calm: true,
-        }));
-        let bus = FaultyBus::new(MemoryLaneBus::connect(broker.clone()), fate, Orphans::default());
+        let bus = FaultyBus::calm(broker.clone());
         let key = TenantKey::new(b"a tenant's secret".to_vec());
         let options = WorkerOptions::new("home", store.lane_count(), key);
         let journeys = integration_tests::journeys(contract).unwrap();

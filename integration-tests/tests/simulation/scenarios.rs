@@ -4,7 +4,7 @@
 
 use integration_tests::{Onlooker, Part, Script, flow_of, journeys, scripts};
 use serde_json::Value;
-use signalbox_bus::{Codec, Headers, MemoryBroker, MemoryLaneBus, Outbound};
+use signalbox_bus::{Codec, Headers, MemoryBroker, Outbound};
 use signalbox_flow::{Cue, Flow, Journey, Sight, Stage};
 use signalbox_schemas::{
     Attempt, AttemptId, Contract, Micros, RecordName, StepName, TenantKey, TopicName, home_lane,
@@ -12,12 +12,13 @@ use signalbox_schemas::{
 use signalbox_store::{AttemptStore, MemoryStore, PermitRequest};
 use signalbox_vault::EnvelopeKeys;
 use signalbox_worker::{JourneyLibrary, Worker, WorkerOptions};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-use super::faults::{Fate, FaultyBus, Orphans};
+use super::faults::FaultyBus;
+use super::world::simulated_time;
 
 const START: Micros = Micros(1_800_000_000_000_000);
 /// Turns of the worker within which something must have happened.
@@ -59,11 +60,7 @@ struct World {
 impl Simulated {
     /// Publishes the command and waits until its flow has begun.
     fn begin(script: &Script, journey: &Journey) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
+        let runtime = simulated_time();
         let (world, flow) = runtime.block_on(async {
             let key = TenantKey::new(b"the key of scenarios".to_vec());
             let mut world = World::new(script.part(journey, &key), key);
@@ -133,20 +130,9 @@ impl World {
         let codec = Arc::new(Codec::offline(contract));
         let (broker, store) =
             (MemoryBroker::new(), MemoryStore::new(contract.topics().lanes, START));
-        let fate = Arc::new(Mutex::new(Fate {
-            rng: fastrand::Rng::with_seed(1),
-            crash_in: None,
-            crashed: false,
-            producer_refused: false,
-            ambiguous_commits: false,
-            broken_producers: false,
-            silent: false,
-            calm: true,
-        }));
-        let bus = MemoryLaneBus::connect(broker.clone());
         let worker = Worker::new(
             WorkerOptions::new("stage", store.lane_count(), key.clone()),
-            FaultyBus::new(bus, fate, Orphans::default()),
+            FaultyBus::calm(broker.clone()),
             store.clone(),
             Arc::clone(&codec),
             JourneyLibrary::new(journeys(contract).unwrap()).unwrap(),

@@ -8,6 +8,7 @@ use signalbox_vault::EnvelopeKeys;
 use signalbox_worker::{JourneyLibrary, Worker, WorkerOptions};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use super::adapter::Adapters;
@@ -141,10 +142,15 @@ pub(crate) struct World {
     handed_over: usize,
 }
 
-/// Runs something by a clock of its own, which stands still while anybody works.
-pub(super) fn in_simulated_time<T>(run: impl Future<Output = T>) -> T {
+/// A clock of its own, which stands still while anybody works.
+pub(super) fn simulated_time() -> Runtime {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_time().start_paused(true).build().unwrap().block_on(run)
+    runtime.enable_time().start_paused(true).build().unwrap()
+}
+
+/// Runs something by such a clock.
+pub(super) fn in_simulated_time<T>(run: impl Future<Output = T>) -> T {
+    simulated_time().block_on(run)
 }
 
 impl World {
