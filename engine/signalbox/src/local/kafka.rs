@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::disk;
 use super::error::StackError;
 use super::install::JavaParts;
 use super::ports::{PORT_TRIES_MAX, free_port};
 use super::process::{Answer, Ending, Recipe, Running};
-use super::progress::Progress;
 use super::scratch::Scratch;
+use super::stack::StackOptions;
 
 const READY_LINE: &str = "Kafka Server started";
 const STOP_GRACE: Duration = Duration::from_secs(30);
@@ -26,6 +27,8 @@ pub(crate) struct Kafka {
     recipe: Recipe,
     bootstrap: String,
     port: u16,
+    /// Ports of the further listeners.
+    doors: Vec<u16>,
     data: PathBuf,
     running: Option<Running>,
 }
@@ -35,18 +38,31 @@ impl Kafka {
     pub(crate) async fn create(
         parts: &JavaParts,
         scratch: &Scratch,
-        progress: &Progress,
+        options: &StackOptions,
     ) -> Result<Self, StackError> {
+        let StackOptions { progress, .. } = options;
         let files = Files::new(scratch);
         fs::create_dir(&files.directory)
-            .and_then(|()| fs::write(&files.logging, LOGGING))
+            .map_err(StackError::while_doing("creating Kafka's directory"))?;
+        disk::make_small(&files.directory, options.disk_bytes)?;
+        fs::write(&files.logging, LOGGING)
             .map_err(StackError::while_doing("preparing Kafka's directory"))?;
         let mut formatted = false;
         let mut tries = 0;
         loop {
             let broker = free_port(&[])?;
             let controller = free_port(&[broker])?;
-            fs::write(&files.properties, properties(broker, controller, &files.data))
+            let mut taken = vec![broker, controller];
+            for _ in &options.kafka_doors {
+                taken.push(free_port(&taken)?);
+            }
+            let doors = taken.split_off(2);
+            let mut settings = properties(controller, &files.data);
+            settings.push_str(&listeners(broker, controller, &doors, &options.kafka_doors));
+            for (name, value) in &options.kafka_settings {
+                settings.push_str(&format!("{name}={value}\n"));
+            }
+            fs::write(&files.properties, settings)
                 .map_err(StackError::while_doing("writing Kafka's settings"))?;
             if !formatted {
                 Running::spawn(&format_recipe(parts, scratch, &files))?.finish(progress).await?;
@@ -56,6 +72,7 @@ impl Kafka {
                 recipe: broker_recipe(parts, scratch, &files),
                 bootstrap: format!("127.0.0.1:{broker}"),
                 port: broker,
+                doors,
                 data: files.data.clone(),
                 running: None,
             };
@@ -69,6 +86,11 @@ impl Kafka {
 
     pub(crate) fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// Where each further listener is.
+    pub(crate) fn doors(&self) -> Vec<String> {
+        self.doors.iter().map(|port| format!("127.0.0.1:{port}")).collect()
     }
 
     /// Where its logs are.
@@ -170,14 +192,30 @@ fn cluster_id() -> String {
     std::iter::repeat_with(fastrand::alphanumeric).take(21).chain(['A']).collect()
 }
 
-/// The node's `server.properties`.
-fn properties(broker: u16, controller: u16, data: &Path) -> String {
+/// Listeners, on loopback only. A client that comes by a door is told to come back by the port under which that door is
+/// advertised; without doors everybody is told the one address.
+fn listeners(broker: u16, controller: u16, doors: &[u16], advertised: &[u16]) -> String {
+    let mut listens = format!("PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}");
+    let mut tells = format!("PLAINTEXT://127.0.0.1:{broker}");
+    let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+    for (number, (door, told)) in doors.iter().zip(advertised).enumerate() {
+        listens.push_str(&format!(",DOOR{number}://127.0.0.1:{door}"));
+        tells.push_str(&format!(",DOOR{number}://127.0.0.1:{told}"));
+        protocols.push_str(&format!(",DOOR{number}:PLAINTEXT"));
+    }
+    format!(
+        "listeners={listens}\nadvertised.listeners={tells}\n\
+         listener.security.protocol.map={protocols}\ninter.broker.listener.name=PLAINTEXT\n"
+    )
+}
+
+/// The node's `server.properties`, listeners apart.
+fn properties(controller: u16, data: &Path) -> String {
     let data = data.display();
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}\n\
          controller.listener.names=CONTROLLER\n\
          log.dirs={data}\n\
          num.partitions=1\n\
@@ -211,20 +249,26 @@ logger.server.level = info
 mod tests {
     use std::path::Path;
 
-    use super::{cluster_id, properties};
+    use super::{cluster_id, listeners, properties};
 
     #[test]
     fn the_node_listens_on_loopback_only() {
-        let rendered = properties(20_001, 20_002, Path::new("/tmp/data"));
-        let expected = "listeners=PLAINTEXT://127.0.0.1:20001,CONTROLLER://127.0.0.1:20002\n";
-        assert!(rendered.contains(expected), "{rendered}");
+        let rendered = listeners(20_001, 20_002, &[20_003], &[30_001]);
+        assert_eq!(
+            rendered,
+            "listeners=PLAINTEXT://127.0.0.1:20001,CONTROLLER://127.0.0.1:20002,DOOR0://127.0.0.1:20003\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:20001,DOOR0://127.0.0.1:30001\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,DOOR0:PLAINTEXT\n\
+             inter.broker.listener.name=PLAINTEXT\n"
+        );
+        let rendered = properties(20_002, Path::new("/tmp/data"));
         assert!(rendered.contains("controller.quorum.voters=1@127.0.0.1:20002\n"));
         assert!(rendered.contains("log.dirs=/tmp/data\n"));
     }
 
     #[test]
     fn every_setting_is_a_line_of_its_own() {
-        for line in properties(1, 2, Path::new("/data")).lines() {
+        for line in (properties(2, Path::new("/data")) + &listeners(1, 2, &[], &[])).lines() {
             let (key, value) = line.split_once('=').unwrap_or_default();
             assert!(!key.is_empty() && key == key.trim() && !value.is_empty(), "{line:?}");
         }

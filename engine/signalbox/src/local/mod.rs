@@ -8,6 +8,7 @@
 //! Linux only: the kernel's parent-death signal is what ends the children when the parent is
 //! killed, and `setpriv` of util-linux is how it is set without unsafe code.
 
+mod disk;
 mod error;
 mod install;
 mod kafka;

@@ -17,11 +17,13 @@ use std::time::Duration;
 
 use rustix::process::{Signal, geteuid};
 
+use super::disk;
 use super::error::StackError;
 use super::ports::{PORT_TRIES_MAX, free_port};
 use super::process::{Account, Answer, Ending, Recipe, Running};
 use super::progress::Progress;
 use super::scratch::Scratch;
+use super::stack::StackOptions;
 
 /// The role that owns everything; there is no password on loopback.
 const ROLE: &str = "signalbox";
@@ -44,9 +46,9 @@ impl Postgres {
         bin: &Path,
         account: Option<Account>,
         scratch: &Scratch,
-        progress: &Progress,
+        options: &StackOptions,
     ) -> Result<Self, StackError> {
-        let cluster = Cluster::init(bin, account, scratch, progress).await?;
+        let cluster = Cluster::init(bin, account, scratch, options).await?;
         let mut tries = 0;
         loop {
             let port = free_port(&[])?;
@@ -120,15 +122,16 @@ impl Cluster {
         bin: &Path,
         account: Option<Account>,
         scratch: &Scratch,
-        progress: &Progress,
+        options: &StackOptions,
     ) -> Result<Self, StackError> {
+        let StackOptions { progress, .. } = options;
         let directory = scratch.path().join("postgres");
-        fs::create_dir(&directory)
-            .and_then(|()| match account {
-                Some(Account { uid, gid }) => chown(&directory, Some(uid), Some(gid)),
-                None => Ok(()),
-            })
-            .map_err(StackError::while_doing("creating the directory for Postgres"))?;
+        let creating = || StackError::while_doing("creating the directory for Postgres");
+        fs::create_dir(&directory).map_err(creating())?;
+        disk::make_small(&directory, options.disk_bytes)?;
+        if let Some(Account { uid, gid }) = account {
+            chown(&directory, Some(uid), Some(gid)).map_err(creating())?;
+        }
         let data = directory.join("data");
         let log = scratch.log("postgres");
         let cluster = Self { bin: bin.to_owned(), account, directory, data, log };

@@ -20,6 +20,14 @@ pub struct StackOptions {
     pub cache: Option<PathBuf>,
     /// Who is told what is happening.
     pub progress: Progress,
+    /// Ports under which Kafka is advertised to clients that come by further listeners, one each. Whatever stands there
+    /// leads to the address at the same place of [`LocalStack::kafka_doors`].
+    pub kafka_doors: Vec<u16>,
+    /// Settings of Kafka over those that are usual here.
+    pub kafka_settings: Vec<(String, String)>,
+    /// Kafka and Postgres each get a file system of this size of their own, in memory: it can be filled up. Takes the
+    /// privilege to mount, in a mount namespace that ends with this process.
+    pub disk_bytes: Option<u64>,
 }
 
 /// A running Kafka, registry and Postgres, on loopback, with data of their own.
@@ -46,15 +54,15 @@ impl LocalStack {
     /// # Errors
     /// See [`StackError`]; whatever had been started is ended again.
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
-        let StackOptions { keep, cache, progress } = options;
-        let cache = cache.map_or_else(default_cache, Ok)?;
-        let installed = install(&cache, &progress).await?;
+        let progress = &options.progress;
+        let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
+        let installed = install(&cache, progress).await?;
         let account = account()?;
-        let scratch = Scratch::create(&base_directory(account), keep)?;
+        let scratch = Scratch::create(&base_directory(account), options.keep)?;
         progress.say("starting PostgreSQL, Kafka and the registry");
         let (postgres, kafka, registry) = tokio::try_join!(
-            Postgres::create(&installed.postgres_bin, account, &scratch, &progress),
-            Kafka::create(&installed.java_parts, &scratch, &progress),
+            Postgres::create(&installed.postgres_bin, account, &scratch, &options),
+            Kafka::create(&installed.java_parts, &scratch, &options),
             Registry::create(&installed.java_parts, &scratch),
         )?;
         let stack = Self { kafka, registry, postgres, scratch };
@@ -69,6 +77,11 @@ impl LocalStack {
     /// Kafka's address for clients, as `127.0.0.1:PORT`; plaintext, no authentication.
     pub fn bootstrap(&self) -> &str {
         self.kafka.bootstrap()
+    }
+
+    /// Where Kafka's further listeners are, in the order of their advertised ports.
+    pub fn kafka_doors(&self) -> Vec<String> {
+        self.kafka.doors()
     }
 
     /// The registry's address: the root of its Confluent-compatible interface, without a slash at

@@ -60,8 +60,17 @@ impl Scene {
     /// # Errors
     /// `Stack` where they do not start, `System` outside a checkout.
     pub async fn start(console: Console, keep: bool) -> Result<Self, SceneError> {
+        let options =
+            StackOptions { keep, progress: console.progress(), ..StackOptions::default() };
+        Self::start_on(console, options).await
+    }
+
+    /// The same on servers of a special sort.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn start_on(console: Console, options: StackOptions) -> Result<Self, SceneError> {
         let checkout = checkout()?;
-        let options = StackOptions { keep, cache: None, progress: console.progress() };
         let stack = LocalStack::start(options).await?;
         let settings = Settings {
             brokers: stack.bootstrap().to_owned(),
