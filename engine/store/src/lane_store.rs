@@ -235,13 +235,13 @@ pub trait LaneStore: Send {
 
     /// Marks a lane as stopped with a reason and gives it back: nobody claims it until an operator clears it. Nothing
     /// happens where the lane has another owner by now: whoever was stopped between claiming and looking has seen that
-    /// owner's records and knows nothing.
+    /// owner's records and knows nothing. Whether the lane is stopped by this.
     fn stop_lane(
         &mut self,
         fence: LaneFence,
         cause: StopCause,
         reason: &str,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Flows by id, with the commands that started them.
     fn load_flows(

@@ -415,7 +415,7 @@ impl LaneStore for MemoryStore {
         fence: LaneFence,
         cause: StopCause,
         reason: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut tables = self.lock();
         if tables.holds(&fence)
             && let Some(lane) = tables.lanes.get_mut(&fence.lane)
@@ -423,8 +423,9 @@ impl LaneStore for MemoryStore {
             lane.stopped = Some(reason.to_owned());
             lane.owner = None;
             tables.installation.lost_commits |= cause == StopCause::LostCommits;
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     async fn load_flows(&mut self, ids: &[FlowId]) -> Result<Vec<LoadedFlow>, StoreError> {

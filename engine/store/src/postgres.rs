@@ -213,7 +213,7 @@ impl LaneStore for PgLaneStore {
         fence: LaneFence,
         cause: StopCause,
         reason: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let result = match self.connection().await {
             Ok(connection) => tables::lane::stop(connection, fence, cause, reason).await,
             Err(error) => Err(error),

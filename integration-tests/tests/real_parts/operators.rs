@@ -133,9 +133,12 @@ pub(crate) async fn stopped_lane(on: &mut Installation) -> Outcome {
     let mut store = PgLaneStore::new(&on.settings().postgres, "story", Duration::from_secs(5))?;
     let fence = LaneFence { lane: status.lane, epoch: status.epoch, rev: 0 };
     let fenced = LaneFence { epoch: status.epoch - 1, ..fence };
-    store.stop_lane(fenced, StopCause::LostCommits, "a worker that was paused").await?;
-    assert!(!on.reader.installation().await?.lost_commits, "who is fenced holds money back");
-    store.stop_lane(fence, StopCause::Lane, "a story stops it").await?;
+    let late = store.stop_lane(fenced, StopCause::LostCommits, "a worker that was paused").await?;
+    assert!(
+        !late && !on.reader.installation().await?.lost_commits,
+        "who is fenced holds money back"
+    );
+    assert!(store.stop_lane(fence, StopCause::Lane, "a story stops it").await?);
     let said = on.run(&["lane", "list"], &[]).await?;
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.out.contains("stopped: a story stops it"), "{said:?}");

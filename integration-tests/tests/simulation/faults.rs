@@ -249,7 +249,7 @@ impl LaneStore for FaultyStore {
         fence: LaneFence,
         cause: StopCause,
         reason: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         self.store()?.stop_lane(fence, cause, reason).await
     }
 

@@ -170,12 +170,11 @@ mod tests {
         let paused = store.claim("east", &[], 1, LEASE).await.unwrap()[0].fence;
         store.advance(LEASE * 2);
         let owner = store.claim("west", &[], 1, LEASE).await.unwrap()[0].fence;
-        store
-            .stop_lane(paused, StopCause::LostCommits, "it saw the owner's records")
-            .await
-            .unwrap();
+        let late = store.stop_lane(paused, StopCause::LostCommits, "it saw the owner's records");
+        assert!(!late.await.unwrap(), "a lane was stopped by whoever had lost it");
         assert!(!store.lost_commits() && store.stopped(paused.lane).is_none());
-        store.stop_lane(owner, StopCause::LostCommits, "commits are lost").await.unwrap();
+        let stopped = store.stop_lane(owner, StopCause::LostCommits, "commits are lost");
+        assert!(stopped.await.unwrap());
         assert!(store.lost_commits() && store.stopped(owner.lane).is_some());
     }
 }

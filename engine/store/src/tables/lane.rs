@@ -273,25 +273,28 @@ pub(crate) async fn release(
     Ok(())
 }
 
-/// Stops a lane whose epoch is as expected; where commits are lost, every permit is held from the same instant on.
+/// Stops a lane whose epoch is as expected; where commits are lost, every permit is held from the same instant on. Whether
+/// the epoch was as expected.
 pub(crate) async fn stop(
     connection: &mut PgConnection,
     fence: LaneFence,
     cause: StopCause,
     reason: &str,
-) -> Result<(), StoreError> {
-    sqlx::query(
+) -> Result<bool, StoreError> {
+    let stopped = sqlx::query_scalar(
         "WITH mine AS (UPDATE lane SET stopped = $3, owner = NULL, lease_until = NULL \
-                       WHERE id = $1 AND epoch = $2 RETURNING id) \
-         UPDATE installation SET lost_commits = true WHERE $4 AND EXISTS (SELECT 1 FROM mine)",
+                       WHERE id = $1 AND epoch = $2 RETURNING id), \
+              held AS (UPDATE installation SET lost_commits = true \
+                       WHERE $4 AND EXISTS (SELECT 1 FROM mine)) \
+         SELECT EXISTS (SELECT 1 FROM mine)",
     )
     .bind(smallint(fence.lane))
     .bind(fence.epoch)
     .bind(reason)
     .bind(cause == StopCause::LostCommits)
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(())
+    Ok(stopped)
 }
 
 /// Clears a stop and journals who did it. The row is locked and its revision and epoch move, so that whoever still takes

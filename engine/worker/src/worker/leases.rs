@@ -194,9 +194,17 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         cause: StopCause,
         reason: &str,
     ) -> Result<(), WorkerError> {
+        if !self.store.stop_lane(fence, cause, reason).await? {
+            // Whoever looks at a lane for longer than its lease sees what another has written meanwhile.
+            tracing::warn!(
+                lane = fence.lane.0,
+                reason,
+                "a lane that another has claimed is not stopped"
+            );
+            return Ok(());
+        }
         tracing::error!(lane = fence.lane.0, reason, "lane stopped: a person must look");
         metrics::stopped(fence.lane);
-        self.store.stop_lane(fence, cause, reason).await?;
         self.health.lane(fence.lane, Some(format!("stopped: {reason}")));
         Ok(())
     }
@@ -306,11 +314,16 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             tracing::warn!(%error, "inputs were not unassigned");
         }
         for fence in fences {
+            match self.store.stop_lane(fence, StopCause::Lane, reason).await {
+                // It is another worker's by now.
+                Ok(false) => continue,
+                Ok(true) => {}
+                Err(error) => {
+                    tracing::error!(lane = fence.lane.0, %error, "the lane could not be marked as stopped");
+                }
+            }
             metrics::stopped(fence.lane);
             self.health.lane(fence.lane, Some(format!("stopped: {reason}")));
-            if let Err(error) = self.store.stop_lane(fence, StopCause::Lane, reason).await {
-                tracing::error!(lane = fence.lane.0, %error, "the lane could not be marked as stopped");
-            }
         }
     }
 }
