@@ -42,6 +42,8 @@ impl KafkaConfig {
         config
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", client_id)
+            // A connection that leads nowhere has neither an end nor an error; its lanes stand still until this has passed.
+            .set("socket.timeout.ms", "10000")
             // Where lanes are added while adapters run, these have new partitions within seconds, not after five minutes.
             .set("topic.metadata.refresh.interval.ms", "10000");
         for (name, value) in &self.properties {

@@ -2,15 +2,19 @@
 //! transactions; nothing here decides whether to send.
 
 use signalbox_schemas::{AttemptId, FlowId, KeyId, Micros};
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::Connection;
+use sqlx::postgres::{PgConnection, PgPool};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::keys::KeyRow;
-use crate::pool;
+use crate::pool::{self, answered};
 use crate::rows::{AttemptRow, Disposition, PermitRequest, RecognitionRow, StoredResult};
 use crate::tables;
+
+/// How long the server may take for a connection, and for one call of ours.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The answer to a permit request.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,87 +99,106 @@ pub struct PgAttempts {
 impl PgAttempts {
     /// Connects lazily with up to `connections` connections.
     pub fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(Duration::from_secs(10))
-            .connect_lazy(url)?;
-        Ok(Self { pool })
+        Ok(Self { pool: pool::open(url, connections, PATIENCE)? })
+    }
+
+    /// Asks on a connection of its own, which is not used again where it may lead nowhere.
+    async fn ask<T>(
+        &self,
+        asking: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut connection = pool::acquire(&self.pool).await?;
+        let asked = answered(PATIENCE, asking(&mut connection)).await;
+        if matches!(asked, Err(StoreError::Retry(_))) {
+            drop(connection.detach().close_hard().await);
+        }
+        asked
     }
 }
 
 impl AttemptStore for PgAttempts {
     async fn take_permits(&self, requests: &[PermitRequest]) -> Result<Vec<Permit>, StoreError> {
-        let mut connection = pool::acquire(&self.pool).await?;
-        // A single statement is its own transaction: durable when it returns.
-        let granted = tables::attempt::take_permits(&mut connection, requests).await?;
-        let granted: BTreeMap<AttemptId, Micros> = granted.into_iter().collect();
-        // A permit is given once, however often the batch asks for it: any further request finds it taken.
-        let mut given = BTreeSet::new();
-        let time_of: Vec<Option<Micros>> = requests
-            .iter()
-            .map(|request| granted.get(&request.attempt).filter(|_| given.insert(request.attempt)))
-            .map(Option::<&Micros>::copied)
-            .collect();
-        let refused: Vec<AttemptId> = requests
-            .iter()
-            .zip(&time_of)
-            .filter(|(_, at)| at.is_none())
-            .map(|(request, _)| request.attempt)
-            .collect();
-        if refused.is_empty() {
-            let grant = |first_sent_at| Permit::Granted { first_sent_at };
-            return Ok(time_of.into_iter().flatten().map(grant).collect());
-        }
-        let rows = tables::attempt::find(&mut connection, &refused).await?;
-        let open = tables::attempt::open_gates(&mut connection).await?;
-        let answer = |(request, at): (&PermitRequest, Option<Micros>)| match at {
-            Some(first_sent_at) => Permit::Granted { first_sent_at },
-            None => {
-                let row = rows.iter().find(|row| row.plan.id == request.attempt).cloned();
-                Permit::refused(row, !open.contains(&request.vendor))
-            }
-        };
-        Ok(requests.iter().zip(time_of).map(answer).collect())
+        self.ask(async |connection| take_permits(connection, requests).await).await
     }
 
     async fn raise_sends(&self, attempt: AttemptId, expected: u32) -> Result<bool, StoreError> {
-        tables::attempt::raise_sends(&mut *pool::acquire(&self.pool).await?, attempt, expected)
-            .await
+        self.ask(async |connection| {
+            tables::attempt::raise_sends(connection, attempt, expected).await
+        })
+        .await
     }
 
     async fn store_results(
         &self,
         results: &[StoredResult],
     ) -> Result<BTreeSet<AttemptId>, StoreError> {
-        tables::attempt::store_results(&mut *pool::acquire(&self.pool).await?, results).await
+        self.ask(async |connection| tables::attempt::store_results(connection, results).await).await
     }
 
     async fn find(&self, attempts: &[AttemptId]) -> Result<Vec<AttemptRow>, StoreError> {
-        tables::attempt::find(&mut *pool::acquire(&self.pool).await?, attempts).await
+        self.ask(async |connection| tables::attempt::find(connection, attempts).await).await
     }
 
     async fn keys_of(
         &self,
         attempts: &[AttemptId],
     ) -> Result<Vec<(AttemptId, KeyRow)>, StoreError> {
-        tables::subject_key::of_attempts(&mut *pool::acquire(&self.pool).await?, attempts).await
+        self.ask(async |connection| tables::subject_key::of_attempts(connection, attempts).await)
+            .await
     }
 
     async fn keys(&self, ids: &[KeyId]) -> Result<Vec<KeyRow>, StoreError> {
-        tables::subject_key::find(&mut *pool::acquire(&self.pool).await?, ids).await
+        self.ask(async |connection| tables::subject_key::find(connection, ids).await).await
     }
 
     async fn recognition(&self, flow: FlowId) -> Result<Option<RecognitionRow>, StoreError> {
-        tables::recognition::of_flow(&mut *pool::acquire(&self.pool).await?, flow).await
+        self.ask(async |connection| tables::recognition::of_flow(connection, flow).await).await
     }
 
     async fn ensure_gates(&self, vendors: &[String]) -> Result<(), StoreError> {
-        tables::attempt::ensure_gates(&mut *pool::acquire(&self.pool).await?, vendors).await
+        self.ask(async |connection| tables::attempt::ensure_gates(connection, vendors).await).await
     }
 
     async fn now(&self) -> Result<Micros, StoreError> {
-        tables::now(&mut *pool::acquire(&self.pool).await?).await
+        self.ask(async |connection| tables::now(connection).await).await
     }
+}
+
+/// All that tells how permits stand.
+async fn take_permits(
+    connection: &mut PgConnection,
+    requests: &[PermitRequest],
+) -> Result<Vec<Permit>, StoreError> {
+    // A single statement is its own transaction: durable when it returns.
+    let granted = tables::attempt::take_permits(connection, requests).await?;
+    let granted: BTreeMap<AttemptId, Micros> = granted.into_iter().collect();
+    // A permit is given once, however often the batch asks for it: any further request finds it taken.
+    let mut given = BTreeSet::new();
+    let time_of: Vec<Option<Micros>> = requests
+        .iter()
+        .map(|request| granted.get(&request.attempt).filter(|_| given.insert(request.attempt)))
+        .map(Option::<&Micros>::copied)
+        .collect();
+    let refused: Vec<AttemptId> = requests
+        .iter()
+        .zip(&time_of)
+        .filter(|(_, at)| at.is_none())
+        .map(|(request, _)| request.attempt)
+        .collect();
+    if refused.is_empty() {
+        let grant = |first_sent_at| Permit::Granted { first_sent_at };
+        return Ok(time_of.into_iter().flatten().map(grant).collect());
+    }
+    let rows = tables::attempt::find(connection, &refused).await?;
+    let open = tables::attempt::open_gates(connection).await?;
+    let answer = |(request, at): (&PermitRequest, Option<Micros>)| match at {
+        Some(first_sent_at) => Permit::Granted { first_sent_at },
+        None => {
+            let row = rows.iter().find(|row| row.plan.id == request.attempt).cloned();
+            Permit::refused(row, !open.contains(&request.vendor))
+        }
+    };
+    Ok(requests.iter().zip(time_of).map(answer).collect())
 }
 
 impl Permit {

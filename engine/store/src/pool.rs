@@ -2,15 +2,47 @@
 //! way is learnt by one attempt outside of it.
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Postgres};
 use std::io;
 use std::time::Duration;
 
 use crate::error::StoreError;
 
-/// How long the attempt that asks for the reason may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a connection may take to say that it lives, and the attempt that asks for a reason; also how long one may have
+/// rested without being asked.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// A pool that connects when it is first used, and lets no dead connection take the place of a living one.
+///
+/// # Errors
+/// `Retry` where the URL is none.
+pub(crate) fn open(url: &str, connections: u32, patience: Duration) -> Result<PgPool, StoreError> {
+    Ok(options(connections, patience, ANSWER).connect_lazy(url)?)
+}
+
+/// The pool's own questions whether a connection lives have no end where it leads nowhere: a connection that is given back
+/// would keep its place for ever, one that has rested would use up the patience of whoever wants it. These ask first.
+fn options(connections: u32, patience: Duration, answer: Duration) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(patience)
+        .test_before_acquire(false)
+        .before_acquire(move |connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > answer {
+                    answered(answer, connection.ping()).await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_release(move |connection, _| {
+            Box::pin(async move {
+                answered(answer, connection.ping()).await?;
+                Ok(true)
+            })
+        })
+}
 
 /// Takes a connection.
 ///
@@ -26,7 +58,7 @@ pub(crate) async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, S
 async fn cause(pool: &PgPool) -> sqlx::Error {
     let options = pool.connect_options();
     let attempt = PgConnection::connect_with(&options);
-    match tokio::time::timeout(PATIENCE, attempt).await {
+    match tokio::time::timeout(ANSWER, attempt).await {
         Ok(Err(error)) => error,
         Ok(Ok(connection)) => {
             drop(connection.close().await);
@@ -41,12 +73,105 @@ fn told(reason: String) -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason))
 }
 
+/// What a server answers, within a time that it needs only where it is not there: a connection that leads nowhere has
+/// neither an end nor an error. Whoever gets no answer must not use the connection again, and cannot know what was done.
+///
+/// # Errors
+/// What `asking` says, or that nothing was answered.
+pub(crate) async fn answered<T, E: From<sqlx::Error>>(
+    within: Duration,
+    asking: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    match tokio::time::timeout(within, asking).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => {
+            let seconds = within.as_secs_f64();
+            Err(told(format!("the server has not answered within {seconds} s")).into())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
-    use sqlx::postgres::PgPoolOptions;
+    use crate::{LaneStore, PgLaneStore};
     use std::net::{Ipv4Addr, TcpListener};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// In the server's protocol: come in; I am ready.
+    const COME_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0";
+    const READY: &[u8] = b"Z\0\0\0\x05I";
+    /// How long a connection may take to say that it lives.
+    const SOON: Duration = Duration::from_millis(50);
+    /// How long somebody may wait for a connection.
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A server that lets everybody in and says that it is ready, whatever it is asked; to whom it knows until it forgets
+    /// them it says nothing more. Its address.
+    async fn forgetful(forgets: Arc<AtomicBool>) -> String {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("postgres://me@{}/db?sslmode=disable", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let (forgets, mut bytes) = (Arc::clone(&forgets), [0; 1024]);
+                let is_new = forgets.load(Ordering::SeqCst);
+                tokio::spawn(async move {
+                    let mut answer = [COME_IN, READY].concat();
+                    while let Ok(1..) = stream.read(&mut bytes).await {
+                        if is_new || !forgets.load(Ordering::SeqCst) {
+                            stream.write_all(&answer).await.unwrap();
+                        }
+                        answer = READY.to_vec();
+                    }
+                });
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_died_at_rest_is_replaced() {
+        let forgets = Arc::new(AtomicBool::new(false));
+        let url = forgetful(Arc::clone(&forgets)).await;
+        let pool = options(1, LONG, SOON).connect_lazy(&url).unwrap();
+        drop(acquire(&pool).await.unwrap());
+        let begun = Instant::now();
+        while pool.num_idle() == 0 || begun.elapsed() < SOON * 2 {
+            tokio::task::yield_now().await;
+        }
+        forgets.store(true, Ordering::SeqCst);
+        acquire(&pool).await.unwrap().ping().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_died_in_use_does_not_keep_its_place() {
+        let forgets = Arc::new(AtomicBool::new(false));
+        let url = forgetful(Arc::clone(&forgets)).await;
+        let pool = options(1, LONG, SOON).connect_lazy(&url).unwrap();
+        let connection = acquire(&pool).await.unwrap();
+        forgets.store(true, Ordering::SeqCst);
+        drop(connection);
+        acquire(&pool).await.unwrap().ping().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_is_told_as_such_by_everybody() {
+        // It takes connections and says nothing.
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("postgres://me@{}/db", listener.local_addr().unwrap());
+        let mut lanes = PgLaneStore::new(&url, "w", Duration::from_millis(50)).unwrap();
+        let patience = Duration::from_secs(60);
+        let asked = tokio::time::timeout(patience, lanes.heartbeat("w")).await.unwrap();
+        assert!(matches!(asked, Err(StoreError::Retry(_))), "{asked:?}");
+        let asked: Result<(), StoreError> =
+            answered(Duration::from_millis(50), std::future::pending()).await;
+        assert!(matches!(asked, Err(StoreError::Retry(_))), "{asked:?}");
+    }
 
     #[tokio::test]
     async fn a_server_that_is_not_there_is_told_as_such() {

@@ -16,6 +16,7 @@ use crate::lane_store::{
     TickWrite, WorkerShare,
 };
 use crate::migration_rows::OpenMigration;
+use crate::pool::answered;
 use crate::rows::{Forgotten, InputRow, LaneFence, LoadedFlow, ParkedRow, TimerRow};
 use crate::tables;
 
@@ -23,6 +24,8 @@ use crate::tables;
 pub struct PgLaneStore {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
+    /// How long the server may take for one call of ours.
+    patience: Duration,
 }
 
 impl PgLaneStore {
@@ -37,7 +40,8 @@ impl PgLaneStore {
                 ("idle_in_transaction_session_timeout", limit.as_str()),
                 ("synchronous_commit", "on"),
             ]);
-        Ok(Self { options, connection: None })
+        // Who has not been heard for so long has lost its lanes anyway.
+        Ok(Self { options, connection: None, patience: lease * 2 })
     }
 
     async fn connection(&mut self) -> Result<&mut PgConnection, StoreError> {
@@ -46,6 +50,16 @@ impl PgLaneStore {
             None => PgConnection::connect_with(&self.options).await?,
         };
         Ok(self.connection.insert(connection))
+    }
+
+    /// Asks on the connection that there is, or on a new one.
+    async fn ask<T>(
+        &mut self,
+        asking: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let patience = self.patience;
+        let asked = answered(patience, async { asking(self.connection().await?).await }).await;
+        self.keep_or_drop(asked).await
     }
 
     /// Keeps the connection after success; after any error it may be inside a transaction and is thrown away.
@@ -116,37 +130,23 @@ async fn write(
 
 impl LaneStore for PgLaneStore {
     async fn installation(&mut self) -> Result<Installation, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::installation::load(connection).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::installation::load(connection).await).await
     }
 
     async fn remember_installation(&mut self, kafka_cluster: &str) -> Result<(), StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::installation::remember(connection, kafka_cluster).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::installation::remember(connection, kafka_cluster).await)
+            .await
     }
 
     async fn heartbeat(&mut self, worker: &str) -> Result<(), StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => {
-                tables::worker::heartbeat(connection, worker, crate::schema::program()).await
-            }
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| {
+            tables::worker::heartbeat(connection, worker, crate::schema::program()).await
+        })
+        .await
     }
 
     async fn leave(&mut self, worker: &str) -> Result<(), StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::worker::leave(connection, worker).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::worker::leave(connection, worker).await).await
     }
 
     async fn share(
@@ -155,11 +155,10 @@ impl LaneStore for PgLaneStore {
         held: &[LaneId],
         alive_for: Duration,
     ) -> Result<WorkerShare, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::worker::share(connection, worker, held, alive_for).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| {
+            tables::worker::share(connection, worker, held, alive_for).await
+        })
+        .await
     }
 
     async fn claim(
@@ -169,11 +168,7 @@ impl LaneStore for PgLaneStore {
         at_most: usize,
         lease: Duration,
     ) -> Result<Vec<ClaimedLane>, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => claim(connection, worker, held, at_most, lease).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| claim(connection, worker, held, at_most, lease).await).await
     }
 
     async fn renew(
@@ -181,19 +176,11 @@ impl LaneStore for PgLaneStore {
         fences: &[LaneFence],
         lease: Duration,
     ) -> Result<(Vec<LaneId>, Micros), StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::lane::renew(connection, fences, lease).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::lane::renew(connection, fences, lease).await).await
     }
 
     async fn gone_back(&mut self, held: &[LaneFence]) -> Result<Vec<LaneId>, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::lane::gone_back(connection, held).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::lane::gone_back(connection, held).await).await
     }
 
     async fn release(
@@ -201,11 +188,8 @@ impl LaneStore for PgLaneStore {
         fences: &[LaneFence],
         resting_since: Micros,
     ) -> Result<(), StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::lane::release(connection, fences, resting_since).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::lane::release(connection, fences, resting_since).await)
+            .await
     }
 
     async fn stop_lane(
@@ -214,43 +198,24 @@ impl LaneStore for PgLaneStore {
         cause: StopCause,
         reason: &str,
     ) -> Result<bool, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::lane::stop(connection, fence, cause, reason).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::lane::stop(connection, fence, cause, reason).await)
+            .await
     }
 
     async fn load_flows(&mut self, ids: &[FlowId]) -> Result<Vec<LoadedFlow>, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::flow::load(connection, ids).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::flow::load(connection, ids).await).await
     }
 
     async fn ensure_keys(&mut self, wanted: &[NewKey]) -> Result<Vec<KeyRow>, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::subject_key::ensure(connection, wanted).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::subject_key::ensure(connection, wanted).await).await
     }
 
     async fn keys(&mut self, ids: &[KeyId]) -> Result<Vec<KeyRow>, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::subject_key::find(connection, ids).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::subject_key::find(connection, ids).await).await
     }
 
     async fn parked(&mut self, flows: &[FlowId]) -> Result<Vec<ParkedRow>, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::parked::of_flows(connection, flows).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::parked::of_flows(connection, flows).await).await
     }
 
     async fn due_timers(
@@ -259,46 +224,33 @@ impl LaneStore for PgLaneStore {
         until: Micros,
         at_most: usize,
     ) -> Result<Vec<TimerRow>, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::timer::due(connection, lanes, until, at_most).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::timer::due(connection, lanes, until, at_most).await)
+            .await
     }
 
     async fn next_timer(&mut self, lanes: &[LaneId]) -> Result<Option<Micros>, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::timer::next(connection, lanes).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::timer::next(connection, lanes).await).await
     }
 
     async fn journeys_but(
         &mut self,
         known: &[(JourneyName, u32)],
     ) -> Result<Vec<PinnedJourney>, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::journey::unknown(connection, known).await,
-            Err(error) => Err(error),
-        };
+        let unknown =
+            self.ask(async |connection| tables::journey::unknown(connection, known).await);
         let pinned = |(name, version, source): (String, u32, String)| PinnedJourney {
             name: JourneyName::from(name),
             version,
             source,
         };
-        Ok(self.keep_or_drop(result).await?.into_iter().map(pinned).collect())
+        Ok(unknown.await?.into_iter().map(pinned).collect())
     }
 
     async fn open_migrations(
         &mut self,
         lanes: &[LaneId],
     ) -> Result<Vec<OpenMigration>, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::migration::open(connection, lanes).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::migration::open(connection, lanes).await).await
     }
 
     async fn flows_to_migrate(
@@ -306,11 +258,8 @@ impl LaneStore for PgLaneStore {
         open: &OpenMigration,
         at_most: usize,
     ) -> Result<Vec<FlowId>, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::migration::next_flows(connection, open, at_most).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::migration::next_flows(connection, open, at_most).await)
+            .await
     }
 
     async fn journal_after(
@@ -319,38 +268,24 @@ impl LaneStore for PgLaneStore {
         seq: i64,
         at_most: usize,
     ) -> Result<Vec<JournalRow>, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::journal::after(connection, lane, seq, at_most).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::journal::after(connection, lane, seq, at_most).await)
+            .await
     }
 
     async fn journal_seq_of(&mut self, lane: LaneId, out_seq: i64) -> Result<i64, StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::journal::seq_of(connection, lane, out_seq).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::journal::seq_of(connection, lane, out_seq).await).await
     }
 
     async fn begin_inputs(&mut self, rows: &[InputRow]) -> Result<(), StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => tables::lane_input::begin(connection, rows).await,
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| tables::lane_input::begin(connection, rows).await).await
     }
 
     async fn ensure_journal(&mut self) -> Result<(), StoreError> {
-        let result = match self.connection().await {
-            Ok(connection) => {
-                let now = tables::now(connection).await?;
-                crate::schema::ensure_journal_partitions(connection, now).await
-            }
-            Err(error) => Err(error),
-        };
-        self.keep_or_drop(result).await
+        self.ask(async |connection| {
+            let now = tables::now(connection).await?;
+            crate::schema::ensure_journal_partitions(connection, now).await
+        })
+        .await
     }
 
     async fn commit(
@@ -360,23 +295,22 @@ impl LaneStore for PgLaneStore {
         lease: Duration,
         decide: &mut (dyn FnMut(Losers) -> TickWrite + Send),
     ) -> Result<Commit, StoreError> {
-        let prepared = match self.connection().await {
-            Ok(connection) => prepare(connection, fences, contest, lease, decide).await,
-            Err(error) => Err(error),
-        };
-        let (moved, now) = match self.keep_or_drop(prepared).await? {
+        let preparing =
+            self.ask(async |connection| prepare(connection, fences, contest, lease, decide).await);
+        let (moved, now) = match preparing.await? {
             Prepared::Fenced(lanes) => return Ok(Commit::Fenced(lanes)),
             Prepared::Erased(subjects) => return Ok(Commit::Erased(subjects)),
             Prepared::Written { moved, now } => (moved, now),
         };
+        let patience = self.patience;
         let connection = self.connection().await?;
-        match connection.execute("COMMIT").await {
+        match answered(patience, connection.execute("COMMIT")).await {
             Ok(_) => Ok(Commit::Done { now }),
             Err(lost) => {
                 if let Some(connection) = self.connection.take() {
                     drop(connection.close_hard().await);
                 }
-                let resolved = self.resolve(fences, &moved, lost).await;
+                let resolved = answered(patience, self.resolve(fences, &moved, lost)).await;
                 self.keep_or_drop(resolved).await
             }
         }

@@ -4,7 +4,7 @@ use signalbox_schemas::{
     AttemptId, EnvelopeId, FlowId, KeyId, LaneId, Micros, MigrationId, SubjectId, TopicName,
 };
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::PgPool;
 use sqlx::{Executor, Postgres, Row};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,11 +31,7 @@ pub struct Reader {
 impl Reader {
     /// Connects lazily.
     pub fn connect(url: &str) -> Result<Self, StoreError> {
-        let pool = PgPoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(Duration::from_secs(5))
-            .connect_lazy(url)?;
-        Ok(Self { pool })
+        Ok(Self { pool: pool::open(url, 4, Duration::from_secs(5))? })
     }
 
     pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
