@@ -86,12 +86,18 @@ impl PgLaneStore {
         let is = |fence: &LaneFence, by: i64| {
             found.contains(&LaneFence { rev: fence.rev + by, ..*fence })
         };
+        let tell = |found: &'static str| {
+            tracing::warn!(found, error = %lost, "the answer to a commit was lost; its lanes say what became of it");
+        };
         if moved.iter().all(|fence| is(fence, 1)) {
+            tell("committed");
             return Ok(Commit::Done { now });
         }
         if fences.iter().all(|fence| is(fence, 0)) {
+            tell("not committed");
             return Err(StoreError::Retry(lost));
         }
+        tell("fenced");
         Ok(Commit::Fenced(
             fences
                 .iter()

@@ -257,6 +257,7 @@ async fn publish_rest<B: LaneBus, S: LaneStore>(
         check_given_out(lane, (&row.topic, row.partition), last)?;
         logs.last.insert(output.clone(), last);
         if cut {
+            lost_tail(id, row, range);
             logs.cut.insert(output.clone());
         }
     }
@@ -277,6 +278,19 @@ struct Logs {
     last: BTreeMap<Log, i64>,
     /// Outputs whose log ends before a record that was acknowledged: the broker has lost some.
     cut: BTreeSet<Log>,
+}
+
+/// The brokers have lost what they had acknowledged; as far as the journal holds it, it is published again.
+fn lost_tail(lane: LaneId, row: &OutputRow, range: LogRange) {
+    metrics::lost_tail();
+    tracing::warn!(
+        lane = lane.0,
+        topic = %row.topic,
+        partition = row.partition,
+        acknowledged = row.last_acked_offset,
+        end = range.end,
+        "a log has lost its tail"
+    );
 }
 
 /// Of each output what follows what was acknowledged. The record at the last acknowledged offset is read too: it is the

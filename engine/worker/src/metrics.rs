@@ -28,6 +28,7 @@ const CLAIM: &str = "signalbox_lane_claim_duration_seconds";
 const FENCED: &str = "signalbox_fenced_commits_total";
 const RESUMED: &str = "signalbox_resumes_total";
 const REPUBLISHED: &str = "signalbox_republished_records_total";
+const LOST_TAILS: &str = "signalbox_lost_tails_total";
 const ERASED_AND_MISSING: &str = "signalbox_erased_and_missing_records_total";
 const STALLS: &str = "signalbox_lane_stalls_total";
 const STOPPED: &str = "signalbox_lanes_stopped_total";
@@ -83,6 +84,10 @@ pub fn describe() {
         "Times that a producer was replaced and outputs were resumed from their logs"
     );
     describe_counter!(REPUBLISHED, "Records published again from the journal");
+    describe_counter!(
+        LOST_TAILS,
+        "Outputs whose log was found to end before a record that the brokers had acknowledged"
+    );
     describe_counter!(
         ERASED_AND_MISSING,
         "Journal rows that Kafka may have lost and that cannot be published again, their subject being erased"
@@ -182,6 +187,10 @@ pub(crate) fn resumed() {
 
 pub(crate) fn republished(records: usize) {
     counter!(REPUBLISHED).increment(u64::try_from(records).unwrap_or(u64::MAX));
+}
+
+pub(crate) fn lost_tail() {
+    counter!(LOST_TAILS).increment(1);
 }
 
 pub(crate) fn erased_and_missing() {
