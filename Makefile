@@ -10,9 +10,14 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO := cargo
 FLOWS ?= 100000
+# Of chaos: payouts and faults at least, the seed of every choice, cases per second.
+PAYOUTS ?= 10000
+FAULTS ?= 50
+SEED ?= 1
+RATE ?= 15
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo dev test check catalog torture upgrade model bench clean
+.PHONY: help prerequisites demo dev test check catalog chaos upgrade model bench clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
@@ -50,9 +55,11 @@ catalog: prerequisites ## Write docs/catalog.md again, after a change to topics.
 	$(TARGET)/debug/signalbox topics export catalog > $(TARGET)/catalog.md
 	cp $(TARGET)/catalog.md docs/catalog.md
 
-torture: prerequisites ## 2,000 payouts while engines are killed ten times and frozen three times
+# Disks that can be filled are mounted in a namespace of the run's own, where that is allowed.
+chaos: prerequisites ## Break every part under load and judge the rest; PAYOUTS=10000 FAULTS=50 SEED=1 RATE=15
 	$(CARGO) build --workspace --bins
-	$(TARGET)/debug/torture
+	@if unshare --mount true 2>/dev/null; then in='unshare --mount --'; disks=disks=own; fi; \
+	$$in $(TARGET)/debug/chaos payouts=$(PAYOUTS) faults=$(FAULTS) seed=$(SEED) rate=$(RATE) $$disks
 
 upgrade: prerequisites ## Replace the release before by this one under load, with both running
 	sh deploy/upgrade/build-previous.sh $(TARGET)

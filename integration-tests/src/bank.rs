@@ -18,6 +18,21 @@ pub struct Transfer {
     pub amount: i64,
     /// How often the bank was asked for it.
     pub requests_seen: u32,
+    /// What became of it, oldest first.
+    status_history: Vec<Moment>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Moment {
+    status: String,
+}
+
+impl Transfer {
+    /// What it is now.
+    #[must_use]
+    pub fn status(&self) -> &str {
+        self.status_history.last().map_or("", |moment| moment.status.as_str())
+    }
 }
 
 /// The simulated vendors, seen from their own side.

@@ -1,4 +1,4 @@
-//! Why a test or a torture run fails: a promise that does not hold, or surroundings that do not work.
+//! Why a test or a run of chaos fails: a promise that does not hold, or surroundings that do not work.
 
 use signalbox::scene::SceneError;
 use signalbox_store::StoreError;

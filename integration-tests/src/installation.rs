@@ -3,11 +3,12 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use signalbox::applications::{Application, Applications, Newcomer};
-use signalbox::local::LocalStack;
+use signalbox::local::{LocalStack, StackOptions};
 use signalbox::payouts::{Payout, Payouts, Wish};
 use signalbox::scene::{
     Commands, Console, EngineName, SandboxWish, Scene, Settings, Started, codec, now,
@@ -55,13 +56,16 @@ pub struct Said {
 pub struct Installation {
     engines: Vec<(EngineName, Started)>,
     adapters: Vec<(&'static str, Started)>,
-    sandbox: Started,
+    sandbox: Option<Started>,
+    sandbox_wish: SandboxWish,
+    /// Where adapters find the vendors.
+    vendors_at: String,
     /// The sandbox's own view.
     pub bank: Bank,
     /// Publishes as a service of the bank would.
     pub commands: Commands,
     /// Sees everything that is published.
-    pub witness: Witness,
+    pub witness: Arc<Witness>,
     /// Answers questions about the database.
     pub reader: Reader,
     payouts: Payouts,
@@ -80,11 +84,31 @@ impl Installation {
     /// # Errors
     /// `Scene` with what to do about it.
     pub async fn start(program: PathBuf, vendors: Vendors, run: &str) -> Result<Self, Failure> {
-        let mut scene = Scene::start(Console::start(), false).await?;
+        let options =
+            StackOptions { progress: Console::start().progress(), ..StackOptions::default() };
+        Self::start_on(options, program, vendors, run, fastrand::u64(..)).await
+    }
+
+    /// The same on servers of a special sort; the same seed invents the same people.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn start_on(
+        options: StackOptions,
+        program: PathBuf,
+        vendors: Vendors,
+        run: &str,
+        seed: u64,
+    ) -> Result<Self, Failure> {
+        let mut scene = Scene::start_on(Console::start(), options).await?;
         scene.run_from(program.clone());
         scene.prepare_by_command().await?;
-        let arguments = vendors.arguments.iter().map(|word| (*word).to_owned()).collect();
-        let sandbox = scene.sandbox(&SandboxWish { arguments }).await?;
+        let mut arguments: Vec<String> =
+            vendors.arguments.iter().map(|word| (*word).to_owned()).collect();
+        let ledger = scene.stack().directory().join("sandbox.ledger");
+        arguments.extend(["--ledger-file".to_owned(), ledger.display().to_string()]);
+        let sandbox_wish = SandboxWish { arguments };
+        let sandbox = scene.sandbox(&sandbox_wish).await?;
         let codec = codec(scene.settings()).await?;
         let anchoring = AnchorKey::generate()
             .and_then(|secret| Ok((AnchorKey::parse(&secret)?.public(), secret)));
@@ -98,14 +122,16 @@ impl Installation {
             adapters: Vec::new(),
             bank: Bank::at(&sandbox.address)?,
             commands: Commands::connect(scene.settings(), codec.clone())?,
-            witness: Witness::start(scene.settings(), codec)?,
+            witness: Arc::new(Witness::start(scene.settings(), codec)?),
             reader: Reader::connect(&scene.settings().postgres)?,
-            payouts: Payouts::new(run, fastrand::u64(..)),
-            applications: Applications::new(run, fastrand::u64(..)),
+            payouts: Payouts::new(run, seed),
+            applications: Applications::new(run, seed),
             anchor_key,
             waits,
             also: Vec::new(),
-            sandbox,
+            vendors_at: sandbox.address.clone(),
+            sandbox: Some(sandbox),
+            sandbox_wish,
             program,
             scene,
         })
@@ -156,6 +182,12 @@ impl Installation {
     #[must_use]
     pub fn checkout(&self) -> &std::path::Path {
         self.scene.checkout()
+    }
+
+    /// Where servers keep their data and everybody their logs.
+    #[must_use]
+    pub fn directory(&self) -> &std::path::Path {
+        self.scene.stack().directory()
     }
 
     /// The servers, to be broken.
@@ -249,9 +281,19 @@ impl Installation {
     /// `Scene` where the cluster cannot be reached.
     pub async fn learn_partitions(&mut self) -> Result<Commands, Failure> {
         let codec = codec(self.scene.settings()).await?;
-        self.witness = Witness::start(self.scene.settings(), codec.clone())?;
+        self.witness = Arc::new(Witness::start(self.scene.settings(), codec.clone())?);
         let commands = Commands::connect(self.scene.settings(), codec)?;
         Ok(std::mem::replace(&mut self.commands, commands))
+    }
+
+    /// A witness that has seen nothing yet, for when topics are not what the one before has read.
+    ///
+    /// # Errors
+    /// `Scene` where the cluster cannot be reached.
+    pub async fn look_anew(&mut self) -> Result<(), Failure> {
+        let codec = codec(self.scene.settings()).await?;
+        self.witness = Arc::new(Witness::start(self.scene.settings(), codec)?);
+        Ok(())
     }
 
     /// Stops an engine as an operator would; it must end by itself.
@@ -297,7 +339,7 @@ impl Installation {
             ("SIGNALBOX__ADAPTER__POLICY".to_owned(), policy),
         ];
         let settings = [own.as_slice(), &self.also].concat();
-        let adapter = self.scene.adapter(Some(&self.sandbox.address), &settings).await?;
+        let adapter = self.scene.adapter(Some(&self.vendors_at), &settings).await?;
         self.adapters.push((name, adapter));
         Ok(())
     }
@@ -311,6 +353,67 @@ impl Installation {
         let place = place.ok_or_else(|| not_running(name))?;
         self.adapters.remove(place).1.child.kill();
         Ok(())
+    }
+
+    /// Sends an adapter a signal, such as STOP and CONT.
+    ///
+    /// # Errors
+    /// `Broken` where no adapter of that name runs.
+    pub fn signal_adapter(&self, name: &str, signal: Signal) -> Result<(), Failure> {
+        let found = self.adapters.iter().find(|(running, _)| *running == name);
+        found.ok_or_else(|| not_running(name))?.1.child.signal(signal);
+        Ok(())
+    }
+
+    /// Adapters that are started from now on find the vendors here.
+    pub fn vendors_behind(&mut self, address: String) {
+        self.vendors_at = address;
+    }
+
+    /// Kills the vendors as a crash would.
+    pub fn kill_sandbox(&mut self) {
+        if let Some(sandbox) = self.sandbox.take() {
+            sandbox.child.kill();
+        }
+    }
+
+    /// Starts the vendors again, with every effect that they had taken on; where they are now.
+    ///
+    /// # Errors
+    /// `Scene` with the end of their log.
+    pub async fn start_sandbox(&mut self) -> Result<String, Failure> {
+        self.kill_sandbox();
+        let sandbox = self.scene.sandbox(&self.sandbox_wish).await?;
+        let address = sandbox.address.clone();
+        self.bank = Bank::at(&address)?;
+        self.sandbox = Some(sandbox);
+        Ok(address)
+    }
+
+    /// Where the vendors are.
+    #[must_use]
+    pub fn sandbox_address(&self) -> &str {
+        self.sandbox.as_ref().map_or("", |sandbox| sandbox.address.as_str())
+    }
+
+    /// Engines and adapters that have ended although nobody told them to, with their last words. They are forgotten.
+    pub fn take_ended(&mut self) -> Vec<(&'static str, String)> {
+        let mut ended = Vec::new();
+        self.engines.retain_mut(|(name, engine)| match engine.child.must_run() {
+            Ok(()) => true,
+            Err(error) => {
+                ended.push((name.0, error.to_string()));
+                false
+            }
+        });
+        self.adapters.retain_mut(|(name, adapter)| match adapter.child.must_run() {
+            Ok(()) => true,
+            Err(error) => {
+                ended.push((*name, error.to_string()));
+                false
+            }
+        });
+        ended
     }
 
     /// Stops an adapter as an operator would; it must end by itself.
@@ -349,7 +452,10 @@ impl Installation {
         for service in engines.chain(adapters) {
             service.child.must_run()?;
         }
-        Ok(self.sandbox.child.must_run()?)
+        match self.sandbox.as_mut() {
+            Some(sandbox) => Ok(sandbox.child.must_run()?),
+            None => Ok(()),
+        }
     }
 
     /// Lanes that an engine holds.
@@ -395,6 +501,17 @@ impl Installation {
         services.map(|service| service.address.clone()).collect()
     }
 
+    /// Where an engine or adapter serves health and metrics.
+    ///
+    /// # Errors
+    /// `Broken` where nobody of that name runs.
+    pub fn admin_of(&self, name: &str) -> Result<&str, Failure> {
+        let engines = self.engines.iter().map(|(engine, started)| (engine.0, started));
+        let adapters = self.adapters.iter().map(|(adapter, started)| (*adapter, started));
+        let found = engines.chain(adapters).find(|(running, _)| *running == name);
+        found.map(|(_, started)| started.address.as_str()).ok_or_else(|| not_running(name))
+    }
+
     /// Status and body of a page of a service.
     ///
     /// # Errors
@@ -420,6 +537,20 @@ impl Installation {
             logs.push((name, String::from_utf8_lossy(&text).into_owned()));
         }
         Ok(logs)
+    }
+
+    /// Lines in logs of engines and adapters that hold all of these words.
+    ///
+    /// # Errors
+    /// As `logs`.
+    pub fn count_in_logs(&self, words: &[&str]) -> Result<u64, Failure> {
+        let logs = self.logs()?;
+        let services = logs
+            .iter()
+            .filter(|(name, _)| name.starts_with("engine") || name.starts_with("adapter"));
+        let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
+        let count: usize = services.map(|(_, text)| text.lines().filter(has_all).count()).sum();
+        Ok(u64::try_from(count).unwrap_or(u64::MAX))
     }
 
     /// Copies the logs of servers and services to `target/NAME`, and says where they are.
@@ -449,7 +580,7 @@ impl Installation {
             ("SIGNALBOX__ADAPTER__POLICY".to_owned(), policy),
             (
                 "SIGNALBOX__ADAPTER__VENDOR_BASE".to_owned(),
-                format!("http://{}", self.sandbox.address),
+                format!("http://{}", self.sandbox_address()),
             ),
         ]
     }
@@ -501,7 +632,7 @@ impl Installation {
         self.engines.iter().for_each(|(_, engine)| engine.child.signal(Signal::CONT));
         let engines = self.engines.into_iter().map(|(_, engine)| engine);
         let adapters = self.adapters.into_iter().map(|(_, adapter)| adapter);
-        let services = engines.chain(adapters).chain([self.sandbox]).collect();
+        let services = engines.chain(adapters).chain(self.sandbox).collect();
         Ok(self.scene.stop(services).await?)
     }
 

@@ -1,8 +1,9 @@
-//! What tests with real parts and the torture run share: an installation on this machine, a witness that reads the
+//! What tests with real parts and chaos share: an installation on this machine, a witness that reads the
 //! product's topics as a consumer does, the bank's own ledger, and the people who decide. It looks into no process.
 
 mod bank;
 mod books;
+pub mod chaos;
 mod collector;
 mod failure;
 mod installation;
@@ -12,11 +13,11 @@ mod people;
 mod program;
 mod scenarios;
 mod stream;
-pub mod torture;
 mod witness;
 
 pub use bank::{Bank, Transfer};
 pub use books::{Expectation, Verified, verify};
+pub use chaos::answer_to_nothing;
 pub use collector::{Collector, SeenSpan};
 pub use failure::Failure;
 pub use installation::{Installation, Said, Setting, Vendors};

@@ -6,13 +6,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use signalbox::cast::{Asks, Moment, Persona};
-use signalbox::scene::Decision;
+use signalbox::scene::{Commands, Decision};
 use signalbox_store::Reader;
 use tokio::time::{Instant, sleep};
 
 use crate::failure::Failure;
 use crate::installation::Installation;
-use crate::witness::Course;
+use crate::witness::{Course, Witness};
 
 /// What every topic of a journey's own commands ends with.
 const COMMANDS_SUFFIX: &str = ".commands.v1";
@@ -49,46 +49,64 @@ impl People {
     pub async fn act(&mut self, on: &Installation, patience: Duration) -> Result<(), Failure> {
         let deadline = Instant::now() + patience;
         loop {
-            let mut open = Vec::new();
-            for place in 0..self.roles.len() {
-                if let Some(course) = self.act_once(on, place).await? {
-                    open.push(course);
-                }
-            }
-            if open.is_empty() {
+            self.act_now(&on.witness, &on.commands, &on.reader).await?;
+            if self.roles.is_empty() {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                let what = format!("an ending of {} cases", open.len());
+                let open = self.roles.iter().map(|role| {
+                    let course = on.witness.course(&role.case);
+                    format!("{} ({}): {course:?}", role.case, role.persona.name)
+                });
                 return Err(Failure::Late {
-                    what,
+                    what: format!("an ending of {} cases", self.roles.len()),
                     seconds: patience.as_secs(),
-                    seen: open.join("\n"),
+                    seen: open.collect::<Vec<_>>().join("\n"),
                 });
             }
             sleep(LOOK).await;
         }
     }
 
-    /// What one case calls for. Its course in words where it has not ended.
+    /// Does what cases call for now. Cases that have ended are forgotten.
+    ///
+    /// # Errors
+    /// `Scene` where Kafka does not take what is said, `Store` where Postgres does not answer.
+    pub async fn act_now(
+        &mut self,
+        witness: &Witness,
+        commands: &Commands,
+        reader: &Reader,
+    ) -> Result<(), Failure> {
+        let mut place = 0;
+        while let Some(role) = self.roles.get(place) {
+            let course = witness.course(&role.case);
+            if course.endings.is_empty() {
+                self.act_once(place, &course, commands, reader).await?;
+                place += 1;
+            } else {
+                self.roles.swap_remove(place);
+            }
+        }
+        Ok(())
+    }
+
+    /// What one case calls for.
     async fn act_once(
         &mut self,
-        on: &Installation,
         place: usize,
-    ) -> Result<Option<String>, Failure> {
-        let Some(role) = self.roles.get_mut(place) else { return Ok(None) };
-        let course = on.witness.course(&role.case);
-        if !course.endings.is_empty() {
-            return Ok(None);
-        }
-        let due = role.persona.says.as_ref().filter(|(_, when)| has_come(when, &course));
+        course: &Course,
+        commands: &Commands,
+        reader: &Reader,
+    ) -> Result<(), Failure> {
+        let Some(role) = self.roles.get_mut(place) else { return Ok(()) };
+        let due = role.persona.says.as_ref().filter(|(_, when)| has_come(when, course));
         if let Some((word, _)) = due.filter(|_| !role.said) {
             role.said = true;
-            on.commands.say(&role.case, *word).await?;
+            commands.say(&role.case, *word).await?;
         }
-        let told = format!("{} ({}): {course:?}", role.case, role.persona.name);
-        if role.persona.says.is_some() && !(role.said && was_heard(&on.reader, &role.case).await?) {
-            return Ok(Some(told));
+        if role.persona.says.is_some() && !(role.said && was_heard(reader, &role.case).await?) {
+            return Ok(());
         }
         let role = role.clone();
         for (step, ruling) in &role.persona.decisions {
@@ -101,10 +119,10 @@ impl People {
                 continue;
             }
             for person in 1..=ruling.people {
-                on.commands.decide(&decision(&role, step, &ruling.decide, person)).await?;
+                commands.decide(&decision(&role, step, &ruling.decide, person)).await?;
             }
         }
-        Ok(Some(told))
+        Ok(())
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use integration_tests::{DeadLetter, Expectation, Failure, Installation, verify};
+use integration_tests::{
+    DeadLetter, Expectation, Failure, Installation, answer_to_nothing, verify,
+};
 use serde_json::json;
 use signalbox::payouts::Wish;
 use signalbox_store::{FlowRow, LaneFence, LaneStore, PgLaneStore, StopCause};
@@ -13,7 +15,6 @@ use tokio::time::{Instant, sleep};
 use crate::Outcome;
 
 const SOON: Duration = Duration::from_secs(30);
-const OUTCOMES: &str = "kyc.check.outcomes.v1";
 
 pub(crate) async fn act(
     on: &Installation,
@@ -66,7 +67,7 @@ pub(crate) async fn at_work(on: &mut Installation) -> Outcome {
     let parked = on.payout(&slow());
     on.commands.request(&parked.id, &parked.command).await?;
     let flow = until(on, &parked.id, "a flow", |_| true).await?;
-    publish_an_answer_to_nothing(on, &flow).await?;
+    answer_to_nothing(on, &flow).await?;
     until(on, &parked.id, "parking", |row| standing(row) == Some("parked")).await?;
     act(on, "set-aside", &parked.id, "ann").await?;
     act(on, "set-aside", &parked.id, "Ann").await?;
@@ -88,16 +89,6 @@ pub(crate) async fn at_work(on: &mut Installation) -> Outcome {
     let verified =
         verify(on, &[Expectation::completed(paused), Expectation::completed(parked)]).await?;
     Ok(format!("paused and resumed, parked and set aside by two; {verified}"))
-}
-
-/// Fits its record and answers a call that its flow never made.
-async fn publish_an_answer_to_nothing(on: &Installation, flow: &FlowRow) -> Result<(), Failure> {
-    let answer = json!({
-        "ref": {"attempt_id": "8d8ac610-566d-8ef0-9c22-186b2a5ed793", "flow_id": flow.id,
-                "aggregate_id": flow.aggregate, "tenant": flow.tenant, "lane": flow.lane, "answered_at": 0},
-        "outcome": "pass"});
-    let payload = on.commands.encode(OUTCOMES, "kyc.check.Outcome", &answer)?;
-    Ok(on.commands.publish_raw(OUTCOMES, flow.aggregate.as_str(), payload).await?)
 }
 
 /// Whatever a program writes, the database lets nobody agree twice and nobody agree out of turn.

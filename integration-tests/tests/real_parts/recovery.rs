@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use integration_tests::{Expectation, Failure, Installation, Said, Witness, verify};
+use integration_tests::{Expectation, Failure, Installation, Said, verify};
 use serde_json::Value;
 use signalbox::payouts::{Payout, Wish};
-use signalbox::scene::{Decision, SceneError, codec};
+use signalbox::scene::{Decision, SceneError};
 use signalbox_schemas::AttemptId;
 use signalbox_store::RecoveryStore;
 use tokio::time::{Instant, sleep};
@@ -113,7 +113,7 @@ pub(crate) async fn lost_tail(on: &mut Installation) -> Outcome {
     on.stack().start_kafka().await.map_err(SceneError::from)?;
     let late = on.request(&Wish::default(), WAVE * 8).await?;
     // Whoever read what was lost is at offsets that mean something else now: this consumer begins anew.
-    on.witness = Witness::start(on.settings(), codec(on.settings()).await?)?;
+    on.look_anew().await?;
     let published = lost.len();
     payouts.extend(lost.into_iter().chain(late));
     let verified = all_completed(on, payouts).await?;

@@ -1,0 +1,72 @@
+//! Records that nobody can process, as a broken program might publish them: one that nobody can read, and one that is read
+//! and answers what was never asked, which parks its flow until two people set it aside.
+
+use std::time::Duration;
+
+use serde_json::json;
+use signalbox::payouts::Wish;
+use signalbox::scene::COMMANDS;
+use signalbox_store::FlowRow;
+use tokio::time::{Instant, sleep};
+
+use super::fault::{Hand, clock_ms};
+use crate::failure::Failure;
+use crate::installation::Installation;
+
+const OUTCOMES: &str = "kyc.check.outcomes.v1";
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Publishes both, and has people set aside what parks a flow.
+pub(crate) async fn publish(hand: &mut Hand<'_>) -> Result<i64, Failure> {
+    let key = format!("poison {}", hand.random.u64(..));
+    let garbage: Vec<u8> = std::iter::repeat_with(|| hand.random.u8(1..)).take(60).collect();
+    hand.site.on.commands.publish_raw(COMMANDS, &key, garbage).await?;
+
+    // Its identity check is slow, so that it is still asked for when the wrong answer comes.
+    let slow = Wish { originator: Some("Kycslow".to_owned()), ..Wish::default() };
+    let id = hand.load.bring(slow).await?;
+    let on = &hand.site.on;
+    let flow = until_flow(on, &id, |_| true).await?;
+    answer_to_nothing(on, &flow).await?;
+    let parked = until_flow(on, &id, |flow| flow.standing.is_some() || flow.ended).await?;
+    if !parked.ended {
+        for actor in ["ann", "bob"] {
+            let words = ["flow", "set-aside", &id, "--actor", actor, "--reason", "INC-7"];
+            on.succeed(&words).await?;
+        }
+    }
+    Ok(clock_ms())
+}
+
+/// An answer that fits its record, to a call that its flow never made.
+///
+/// # Errors
+/// `Scene` where Kafka does not take it.
+pub async fn answer_to_nothing(on: &Installation, flow: &FlowRow) -> Result<(), Failure> {
+    let answer = json!({
+        "ref": {"attempt_id": "8d8ac610-566d-8ef0-9c22-186b2a5ed793", "flow_id": flow.id,
+                "aggregate_id": flow.aggregate, "tenant": flow.tenant, "lane": flow.lane, "answered_at": 0},
+        "outcome": "pass"});
+    let payload = on.commands.encode(OUTCOMES, "kyc.check.Outcome", &answer)?;
+    Ok(on.commands.publish_raw(OUTCOMES, flow.aggregate.as_str(), payload).await?)
+}
+
+async fn until_flow(
+    on: &Installation,
+    id: &str,
+    wanted: impl Fn(&FlowRow) -> bool,
+) -> Result<FlowRow, Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = on.reader.find_flows(id).await?.into_iter().next().map(|found| found.row);
+        if let Some(row) = found.as_ref().filter(|row| wanted(row)) {
+            return Ok(row.clone());
+        }
+        if Instant::now() > deadline {
+            let (what, seen) = (format!("a flow of {id} as wanted"), format!("{found:?}"));
+            return Err(Failure::Late { what, seconds: PATIENCE.as_secs(), seen });
+        }
+        sleep(LOOK).await;
+    }
+}
