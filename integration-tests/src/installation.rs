@@ -1,6 +1,7 @@
 //! One installation for all tests of a run: the local stack, the sandbox, and engines and adapters that are started,
 //! killed and stopped by name. Each test draws payouts of its own from it. It knows no test.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -512,6 +513,17 @@ impl Installation {
         found.map(|(_, started)| started.address.as_str()).ok_or_else(|| not_running(name))
     }
 
+    /// Resident memory of an engine or adapter, in bytes; none where it does not run.
+    #[must_use]
+    pub fn memory_of(&self, name: &str) -> Option<u64> {
+        let engines = self.engines.iter().map(|(engine, started)| (engine.0, started));
+        let adapters = self.adapters.iter().map(|(adapter, started)| (*adapter, started));
+        let (_, found) = engines.chain(adapters).find(|(running, _)| *running == name)?;
+        let status = fs::read_to_string(format!("/proc/{}/status", found.child.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+    }
+
     /// Status and body of a page of a service.
     ///
     /// # Errors
@@ -530,9 +542,9 @@ impl Installation {
         let folder = self.scene.stack().directory().join("logs");
         let reading = || Failure::while_doing("reading logs");
         let mut logs = Vec::new();
-        for log in std::fs::read_dir(folder).map_err(reading())? {
+        for log in fs::read_dir(folder).map_err(reading())? {
             let log = log.map_err(reading())?;
-            let text = std::fs::read(log.path()).map_err(reading())?;
+            let text = fs::read(log.path()).map_err(reading())?;
             let name = log.file_name().to_string_lossy().into_owned();
             logs.push((name, String::from_utf8_lossy(&text).into_owned()));
         }
@@ -561,13 +573,12 @@ impl Installation {
         let kept = self.program.with_file_name(name);
         let copying = || Failure::while_doing(format!("copying logs to {}", kept.display()));
         // What an earlier run left would be taken for this one's.
-        let _ = std::fs::remove_dir_all(&kept);
-        std::fs::create_dir_all(&kept).map_err(copying())?;
-        let logs =
-            std::fs::read_dir(self.scene.stack().directory().join("logs")).map_err(copying())?;
+        let _ = fs::remove_dir_all(&kept);
+        fs::create_dir_all(&kept).map_err(copying())?;
+        let logs = fs::read_dir(self.scene.stack().directory().join("logs")).map_err(copying())?;
         for log in logs {
             let log = log.map_err(copying())?;
-            std::fs::copy(log.path(), kept.join(log.file_name())).map_err(copying())?;
+            fs::copy(log.path(), kept.join(log.file_name())).map_err(copying())?;
         }
         Ok(kept)
     }

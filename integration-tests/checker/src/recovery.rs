@@ -16,6 +16,9 @@ pub struct Fault {
     pub what: String,
     /// When it began, in milliseconds.
     pub began_ms: i64,
+    /// Lanes whose worker it took away; empty where it hit everybody.
+    #[serde(default)]
+    pub lanes: BTreeSet<i64>,
     /// From when on lanes can be expected to work again, in milliseconds.
     pub over_ms: i64,
 }
@@ -25,8 +28,10 @@ pub struct Fault {
 pub struct Recovery {
     /// The fault.
     pub fault: Fault,
-    /// Milliseconds until each lane had published again, in ascending order.
+    /// Milliseconds until each lane that was hit had published again, in ascending order.
     pub lanes_ms: Vec<i64>,
+    /// The same of the lanes that were not.
+    pub others_ms: Vec<i64>,
 }
 
 impl Recovery {
@@ -34,6 +39,12 @@ impl Recovery {
     #[must_use]
     pub fn median_ms(&self) -> Option<i64> {
         self.lanes_ms.get(self.lanes_ms.len() / 2).copied()
+    }
+
+    /// The last lane that was not hit.
+    #[must_use]
+    pub fn others_worst_ms(&self) -> Option<i64> {
+        self.others_ms.last().copied()
     }
 
     /// The last lane.
@@ -58,11 +69,13 @@ pub(crate) fn measure(
     times.values_mut().for_each(|times| times.sort_unstable());
     let recovery = |fault: &Fault| {
         let mut silent = BTreeSet::new();
-        let mut lanes_ms = Vec::new();
+        let (mut lanes_ms, mut others_ms) = (Vec::new(), Vec::new());
+        let is_hit = |lane| fault.lanes.is_empty() || fault.lanes.contains(lane);
         for (lane, times) in &times {
             let next = times.get(times.partition_point(|at| *at < fault.over_ms));
             match next {
-                Some(at) => lanes_ms.push(at - fault.over_ms),
+                Some(at) if is_hit(lane) => lanes_ms.push(at - fault.over_ms),
+                Some(at) => others_ms.push(at - fault.over_ms),
                 None => drop(silent.insert(*lane)),
             }
         }
@@ -72,7 +85,8 @@ pub(crate) fn measure(
                 .add(Promise::Recovery, format!("after {what} lanes {silent:?} published nothing"));
         }
         lanes_ms.sort_unstable();
-        Recovery { fault: fault.clone(), lanes_ms }
+        others_ms.sort_unstable();
+        Recovery { fault: fault.clone(), lanes_ms, others_ms }
     };
     faults.iter().map(recovery).collect()
 }

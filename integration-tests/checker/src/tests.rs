@@ -2,6 +2,7 @@
 //! promise that it breaks. The chain is linked anew after a plant that is not about the chain.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::json;
@@ -360,10 +361,20 @@ fn time_to_recover_is_measured_and_a_lane_that_never_works_again_is_found() {
     let times = evidence.records.iter().filter(|record| record.headers.contains_key("lane_seq"));
     let mut times: Vec<i64> = times.map(|record| record.at_ms).collect();
     times.sort_unstable();
-    let fault = |over_ms| Fault { what: "a fault".to_owned(), began_ms: over_ms, over_ms };
+    let fault = |over_ms| Fault {
+        what: "a fault".to_owned(),
+        began_ms: over_ms,
+        lanes: BTreeSet::new(),
+        over_ms,
+    };
     let report = judge(&evidence, &[fault(times[5] - 7)]);
     assert!(report.findings.is_empty());
     assert!(report.recoveries[0].worst_ms().is_some_and(|worst| (0..=7).contains(&worst)));
+    assert_eq!(report.recoveries[0].others_worst_ms(), None, "everybody was hit");
+    let lanes: Vec<i64> = report.recoveries[0].lanes_ms.clone();
+    let elsewhere = Fault { lanes: BTreeSet::from([-1]), ..fault(times[5] - 7) };
+    let report = judge(&evidence, &[elsewhere]);
+    assert_eq!((&report.recoveries[0].others_ms, report.recoveries[0].worst_ms()), (&lanes, None));
     let report = judge(&evidence, &[fault(times.last().unwrap() + 1)]);
     assert_eq!(report.findings.len(), 1);
     assert_eq!(report.findings[0].promise, Promise::Recovery);

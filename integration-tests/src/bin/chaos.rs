@@ -2,6 +2,7 @@
 //! only if every promise held and the run was not too tame.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use integration_tests::chaos::{self, Plan};
 use integration_tests::{Failure, built_program};
@@ -32,7 +33,8 @@ fn plan(words: impl Iterator<Item = String>) -> Result<Plan, Failure> {
     for word in words {
         let wrong = || {
             Failure::Broken(format!(
-                "{word:?} is not understood: payouts=N, faults=N, seed=N, rate=N, only=WORD or disks=own"
+                "{word:?} is not understood: payouts=N, faults=N, seed=N, rate=N, only=WORD,
+                 away=SECONDS or disks=own"
             ))
         };
         let (name, value) = word.split_once('=').ok_or_else(wrong)?;
@@ -41,6 +43,9 @@ fn plan(words: impl Iterator<Item = String>) -> Result<Plan, Failure> {
             "faults" => plan.faults = value.parse().map_err(|_| wrong())?,
             "seed" => plan.seed = value.parse().map_err(|_| wrong())?,
             "rate" => plan.rate = value.parse().map_err(|_| wrong())?,
+            "away" => {
+                plan.away = Some(Duration::from_secs(value.parse().map_err(|_| wrong())?));
+            }
             "only" => value.clone_into(&mut plan.only),
             "disks" => plan.disks = value == "own",
             _ => return Err(wrong()),

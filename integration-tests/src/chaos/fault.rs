@@ -1,7 +1,7 @@
 //! The faults: each is put in, lasts for a while, and is taken out again, or somebody else takes over. Which service it
 //! hits is drawn from the run's seed. It measures nothing but when it began and from when on work can be expected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -124,6 +124,11 @@ impl Fault {
         }
     }
 
+    /// Whether everybody needs the server that it takes away.
+    pub(crate) fn is_outage(self) -> bool {
+        matches!(self, Self::KillKafka | Self::KillPostgres)
+    }
+
     /// Why it cannot be done here.
     pub(crate) fn not_done(self, site: &Site) -> Option<&'static str> {
         match self {
@@ -141,6 +146,10 @@ pub(crate) struct Hand<'a> {
     pub(crate) site: &'a mut Site,
     pub(crate) load: &'a Load,
     pub(crate) random: &'a mut Rng,
+    /// How long servers are away.
+    pub(crate) away: Option<Duration>,
+    /// Lanes whose engine is taken away.
+    pub(crate) hit: BTreeSet<i64>,
     pub(crate) console: Console,
 }
 
@@ -179,7 +188,8 @@ impl Hand<'_> {
             Fault::FillKafka => disk::fill_kafka(self.site).await?,
             Fault::JumpClock => self.jump_clock().await?,
         };
-        Ok(Blow { what: fault.name().to_owned(), began_ms, over_ms })
+        let lanes = std::mem::take(&mut self.hit);
+        Ok(Blow { what: fault.name().to_owned(), began_ms, over_ms, lanes })
     }
 
     fn say(&self, what: &str) {
@@ -193,6 +203,11 @@ impl Hand<'_> {
         Ok(victim)
     }
 
+    async fn lanes_of(&self, engine: EngineName) -> Result<BTreeSet<i64>, Failure> {
+        let held = self.site.on.lanes_of(engine).await?;
+        Ok(held.into_iter().map(|lane| lane.0.into()).collect())
+    }
+
     fn adapter(&mut self) -> &'static str {
         self.random.choice(ADAPTERS).unwrap_or("adapter-1")
     }
@@ -204,6 +219,7 @@ impl Hand<'_> {
     async fn kill_engine(&mut self) -> Result<i64, Failure> {
         let victim = self.busy_engine().await?;
         self.say(victim.0);
+        self.hit = self.lanes_of(victim).await?;
         self.site.on.kill_engine(victim)?;
         let over = clock_ms();
         self.site.start_engine(victim).await?;
@@ -213,6 +229,7 @@ impl Hand<'_> {
     async fn freeze_engine(&mut self) -> Result<i64, Failure> {
         let victim = self.busy_engine().await?;
         self.say(victim.0);
+        self.hit = self.lanes_of(victim).await?;
         let over = clock_ms();
         self.site.on.signal_engine(victim, Signal::STOP)?;
         let lost = self.site.on.until_lanes(PATIENCE, victim, |held| held == 0).await;
@@ -240,7 +257,8 @@ impl Hand<'_> {
     }
 
     async fn kill_server(&mut self, server: Fault) -> Result<i64, Failure> {
-        let away = self.some_time(500, 3_000);
+        let some = self.some_time(500, 3_000);
+        let away = self.away.unwrap_or(some);
         let stack = self.site.on.stack();
         match server {
             Fault::KillKafka => stack.kill_kafka().await,

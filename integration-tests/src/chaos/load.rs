@@ -9,7 +9,7 @@ use serde_json::Value;
 use signalbox::applications::Applications;
 use signalbox::cast::{Asks, Persona, Ruling, cast};
 use signalbox::payouts::{Payouts, REQUEST_PAYOUT, Wish};
-use signalbox::scene::{Commands, Console, now};
+use signalbox::scene::{Commands, Console, SceneError, now};
 use signalbox_store::Reader;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{interval, sleep};
@@ -27,7 +27,9 @@ const PLAIN_PER_CENT: usize = 60;
 /// One command of so many is sent a second time, as by somebody who does not know whether it arrived.
 const REPEATED_EVERY: usize = 40;
 /// Commands that may wait for Kafka at once.
-const WAITING_MAX: usize = 500;
+const WAITING_MAX: usize = 20_000;
+/// How long a service waits that could not publish, until it tries again.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How often people look.
 const LOOK: Duration = Duration::from_millis(150);
 
@@ -66,8 +68,14 @@ struct Asked {
 }
 
 impl Asked {
+    /// Publishes the command until Kafka has taken it, as a service does that may not lose it.
     async fn publish(&self, commands: &Commands) -> Result<(), Failure> {
-        Ok(commands.command(self.record, &self.case.id, &self.command).await?)
+        loop {
+            match commands.command(self.record, &self.case.id, &self.command).await {
+                Err(SceneError::Bus(_)) => sleep(AGAIN).await,
+                outcome => return Ok(outcome?),
+            }
+        }
     }
 }
 

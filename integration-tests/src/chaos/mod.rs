@@ -8,11 +8,13 @@ mod fault;
 mod link;
 mod load;
 mod log_tail;
+mod outage;
 mod poison;
 mod rest;
 mod site;
 mod summary;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use crate::failure::Failure;
 use deck::Deck;
 use fault::{Fault, Hand};
 use load::Load;
+use outage::{Outage, Standing};
 use site::{Means, Site};
 use summary::{Seen, Told};
 
@@ -49,13 +52,23 @@ pub struct Plan {
     pub rate: u32,
     /// Only faults whose names hold this word; all where it is empty.
     pub only: String,
+    /// How long Kafka, Postgres and the registry are away when they are killed; some seconds where it is not said.
+    pub away: Option<Duration>,
     /// Disks may be mounted: this process has a mount namespace of its own.
     pub disks: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { payouts: 1_500, faults: 12, seed: 1, rate: 15, only: String::new(), disks: false }
+        Self {
+            payouts: 1_500,
+            faults: 12,
+            seed: 1,
+            rate: 15,
+            only: String::new(),
+            away: None,
+            disks: false,
+        }
     }
 }
 
@@ -142,14 +155,21 @@ async fn strike(
         let with = also.map_or("", |_| ", while a link is bad");
         console.say(&format!("fault {number}: {}{with}", fault.name()));
         let spoiled = also.map(|spoil| spoil.begin(site)).transpose()?;
-        let mut hand = Hand { site, load, random: &mut random, console };
+        let before = Standing::of(site, load);
+        let (random, away) = (&mut random, told.plan.away);
+        let mut hand = Hand { site, load, random, away, hit: BTreeSet::new(), console };
         let blow = hand.strike(fault).await?;
+        let back = Standing::of(site, load);
         told.payments_held |= fault == Fault::HoldPayment;
         if let Some(spoiled) = spoiled {
             spoiled.end(site)?;
             told.together += 1;
         }
         recover(site, &blow, told, console).await?;
+        if told.plan.away.is_some() && fault.is_outage() {
+            let what = blow.what.clone();
+            told.outages.push(Outage::endured(what, before, back, site, load).await?);
+        }
         told.blows.push(blow);
         sleep(Duration::from_millis(random.u64(200..1_200))).await;
     }
@@ -177,8 +197,7 @@ async fn recover(
         }
         let again = site.on.witness.ask(|seen| {
             let since = seen.published.get(mark..).unwrap_or_default();
-            let lanes: std::collections::BTreeSet<u16> =
-                since.iter().map(|sighting| sighting.stream.lane).collect();
+            let lanes: BTreeSet<u16> = since.iter().map(|sighting| sighting.stream.lane).collect();
             lanes.len()
         });
         if again >= lanes {

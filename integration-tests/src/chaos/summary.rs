@@ -8,6 +8,7 @@ use signalbox_checker::{Fault as Blow, Recovery, Report};
 
 use super::Plan;
 use super::fault::{Fault, LOST_COMMIT, told};
+use super::outage::Outage;
 use crate::failure::Failure;
 use crate::installation::Installation;
 
@@ -26,6 +27,8 @@ pub(crate) struct Told {
     /// Faults that this machine does not allow, and why.
     pub(crate) not_done: Vec<(&'static str, &'static str)>,
     pub(crate) payments_held: bool,
+    /// Servers that were away for long.
+    pub(crate) outages: Vec<Outage>,
     pub(crate) cases: usize,
     /// How many of the cases are payouts.
     pub(crate) payouts: usize,
@@ -74,18 +77,23 @@ impl Seen {
 /// Prints everything.
 pub(crate) fn print(console: Console, told: &Told, report: &Report, seen: &Seen) {
     let line = |text: String| console.print(&text);
-    line(format!("\n  {:<50} {:>5} {:>12} {:>12}", "fault", "times", "p50", "max"));
+    line(format!("\n  {:<50} {:>5} {:>9} {:>9} {:>9}", "fault", "times", "p50", "max", "others"));
     for (what, recoveries) in by_fault(report) {
         let p50 = middle(recoveries.iter().filter_map(|one| one.median_ms()).collect());
         let max = recoveries.iter().filter_map(|one| one.worst_ms()).max();
-        line(format!("  {what:<50} {:>5} {:>12} {:>12}", recoveries.len(), time(p50), time(max)));
+        let others = recoveries.iter().filter_map(|one| one.others_worst_ms()).max();
+        let times = [p50, max, others].map(time).map(|time| format!("{time:>9}")).join(" ");
+        line(format!("  {what:<50} {:>5} {times}", recoveries.len()));
     }
-    line("  (until a lane, and until the last lane, published again)".to_owned());
+    line("  (until a lane that was hit, the last of them, and the last of the others published again)".to_owned());
     for (what, why) in &told.not_done {
         line(format!("  {what:<50} not done: {why}"));
     }
     for ended in &told.ended {
         line(format!("  ended by itself and was started again: {ended}"));
+    }
+    for outage in &told.outages {
+        line(format!("  {outage}"));
     }
     line(format!("\n  {:<50} {:>5}", "seen", "times"));
     for (what, times) in &seen.0 {
