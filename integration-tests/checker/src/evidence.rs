@@ -164,7 +164,7 @@ pub enum Line {
         last_seq: i64,
     },
     /// A row.
-    Row(Row),
+    Row(Box<Row>),
 }
 
 /// A row of the journal.
@@ -249,7 +249,7 @@ impl Evidence {
     /// Rows of the journal.
     pub(crate) fn rows(&self) -> impl Iterator<Item = &Row> {
         self.export.iter().filter_map(|line| match line {
-            Line::Row(row) => Some(row),
+            Line::Row(row) => Some(row.as_ref()),
             _ => None,
         })
     }

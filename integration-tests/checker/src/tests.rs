@@ -35,7 +35,7 @@ fn broken(plant: impl FnOnce(&mut Evidence)) -> Vec<Promise> {
 
 fn rows(evidence: &mut Evidence) -> impl Iterator<Item = &mut Row> {
     evidence.export.iter_mut().filter_map(|line| match line {
-        Line::Row(row) => Some(row),
+        Line::Row(row) => Some(row.as_mut()),
         _ => None,
     })
 }
@@ -68,7 +68,7 @@ fn event(evidence: &Evidence, status: &str) -> usize {
 /// One more command behind the others.
 fn another_command(evidence: &mut Evidence) -> Record {
     let at = position(evidence, |record| record.topic == COMMANDS);
-    let last = evidence.records.iter().filter(|record| record.topic == COMMANDS).next_back();
+    let last = evidence.records.iter().rfind(|record| record.topic == COMMANDS);
     let offset = last.unwrap().offset + 1;
     let command = Record { offset, ..evidence.records[at].clone() };
     evidence.records.push(command.clone());
@@ -79,14 +79,14 @@ fn another_command(evidence: &mut Evidence) -> Record {
 fn another_row(evidence: &mut Evidence, kind: &str, flow: Option<&str>, about: &Record) {
     let start = rows(evidence).find(|row| row.kind == "start").unwrap().clone();
     let out_last = rows(evidence).last().unwrap().out_last;
-    evidence.export.push(Line::Row(Row {
+    evidence.export.push(Line::Row(Box::new(Row {
         kind: kind.to_owned(),
         flow: flow.map(str::to_owned),
         after: None,
         input_offset: Some(about.offset),
         out_last,
         ..start
-    }));
+    })));
     relink(evidence);
 }
 

@@ -353,7 +353,7 @@ impl Direction<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
