@@ -9,6 +9,7 @@
 mod real_parts {
     pub(crate) mod broken_records;
     pub(crate) mod canaries;
+    pub(crate) mod contracts;
     pub(crate) mod crashes;
     pub(crate) mod endings;
     pub(crate) mod erasure;
@@ -43,9 +44,9 @@ use serde_json::json;
 use signalbox::scene::{Console, EngineName};
 
 use real_parts::{
-    broken_records, canaries, crashes, endings, erasure, foreign_client, growing, majors,
-    migrating, onboarding, operators, outages, recipes, recognition, recovery, repeats, rewrapping,
-    scenarios, sharing, tampering, tracing, upgrading, upkeep,
+    broken_records, canaries, contracts, crashes, endings, erasure, foreign_client, growing,
+    majors, migrating, onboarding, operators, outages, recipes, recognition, recovery, repeats,
+    rewrapping, scenarios, sharing, tampering, tracing, upgrading, upkeep,
 };
 
 /// The engine that every story finds running, alone, and leaves so.
@@ -99,6 +100,10 @@ const STORIES: &[Story] = &[
     Story {
         name: "migrations_step_by_step_make_the_same_database",
         tell: |on| Box::pin(upkeep::migrations(on)),
+    },
+    Story {
+        name: "the_twin_of_the_store_is_as_postgres",
+        tell: |on| Box::pin(contracts::of_the_store(on)),
     },
     Story {
         name: "services_refuse_a_database_they_do_not_know",

@@ -273,12 +273,25 @@ impl Hand<'_> {
             Fault::KillPostgres => stack.start_postgres().await.map_err(SceneError::from)?,
             _ => {
                 stack.start_registry().await.map_err(SceneError::from)?;
-                self.site.on.prepare().await?;
+                self.register_again().await?;
                 // Nobody needs it who knows the schemas.
                 return Ok(killed);
             }
         }
         Ok(clock_ms())
+    }
+
+    /// Schemas again in a registry that kept nothing, as an operator does: once more where it was not ready yet.
+    async fn register_again(&self) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.site.on.prepare().await {
+                Err(Failure::Scene(SceneError::Registry(_))) if Instant::now() < deadline => {
+                    sleep(Duration::from_secs(1)).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     async fn kill_vendors(&mut self) -> Result<i64, Failure> {
