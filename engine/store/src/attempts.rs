@@ -3,8 +3,9 @@
 
 use signalbox_schemas::{AttemptId, FlowId, KeyId, Micros};
 use sqlx::Connection;
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::StoreError;
@@ -99,7 +100,8 @@ pub struct PgAttempts {
 impl PgAttempts {
     /// Connects lazily with up to `connections` connections.
     pub fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
-        Ok(Self { pool: pool::open(url, connections, PATIENCE)? })
+        let server = PgConnectOptions::from_str(url)?.options(pool::BY_KEY);
+        Ok(Self { pool: pool::open(server, connections, PATIENCE) })
     }
 
     /// Asks on a connection of its own, which is not used again where it may lead nowhere.

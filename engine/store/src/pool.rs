@@ -1,13 +1,23 @@
-//! A connection out of a pool, or why there is none. A pool that waits tells only that it has waited; what stood in the
-//! way is learnt by one attempt outside of it.
+//! How connections are set up, and a connection out of a pool, or why there is none. A pool that waits tells only that it
+//! has waited; what stood in the way is learnt by one attempt outside of it.
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Postgres};
 use std::io;
 use std::time::Duration;
 
 use crate::error::StoreError;
+
+/// How lanes and adapters have their statements planned: whatever they touch they look up by key. Left to itself the
+/// server plans a statement by how large tables are when it is first run, and keeps that plan: what was planned on empty
+/// tables reads whole tables for hours. A plan that must read one all the same is never worth compiling.
+pub(crate) const BY_KEY: [(&str, &str); 4] = [
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
 
 /// How long a connection may take to say that it lives, and the attempt that asks for a reason; also how long one may have
 /// rested without being asked.
@@ -15,10 +25,8 @@ const ANSWER: Duration = Duration::from_secs(1);
 
 /// A pool that connects when it is first used, and lets no dead connection take the place of a living one.
 ///
-/// # Errors
-/// `Retry` where the URL is none.
-pub(crate) fn open(url: &str, connections: u32, patience: Duration) -> Result<PgPool, StoreError> {
-    Ok(options(connections, patience, ANSWER).connect_lazy(url)?)
+pub(crate) fn open(server: PgConnectOptions, connections: u32, patience: Duration) -> PgPool {
+    options(connections, patience, ANSWER).connect_lazy_with(server)
 }
 
 /// The pool's own questions whether a connection lives have no end where it leads nowhere: a connection that is given back

@@ -16,7 +16,7 @@ use crate::lane_store::{
     TickWrite, WorkerShare,
 };
 use crate::migration_rows::OpenMigration;
-use crate::pool::answered;
+use crate::pool::{self, answered};
 use crate::rows::{Forgotten, InputRow, LaneFence, LoadedFlow, ParkedRow, TimerRow};
 use crate::tables;
 
@@ -39,7 +39,8 @@ impl PgLaneStore {
                 ("statement_timeout", limit.as_str()),
                 ("idle_in_transaction_session_timeout", limit.as_str()),
                 ("synchronous_commit", "on"),
-            ]);
+            ])
+            .options(pool::BY_KEY);
         // Who has not been heard for so long has lost its lanes anyway.
         Ok(Self { options, connection: None, patience: lease * 2 })
     }

@@ -4,9 +4,10 @@ use signalbox_schemas::{
     AttemptId, EnvelopeId, FlowId, KeyId, LaneId, Micros, MigrationId, SubjectId, TopicName,
 };
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{Executor, Postgres, Row};
 use std::collections::BTreeSet;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::StoreError;
@@ -31,7 +32,7 @@ pub struct Reader {
 impl Reader {
     /// Connects lazily.
     pub fn connect(url: &str) -> Result<Self, StoreError> {
-        Ok(Self { pool: pool::open(url, 4, Duration::from_secs(5))? })
+        Ok(Self { pool: pool::open(PgConnectOptions::from_str(url)?, 4, Duration::from_secs(5)) })
     }
 
     pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {

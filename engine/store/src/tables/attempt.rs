@@ -97,12 +97,11 @@ pub(crate) async fn take_permits(
     let sql = format!(
         "WITH wanted AS (SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS wanted(id, vendor, request)), \
               open AS ({OPEN_GATES}), \
-              mine AS (SELECT attempt.id FROM attempt JOIN wanted ON wanted.id = attempt.id JOIN open ON open.vendor = wanted.vendor \
+              mine AS (SELECT wanted.* FROM wanted JOIN attempt ON attempt.id = wanted.id JOIN open ON open.vendor = wanted.vendor \
                        WHERE attempt.disposition = 'planned' ORDER BY attempt.id FOR UPDATE OF attempt) \
-         UPDATE attempt SET disposition = 'sending', vendor = wanted.vendor, sends = 1, request = wanted.request, \
+         UPDATE attempt SET disposition = 'sending', vendor = mine.vendor, sends = 1, request = mine.request, \
                 first_sent_at = {NOW_MICROS} \
-         FROM mine JOIN wanted ON wanted.id = mine.id \
-         WHERE attempt.id = mine.id AND attempt.disposition = 'planned' RETURNING attempt.id, attempt.first_sent_at"
+         FROM mine WHERE attempt.id = mine.id AND attempt.disposition = 'planned' RETURNING attempt.id, attempt.first_sent_at"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(ordered.iter().map(|request| request.attempt.0).collect::<Vec<_>>())
@@ -168,13 +167,13 @@ pub(crate) async fn store_results(
         |result: &&StoredResult| result.sends.map(|sends| i32::try_from(sends).unwrap_or(i32::MAX));
     let sql = format!(
         "WITH given AS (SELECT * FROM unnest($1::uuid[], $2::jsonb[], $3::integer[]) AS given(id, result, sends)), \
-              mine AS (SELECT attempt.id FROM attempt JOIN given ON given.id = attempt.id ORDER BY attempt.id FOR UPDATE OF attempt) \
+              mine AS (SELECT given.* FROM given JOIN attempt ON attempt.id = given.id ORDER BY attempt.id FOR UPDATE OF attempt) \
          UPDATE attempt SET \
-             result = CASE WHEN {OPEN} THEN given.result ELSE attempt.result END, \
-             contradiction = CASE WHEN NOT {OPEN} AND given.result->>'outcome' <> 'in_doubt' \
-                 AND attempt.result->>'outcome' <> given.result->>'outcome' THEN given.result ELSE attempt.contradiction END \
-         FROM mine JOIN given ON given.id = mine.id \
-         WHERE attempt.id = mine.id AND (given.sends IS NULL OR given.sends = attempt.sends) RETURNING attempt.id"
+             result = CASE WHEN {OPEN} THEN mine.result ELSE attempt.result END, \
+             contradiction = CASE WHEN NOT {OPEN} AND mine.result->>'outcome' <> 'in_doubt' \
+                 AND attempt.result->>'outcome' <> mine.result->>'outcome' THEN mine.result ELSE attempt.contradiction END \
+         FROM mine \
+         WHERE attempt.id = mine.id AND (mine.sends IS NULL OR mine.sends = attempt.sends) RETURNING attempt.id"
     );
     let kept = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
         .bind(ordered.iter().map(|result| result.attempt.0).collect::<Vec<_>>())

@@ -59,7 +59,8 @@ async fn holders(
     let flows: Vec<uuid::Uuid> = lost.iter().map(|row| row.flow.0).collect();
     let rows = sqlx::query(
         "SELECT tenant, key, hash, flow, record, accepted_at FROM command \
-         WHERE (tenant, key) IN (SELECT * FROM unnest($1::text[], $2::text[])) OR flow = ANY($3)",
+         JOIN unnest($1::text[], $2::text[]) AS lost(tenant, key) USING (tenant, key) \
+         UNION SELECT tenant, key, hash, flow, record, accepted_at FROM command WHERE flow = ANY($3)",
     )
     .bind(tenants)
     .bind(keys)

@@ -6,6 +6,7 @@ use signalbox_schemas::{
 };
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
+use std::collections::BTreeSet;
 
 use crate::error::StoreError;
 use crate::keys::{ErasureOrder, Hindrance, KeyRow, NewKey, RewrapOrder, RewrappedKey};
@@ -15,7 +16,7 @@ use crate::tables::{NOW_MICROS, lane_id};
 const TRIES: usize = 5;
 
 /// The current key of each subject; where there is none, the one given becomes it. In one statement where nobody else
-/// makes a key for the same subject.
+/// makes a key for the same subject. That a subject has one already is found by the index of current keys.
 pub(crate) async fn ensure(
     connection: &mut PgConnection,
     wanted: &[NewKey],
@@ -31,9 +32,7 @@ pub(crate) async fn ensure(
                   SELECT wanted.subject, \
                          coalesce((SELECT max(generation) FROM subject_key older WHERE older.subject = wanted.subject), 0) + 1, \
                          wanted.wrapped, {NOW_MICROS} \
-                  FROM wanted WHERE NOT EXISTS (SELECT 1 FROM subject_key known \
-                      WHERE known.subject = wanted.subject AND known.erased_at IS NULL) \
-                  ORDER BY wanted.subject ON CONFLICT DO NOTHING \
+                  FROM wanted ORDER BY wanted.subject ON CONFLICT DO NOTHING \
                   RETURNING subject, generation, wrapped, created_at, erased_at) \
          SELECT * FROM made UNION ALL \
          SELECT subject, generation, wrapped, created_at, erased_at FROM subject_key \
@@ -119,17 +118,18 @@ pub(crate) async fn destroyed(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let (subjects, generations) = columns(ids);
-    let found: Vec<uuid::Uuid> = sqlx::query_scalar(
-        "SELECT used.subject FROM unnest($1::uuid[], $2::integer[]) AS used(subject, generation) \
-         WHERE NOT EXISTS (SELECT 1 FROM subject_key held WHERE held.subject = used.subject \
-             AND held.generation = used.generation AND held.erased_at IS NULL)",
+    let rows = sqlx::query(
+        "SELECT subject, generation FROM subject_key WHERE subject = ANY($1) AND erased_at IS NULL",
     )
-    .bind(subjects)
-    .bind(generations)
+    .bind(ids.iter().map(|id| id.subject.0).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
-    Ok(found.into_iter().map(SubjectId).collect())
+    let mut held = BTreeSet::new();
+    for row in &rows {
+        let subject = SubjectId(row.try_get("subject")?);
+        held.insert(KeyId { subject, generation: row.try_get("generation")? });
+    }
+    Ok(ids.iter().filter(|id| !held.contains(id)).map(|id| id.subject).collect())
 }
 
 /// When the oldest key was made.
