@@ -128,7 +128,7 @@ impl Script {
 /// A flow as stored, with the command that its stage knows.
 #[must_use]
 pub fn flow_of(row: FlowRow, command: &Arc<Value>) -> Option<Flow> {
-    let data: FlowData = serde_json::from_value(row.data).ok()?;
+    let data: FlowData = row.data.read().ok()?;
     Some(Flow {
         id: row.id,
         tenant: row.tenant,

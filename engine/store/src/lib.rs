@@ -48,8 +48,8 @@ pub use recovery_rows::{
 };
 pub use roles::role_script;
 pub use rows::{
-    AssentRow, AttemptRow, CommandRow, Disposition, FlowRow, FlowWrite, Forgotten, InputRow, Known,
-    LaneFence, LaneMove, LoadedFlow, NewAttempt, OutputRow, ParkedRow, PeerRow, PermitRequest,
-    PublishedEnding, RecognitionRow, Standing, StoredResult, TimerRow,
+    AssentRow, AttemptRow, CommandRow, Disposition, FlowRow, FlowWrite, Forgotten, InputRow,
+    JsonText, Known, LaneFence, LaneMove, LoadedFlow, NewAttempt, OutputRow, ParkedRow, PeerRow,
+    PermitRequest, PublishedEnding, RecognitionRow, Standing, StoredResult, TimerRow,
 };
 pub use schema::{Migrated, migrate, require_known_schema};

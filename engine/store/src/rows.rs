@@ -1,5 +1,7 @@
 //! Rows as plain data, as the worker and the adapters hand them over. No row knows how it is stored.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use signalbox_schemas::{
     AggregateId, AttemptId, FlowId, JourneyName, LaneId, Likeness, Micros, RecordName, StepName,
@@ -36,7 +38,44 @@ pub struct FlowRow {
     /// Why it takes no inputs, if it takes none.
     pub standing: Option<Standing>,
     /// What it has learnt.
-    pub data: Value,
+    pub data: JsonText,
+}
+
+/// JSON as it is stored: written by every step, taken apart only by who looks into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonText(String);
+
+impl JsonText {
+    /// A value as text.
+    ///
+    /// # Errors
+    /// The value has no JSON, such as a map whose keys are no text: a bug.
+    pub fn of(value: &impl Serialize) -> Result<Self, serde_json::Error> {
+        serde_json::to_string(value).map(Self)
+    }
+
+    /// Takes text that a store gave.
+    pub(crate) fn stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text as what it was.
+    ///
+    /// # Errors
+    /// It was something else.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.0)
+    }
+
+    /// The text as a value to look into; null where it is no JSON.
+    pub fn value(&self) -> Value {
+        self.read().unwrap_or_default()
+    }
 }
 
 /// Why a flow stands still. Where it is both, a person must look at the parking.

@@ -499,8 +499,10 @@ impl<'d> Deciding<'_, 'd> {
             }
         }
         self.decided.write.inputs = rows::moved_inputs(self.tick.lanes, &self.decided.lanes);
-        self.decided.write.flows =
-            rows::flow_writes(self.tick.flows, &self.decided.flows, self.tick.now);
+        match rows::flow_writes(self.tick.flows, &self.decided.flows, self.tick.now) {
+            Ok(flows) => self.decided.write.flows = flows,
+            Err(fault) => self.decided.fault = Some(fault),
+        }
         self.rows.into_write(&mut self.decided.write);
         self.decided.next_timer =
             self.decided.write.timers_set.iter().map(|timer| timer.due_at).min();

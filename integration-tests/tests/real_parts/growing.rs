@@ -111,7 +111,7 @@ async fn in_every_stage(on: &mut Installation) -> Result<UnderWay, Failure> {
     until(on, &paused.id, "a pause", |row| standing(row) == Some("paused")).await?;
     on.commands.decide(&decision(&paused, "review_fraud", "approve", "fay")).await?;
     let waits = |row: &signalbox_store::FlowRow| {
-        row.data.pointer("/standstill/next").and_then(Value::as_i64) == Some(1)
+        row.data.value().pointer("/standstill/next").and_then(Value::as_i64) == Some(1)
     };
     until(on, &paused.id, "a decision that waits", waits).await?;
     let moving = crashes::in_mid_work(on).await?;

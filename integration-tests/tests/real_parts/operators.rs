@@ -58,7 +58,7 @@ pub(crate) async fn at_work(on: &mut Installation) -> Outcome {
     until(on, &paused.id, "a flow", |_| true).await?;
     act(on, "pause", &paused.id, "ann").await?;
     until(on, &paused.id, "a pause", |row| standing(row) == Some("paused")).await?;
-    let waits = |row: &FlowRow| row.data.pointer("/standstill/next") == Some(&json!(1));
+    let waits = |row: &FlowRow| row.data.value().pointer("/standstill/next") == Some(&json!(1));
     until(on, &paused.id, "an answer that waits", waits).await?;
     let listed = on.succeed(&["flow", "list", "--standing"]).await?;
     assert!(listed.contains(&paused.id) && listed.contains("INC-7"), "{listed}");

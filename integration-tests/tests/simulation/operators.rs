@@ -38,13 +38,11 @@ impl Operators {
     pub(crate) fn mend(&self, flows: &[FlowRow]) {
         for flow in flows {
             let (journey, id) = (flow.journey.as_str(), flow.aggregate.as_str());
-            let code =
-                flow.data.pointer("/standstill/parked/reason").and_then(|code| code.as_str());
+            let data = flow.data.value();
+            let code = data.pointer("/standstill/parked/reason").and_then(|code| code.as_str());
             match (flow.standing, code) {
                 (Some(Standing::Paused), _) => self.act(journey, id, "resume", "bob"),
-                (Some(Standing::Parked), _)
-                    if flow.data.pointer("/standstill/paused").is_some() =>
-                {
+                (Some(Standing::Parked), _) if data.pointer("/standstill/paused").is_some() => {
                     self.act(journey, id, "resume", "ann");
                 }
                 (Some(Standing::Parked), Some("unresolvable")) => {

@@ -382,7 +382,7 @@ impl World {
             .flows()
             .iter()
             .filter(|flow| !flow.ended)
-            .map(|flow| format!("{} in {} {}", flow.aggregate, flow.state, flow.data))
+            .map(|flow| format!("{} in {} {}", flow.aggregate, flow.state, flow.data.as_str()))
             .collect();
         panic!(
             "flows do not end: {left:?}; {} of {} began",

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use signalbox_bus::{Headers, KafkaLaneBus, LaneBus, Outbound, Position, TopicAdmin};
 use signalbox_schemas::topics::WantedTopic;
 use signalbox_schemas::{AggregateId, AttemptId, FlowId, LaneId, Micros, TopicName};
@@ -347,9 +346,8 @@ fn flow_row(
     rev: i64,
     at: Micros,
 ) -> FlowRow {
-    let data: Value = like.data.clone();
     let aggregate = AggregateId::new(format!("bound-{number:06}"));
-    FlowRow { id, aggregate, lane, rev, started_at: at, updated_at: at, data, ..like.clone() }
+    FlowRow { id, aggregate, lane, rev, started_at: at, updated_at: at, ..like.clone() }
 }
 
 fn planned(id: AttemptId, flow: FlowId, lane: LaneId, at: Micros) -> NewAttempt {

@@ -132,10 +132,11 @@ pub(crate) async fn run(command: &FlowCommand, config: &Config) -> Result<(), Cl
 async fn list_standing(args: &ListArgs, reader: &Reader) -> Result<(), CliError> {
     for flow in reader.standing_flows().await? {
         if args.json {
+            let data = flow.data.value();
             output::json(&json!({
                 "flow_id": flow.id, "tenant": flow.tenant, "aggregate_id": flow.aggregate, "journey": flow.journey,
                 "state": flow.state, "standing": flow.standing.map(Standing::as_str),
-                "standstill": flow.data.get("standstill"), "assents": flow.data.get("assents"),
+                "standstill": data.get("standstill"), "assents": data.get("assents"),
             }))?;
         } else {
             output::line(format_args!(
@@ -154,6 +155,7 @@ async fn list_standing(args: &ListArgs, reader: &Reader) -> Result<(), CliError>
 fn standstill(flow: &FlowRow) -> String {
     let still: Standstill = flow
         .data
+        .value()
         .get("standstill")
         .cloned()
         .and_then(|still| serde_json::from_value(still).ok())
@@ -380,13 +382,14 @@ fn of_call(call: Value) -> Moment {
 }
 
 fn as_json(flow: &FlowRow, command: &Value, attempts: &[AttemptRow], timeline: &[Moment]) -> Value {
+    let data = flow.data.value();
     json!({
         "flow_id": flow.id, "tenant": flow.tenant, "aggregate_id": flow.aggregate, "lane": flow.lane,
         "journey": flow.journey, "version": flow.version, "state": flow.state, "ended": flow.ended, "revision": flow.rev,
-        "command": command, "started_at": flow.started_at, "updated_at": flow.updated_at, "calls": flow.data.get("calls"),
-        "timers": flow.data.get("timers"), "votes": flow.data.get("votes"),
-        "standing": flow.standing.map(Standing::as_str), "standstill": flow.data.get("standstill"),
-        "assents": flow.data.get("assents"),
+        "command": command, "started_at": flow.started_at, "updated_at": flow.updated_at, "calls": data.get("calls"),
+        "timers": data.get("timers"), "votes": data.get("votes"),
+        "standing": flow.standing.map(Standing::as_str), "standstill": data.get("standstill"),
+        "assents": data.get("assents"),
         "attempts": attempts.iter().map(attempt_json).collect::<Vec<_>>(), "timeline": timeline,
     })
 }
@@ -423,6 +426,7 @@ fn as_text(flow: &FlowRow, command: &Value, timeline: &[Moment]) -> String {
     }
     let timers: BTreeMap<String, Micros> = flow
         .data
+        .value()
         .get("timers")
         .cloned()
         .and_then(|timers| serde_json::from_value(timers).ok())

@@ -8,11 +8,11 @@ use sqlx::postgres::{PgConnection, PgRow};
 
 use crate::error::StoreError;
 use crate::growth::FlowHome;
-use crate::rows::{FlowRow, FlowWrite, LoadedFlow, Standing};
+use crate::rows::{FlowRow, FlowWrite, JsonText, LoadedFlow, Standing};
 use crate::tables::{all_or_broken, command, integer, lane_id, smallint};
 
 const COLUMNS: &str = "flow.id, flow.tenant, flow.aggregate, flow.subject, flow.lane, flow.journey, flow.version, flow.state, flow.status, \
-     flow.rev, flow.started_at, flow.updated_at, flow.standing, flow.data";
+     flow.rev, flow.started_at, flow.updated_at, flow.standing, flow.data::text AS data";
 
 pub(crate) async fn load(
     connection: &mut PgConnection,
@@ -179,7 +179,7 @@ async fn insert(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     let done = sqlx::query(
         "INSERT INTO flow (id, tenant, aggregate, lane, journey, version, state, status, rev, started_at, updated_at, standing, data, subject) \
          SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::integer[], $7::text[], \
-             $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::jsonb[], $14::uuid[])",
+             $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::text[]::jsonb[], $14::uuid[])",
     )
     .bind(rows.iter().map(|row| row.id.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.tenant.as_str()).collect::<Vec<_>>())
@@ -193,7 +193,7 @@ async fn insert(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     .bind(rows.iter().map(|row| row.started_at.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.updated_at.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| standing(row)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| sqlx::types::Json(&row.data)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.data.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.subject.0).collect::<Vec<_>>())
     .execute(connection)
     .await?;
@@ -208,7 +208,7 @@ async fn update(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     let done = sqlx::query(
         "UPDATE flow SET state = moved.state, status = moved.status, rev = moved.rev, updated_at = moved.updated_at, \
              standing = moved.standing, data = moved.data, version = moved.version \
-         FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::jsonb[], \
+         FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[]::jsonb[], \
               $9::integer[]) AS moved(id, expected, state, status, rev, updated_at, standing, data, version) \
          WHERE flow.id = moved.id AND flow.rev = moved.expected",
     )
@@ -219,7 +219,7 @@ async fn update(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     .bind(rows.iter().map(|row| row.rev).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.updated_at.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| standing(row)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| sqlx::types::Json(&row.data)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.data.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| integer(row.version)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
@@ -258,6 +258,6 @@ fn flow(row: &PgRow) -> Result<FlowRow, StoreError> {
         started_at: Micros(row.try_get("started_at")?),
         updated_at: Micros(row.try_get("updated_at")?),
         standing: row.try_get::<Option<&str>, _>("standing")?.and_then(Standing::parse),
-        data: row.try_get("data")?,
+        data: JsonText::stored(row.try_get("data")?),
     })
 }

@@ -7,7 +7,7 @@ use signalbox_schemas::{
     AttemptId, Effect as CallEffect, FlowId, LaneId, Micros, MigrationId, SubjectId, TopicName,
 };
 use signalbox_store::{
-    AssentRow, Contest, FlowRow, FlowWrite, InputRow, JournalRow, Known, MigratedFlow,
+    AssentRow, Contest, FlowRow, FlowWrite, InputRow, JournalRow, JsonText, Known, MigratedFlow,
     MigrationMove, NewAttempt, OutputRow, ParkedRow, PeerRow, RecognitionRow, Standing,
     StoredResult, TickWrite, TimerRow, seal,
 };
@@ -271,10 +271,11 @@ pub(super) fn flow_writes(
     before: &HashMap<FlowId, Arc<Flow>>,
     after: &HashMap<FlowId, Arc<Flow>>,
     now: Micros,
-) -> Vec<FlowWrite> {
-    let write = |flow: &Arc<Flow>| FlowWrite {
-        row: flow_row(flow, now),
-        expected_rev: before.get(&flow.id).map(|old| old.rev),
+) -> Result<Vec<FlowWrite>, String> {
+    let write = |flow: &Arc<Flow>| {
+        let row = flow_row(flow, now);
+        let row = row.map_err(|error| format!("flow {} cannot be written: {error}", flow.id))?;
+        Ok(FlowWrite { row, expected_rev: before.get(&flow.id).map(|old| old.rev) })
     };
     after.values().map(write).collect()
 }
@@ -287,8 +288,8 @@ fn recognition_row(flow: &Flow, recognition: Recognition, now: Micros) -> Recogn
     RecognitionRow { subject: flow.subject, known, flow: flow.id, at: now }
 }
 
-fn flow_row(flow: &Flow, now: Micros) -> FlowRow {
-    FlowRow {
+fn flow_row(flow: &Flow, now: Micros) -> Result<FlowRow, serde_json::Error> {
+    Ok(FlowRow {
         id: flow.id,
         tenant: flow.tenant.clone(),
         aggregate: flow.aggregate.clone(),
@@ -302,8 +303,8 @@ fn flow_row(flow: &Flow, now: Micros) -> FlowRow {
         started_at: flow.started_at,
         updated_at: now,
         standing: standing(flow),
-        data: serde_json::to_value(&flow.data).unwrap_or_default(),
-    }
+        data: JsonText::of(&flow.data)?,
+    })
 }
 
 /// What of a standstill operators look for: a parked flow needs a person more than a paused one.

@@ -545,7 +545,7 @@ pub(crate) fn flow_of(
         }
         Some(_) | None => command,
     };
-    let data: FlowData = serde_json::from_value(row.data).map_err(|error| {
+    let data: FlowData = row.data.read().map_err(|error| {
         StoreError::Invariant(format!("flow {}: its data cannot be read: {error}", row.id))
     })?;
     Ok(Flow {
