@@ -19,7 +19,7 @@ use signalbox_schemas::{
     AggregateId, AttemptId, ErrorClass, FlowId, LaneId, Micros, RecordName, TenantKey, TopicName,
     headers,
 };
-use signalbox_store::{Contest, InputRow, Losers, TickWrite};
+use signalbox_store::{Contest, InputRow, Losers, TickWrite, TimerRow};
 use signalbox_vault::{KeyRing, Place};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -283,10 +283,12 @@ impl<'d> Deciding<'_, 'd> {
         // The flow may have cancelled or moved the timer after it was read.
         match found.data.timers.get(&timer.name) {
             Some(due) if *due <= self.tick.now => {
-                self.decided.notes.push(Note::TimerLate(self.tick.now.since(timer.due_at)));
+                let since = timer.due_at.max(*due);
+                self.decided.notes.push(Note::TimerLate(self.tick.now.since(since)));
                 self.step(work, &found, Input::Timer { name: &timer.name });
             }
-            Some(_) => {}
+            // It was put off, and its row was not.
+            Some(due) => self.rows.set_timer(TimerRow { due_at: *due, ..timer.clone() }),
             None => self.rows.clear_timer(timer.flow, timer.name.clone()),
         }
     }

@@ -85,7 +85,7 @@ impl<'d> Deciding<'_, 'd> {
                 self.reject(work, Some(flow.id), &flow.aggregate, topic, value);
             }
             (_, WorkInput::Timer(timer)) => {
-                self.rows.put_off(TimerRow { due_at: self.again_at(), ..timer.clone() });
+                self.rows.set_timer(TimerRow { due_at: self.again_at(), ..timer.clone() });
                 self.decided.notes.push(Note::Repeat("put_off"));
             }
             (_, WorkInput::Record(_) | WorkInput::Errand(_)) => {

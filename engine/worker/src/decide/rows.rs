@@ -86,8 +86,8 @@ impl NetRows {
         self.timers.insert((flow, name), None);
     }
 
-    /// A timer fires later.
-    pub(super) fn put_off(&mut self, timer: TimerRow) {
+    /// When a timer's row is looked at from now on.
+    pub(super) fn set_timer(&mut self, timer: TimerRow) {
         self.timers.insert((timer.flow, timer.name.clone()), Some(timer));
     }
 
