@@ -120,6 +120,11 @@ impl MemoryStore {
         self.lock().parked.values().cloned().collect()
     }
 
+    /// Every timer's row.
+    pub fn all_timers(&self) -> Vec<TimerRow> {
+        self.lock().timers.values().cloned().collect()
+    }
+
     /// Every agreement of people.
     pub fn assents(&self) -> Vec<AssentRow> {
         self.lock().assents.clone()

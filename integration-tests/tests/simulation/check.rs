@@ -1,10 +1,11 @@
 //! What must hold at the end of every run, from topics, journal, attempts and the vendor's own books alone.
 
 use signalbox_schemas::{LaneId, TopicName, headers};
-use signalbox_store::{Disposition, GENESIS, verify};
+use signalbox_store::{Disposition, FlowRow, GENESIS, verify};
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::FutureExt;
+use signalbox_flow::FlowData;
 use signalbox_vault::{OpenError, Place, Vault, key_of};
 use signalbox_worker::decode_records;
 
@@ -94,6 +95,25 @@ fn only_what_contradicts_is_refused(world: &World) {
     let refused =
         journals.filter(|row| row.kind == "reject" && row.reason == "idempotency_conflict");
     assert_eq!(refused.count(), world.contradictions, "contradictions");
+}
+
+/// Whatever a flow waits for, a row wakes it in time. A row may be early, where its timer was put off by a step; it is
+/// never missing, and late only where it was looked at when it was due.
+pub(crate) fn every_flow_is_woken_in_time(world: &World) {
+    let rows = world.store.all_timers().into_iter();
+    let rows: BTreeMap<_, _> = rows.map(|row| ((row.flow, row.name), row.due_at)).collect();
+    let waits = |flow: &&FlowRow| !flow.ended && flow.standing.is_none();
+    for flow in world.store.flows().iter().filter(waits) {
+        let data: FlowData = flow.data.read().unwrap();
+        for (name, due) in data.timers {
+            let woken = rows.get(&(flow.id, name.clone()));
+            assert!(
+                woken.is_some_and(|at| *at <= due || due <= world.store.clock()),
+                "{} waits for {name} until {due:?} and is woken at {woken:?}",
+                flow.aggregate
+            );
+        }
+    }
 }
 
 /// Every row opens with the keys that are left, but for those whose key was destroyed; and no key that is left was.

@@ -490,6 +490,7 @@ impl World {
         let held_before = self.owned(&self.processes[index].name);
         let alive = worker.turn().await.is_ok();
         self.sync_clock();
+        check::every_flow_is_woken_in_time(self);
         if self.processes[index].leaving {
             let held = self.owned(&self.processes[index].name);
             self.handed_over += held_before.saturating_sub(held);

@@ -92,7 +92,8 @@ impl NetRows {
     }
 
     /// What a step's effects write, records apart. A write that is planned and abandoned in one tick was never to be sent:
-    /// nobody has to be asked about it.
+    /// nobody has to be asked about it. A timer that is put off keeps its row, which is moved when it is due: most timers
+    /// are put off by every step and never fire.
     pub(super) fn effects(
         &mut self,
         before: Option<&Flow>,
@@ -133,13 +134,10 @@ impl NetRows {
                     sends: None,
                 }),
                 Effect::SetTimer { name, due } => {
-                    let timer = TimerRow {
-                        due_at: due,
-                        flow: flow.id,
-                        name: name.clone(),
-                        lane: flow.lane,
-                    };
-                    self.timers.insert((flow.id, name), Some(timer));
+                    if !before.is_some_and(|before| is_woken(before, &name, due, now)) {
+                        let (lane, flow) = (flow.lane, flow.id);
+                        self.set_timer(TimerRow { due_at: due, flow, name, lane });
+                    }
                 }
                 Effect::Assent(assent) => self.assents.push(AssentRow {
                     flow: flow.id,
@@ -278,6 +276,13 @@ pub(super) fn flow_writes(
         Ok(FlowWrite { row, expected_rev: before.get(&flow.id).map(|old| old.rev) })
     };
     after.values().map(write).collect()
+}
+
+/// Whether a timer has a row that is looked at in time. The rows of a flow that stands are gone, and that of a timer that
+/// was due may be.
+fn is_woken(before: &Flow, name: &str, due: Micros, now: Micros) -> bool {
+    let set = before.data.timers.get(name);
+    !before.stands() && set.is_some_and(|set| now < *set && *set <= due)
 }
 
 fn recognition_row(flow: &Flow, recognition: Recognition, now: Micros) -> RecognitionRow {
