@@ -8,7 +8,7 @@ mod contract;
 mod gate;
 mod identifiers;
 mod ids;
-mod json;
+mod layout;
 mod lift;
 mod lifting;
 mod money;
@@ -38,11 +38,12 @@ pub use ids::{
     AggregateId, Attempt, AttemptId, EnvelopeId, FlowId, JourneyName, KeyId, LaneId, LaneSeq,
     Likeness, MigrationId, RecordName, StepName, SubjectId, Tenant, TenantKey, TopicName,
 };
+pub use layout::EncodeError;
 pub use lift::{LiftDoc, LiftDocError, lift_faults, lifted_to};
 pub use lifting::{Command, Lifts, Majors};
 pub use money::{Money, MoneyError};
 pub use partition::{home_lane, murmur2};
-pub use record::{DecodeError, EncodeError, RecordSchema, confluent_envelope, split_confluent};
+pub use record::{DecodeError, RecordSchema, confluent_envelope, split_confluent};
 pub use rules::{faults, full_name, unclear_subjects, vague_deprecations};
 pub use time::Micros;
 pub use types::{Field, Type};

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use crate::contract::Contract;
 use crate::ids::RecordName;
+use crate::layout::EncodeError;
 use crate::lift::{LiftDoc, Source};
-use crate::record::{EncodeError, RecordSchema};
+use crate::record::RecordSchema;
 
 /// Every lift of the contract; cheap to clone.
 #[derive(Debug, Clone, Default)]

@@ -122,7 +122,9 @@ impl Codec {
             .ok_or_else(|| refuse("is not part of the contract"))?;
         let id = self.ids.get(&(topic.clone(), record.clone()));
         let id = id.ok_or_else(|| refuse(&format!("may not be published to {topic}")))?;
-        Ok(signalbox_schemas::confluent_envelope(*id, &schema.encode(value)?))
+        let mut bytes = signalbox_schemas::confluent_envelope(*id);
+        schema.write(value, &mut bytes)?;
+        Ok(bytes)
     }
 
     /// Reads a value and tells which record it is. Truncated, overlong and foreign records are refused.
