@@ -121,7 +121,7 @@ pub(crate) fn vendor_call(
 }
 
 fn cloud_event(id: &str, record: &RecordName, call: &shapes::Call, at: Micros) -> Headers {
-    Headers::new()
+    Headers::for_record()
         .with(headers::CE_SPECVERSION, "1.0")
         .with(headers::CE_ID, id)
         .with(headers::CE_SOURCE, SOURCE)

@@ -1,14 +1,21 @@
 //! Records as they come from a topic and as they go to one. Values are bytes here; the codec gives them meaning.
 
-use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
+use serde::ser::SerializeSeq as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_bytes::{ByteBuf, Bytes};
 use sha2::{Digest, Sha256};
 use signalbox_schemas::{TopicName, headers};
+use std::fmt;
 
-/// Headers in the order in which they were written. A repeated name: the last counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Headers(Vec<(String, ByteBuf)>);
+/// Headers in the order in which they were written, all in one buffer: a record has fifteen of them. A repeated name:
+/// the last counts. Serialized they are a list of pairs.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers {
+    /// Names and values, one after the other.
+    text: Vec<u8>,
+    /// Where each name and each value ends.
+    ends: Vec<(usize, usize)>,
+}
 
 impl Headers {
     /// None.
@@ -16,10 +23,23 @@ impl Headers {
         Self::default()
     }
 
+    /// None yet, with room for what a record of the contract carries.
+    pub fn for_record() -> Self {
+        Self { text: Vec::with_capacity(512), ends: Vec::with_capacity(16) }
+    }
+
+    /// Adds a header at the end.
+    pub fn push(&mut self, name: &str, value: &[u8]) {
+        self.text.extend_from_slice(name.as_bytes());
+        let name_end = self.text.len();
+        self.text.extend_from_slice(value);
+        self.ends.push((name_end, self.text.len()));
+    }
+
     /// Adds a header at the end.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.0.push((name.to_owned(), ByteBuf::from(value)));
+    pub fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.push(name, value.as_ref());
         self
     }
 
@@ -39,23 +59,52 @@ impl Headers {
 
     /// The last value of a name.
     pub fn bytes(&self, name: &str) -> Option<&[u8]> {
-        self.0.iter().rev().find(|(given, _)| given == name).map(|(_, value)| value.as_ref())
+        let found = self.pairs().filter(|(given, _)| *given == name.as_bytes()).last();
+        found.map(|(_, value)| value)
     }
 
     /// Every header, as written.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_ref()))
+        // A name went in as text.
+        self.pairs().map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut begin = 0;
+        self.ends.iter().map(move |(name_end, end)| {
+            let name = self.text.get(begin..*name_end).unwrap_or_default();
+            begin = *end;
+            (name, self.text.get(*name_end..*end).unwrap_or_default())
+        })
     }
 
     /// Bytes of all names and values.
     pub fn size(&self) -> usize {
-        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
+        self.text.len()
     }
 }
 
-impl FromIterator<(String, Vec<u8>)> for Headers {
-    fn from_iter<I: IntoIterator<Item = (String, Vec<u8>)>>(headers: I) -> Self {
-        Self(headers.into_iter().map(|(name, value)| (name, ByteBuf::from(value))).collect())
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let readable = self.iter().map(|(name, value)| (name, String::from_utf8_lossy(value)));
+        f.debug_map().entries(readable).finish()
+    }
+}
+
+impl Serialize for Headers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.ends.len()))?;
+        for (name, value) in self.iter() {
+            list.serialize_element(&(name, Bytes::new(value)))?;
+        }
+        list.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pairs = Vec::<(String, ByteBuf)>::deserialize(deserializer)?;
+        Ok(pairs.iter().fold(Self::new(), |headers, (name, value)| headers.with(name, value)))
     }
 }
 
@@ -139,4 +188,24 @@ fn content_hash(key: &[u8], payload: &[u8]) -> [u8; 32] {
     hash.update(key);
     hash.update(payload);
     hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn headers_are_kept_as_a_list_of_pairs_and_the_last_of_a_name_counts() {
+        let headers = Headers::new().with("a", "1").with("", [0xff]).with("a", "");
+        let pairs =
+            [("a", ByteBuf::from(*b"1")), ("", ByteBuf::from([0xff])), ("a", ByteBuf::new())];
+        let kept = serde_json::to_string(&headers).unwrap();
+        assert_eq!(kept, serde_json::to_string(&pairs).unwrap());
+        assert_eq!(serde_json::from_str::<Headers>(&kept).unwrap(), headers);
+        assert_eq!(headers.bytes("a"), Some(&[][..]));
+        assert_eq!(headers.bytes("b"), None);
+        assert_eq!(headers.iter().nth(1), Some(("", &[0xff][..])));
+        assert_eq!(headers.size(), 4);
+    }
 }

@@ -30,7 +30,7 @@ const SOURCE: &str = "/signalbox/engine";
 /// Headers of a record of the contract.
 pub(crate) fn event_headers(about: About<'_>, cause: &Cause<'_>) -> Headers {
     let flow = about.flow.map(|flow| flow.to_string());
-    Headers::new()
+    Headers::for_record()
         .with(headers::CE_SPECVERSION, "1.0")
         .with(headers::CE_ID, about.ce_id)
         .with(headers::CE_SOURCE, SOURCE)
@@ -84,7 +84,6 @@ pub(crate) fn place(
 ) -> Outbound {
     let headers = draft
         .headers
-        .clone()
         .with(headers::LANE, lane.to_string())
         .with(headers::LANE_EPOCH, epoch.to_string())
         .with(headers::LANE_SEQ, seq.to_string())

@@ -187,12 +187,10 @@ pub(crate) fn inbound(
             name
         }
     };
-    let headers = message.headers().map(|headers| {
-        headers
-            .iter()
-            .map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()))
-            .collect::<Headers>()
-    });
+    let mut headers = Headers::for_record();
+    for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
+        headers.push(header.key, header.value.unwrap_or_default());
+    }
     Inbound {
         topic,
         partition: message.partition(),
@@ -200,6 +198,6 @@ pub(crate) fn inbound(
         timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
         key: message.key().map(<[u8]>::to_vec),
         payload: message.payload().map(<[u8]>::to_vec),
-        headers: headers.unwrap_or_default(),
+        headers,
     }
 }
