@@ -16,8 +16,6 @@ use crate::scene::{
 };
 
 const EVENTS: &str = "payments.payout.events.v1";
-/// Share of the flows that warms everything up: the broker's compiler takes that long to come to rest.
-const WARM_UP_PER_CENT: usize = 40;
 /// Start of the latency run that is left out.
 const LATENCY_WARM_UP: Duration = Duration::from_secs(2);
 /// Without an ending for this long the run is given up.
@@ -25,9 +23,23 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const REPORT_EVERY: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(2);
 
+/// What a throughput run is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Throughput {
+    /// All flows.
+    pub(crate) flows: usize,
+    /// Those of them that come first and do not count.
+    pub(crate) warm_up: usize,
+    /// How many are under way at once.
+    pub(crate) in_flight: usize,
+}
+
 /// The measured stretch of a throughput run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Steady {
+    /// Flows that had ended before.
+    pub(crate) before: usize,
+    /// Flows that ended meanwhile.
     pub(crate) flows: usize,
     pub(crate) from: Reading,
     pub(crate) to: Reading,
@@ -74,12 +86,10 @@ impl Load {
     /// flow is published: the run-down is no steady state.
     pub(crate) async fn throughput(
         &mut self,
-        flows: u32,
-        in_flight: u32,
+        run: Throughput,
         meter: &mut Meter,
     ) -> Result<Steady, SceneError> {
-        let (flows, in_flight) = (to_usize(flows), to_usize(in_flight));
-        let warm = flows * WARM_UP_PER_CENT / 100;
+        let Throughput { flows, warm_up, in_flight } = run;
         let mut waiting = self.prepare(flows)?.into_iter();
         let mut from: Option<(usize, Reading)> = None;
         let mut to: Option<(usize, Reading)> = None;
@@ -90,7 +100,7 @@ impl Load {
             let batch: Vec<Ready> = waiting.by_ref().take(room).collect();
             self.send(batch)?;
             self.read(LOOK).await?;
-            if from.is_none() && self.ended >= warm {
+            if from.is_none() && self.ended >= warm_up {
                 from = Some((self.ended, meter.read().await?));
             }
             if from.is_some() && to.is_none() && waiting.len() == 0 {
@@ -104,10 +114,10 @@ impl Load {
         }
         match (from, to) {
             (Some((before, from)), Some((after, to))) if after > before => {
-                Ok(Steady { flows: after - before, from, to })
+                Ok(Steady { before, flows: after - before, from, to })
             }
             _ => Err(SceneError::Data(
-                "too few flows for a steady state; ask for more than ten times --in-flight"
+                "too few flows for a steady state; ask for more than ten times --in-flight after the warm-up"
                     .to_owned(),
             )),
         }
@@ -216,6 +226,6 @@ impl Load {
     }
 }
 
-fn to_usize(number: u32) -> usize {
+pub(crate) fn to_usize(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -15,11 +15,14 @@ use std::path::Path;
 use clap::Args;
 
 use crate::scene::{Console, EngineName, Scene, SceneError, Started};
-use load::Load;
+use load::{Load, Throughput, to_usize};
 use meter::{Batches, Meter};
 
 const JOURNEY: &str = include_str!("../../../../deploy/bench/journey.yaml");
 const ROUTING: &str = include_str!("../../../../deploy/bench/routing.yaml");
+
+/// Share of the flows that warms everything up: the broker's compiler takes that long to come to rest.
+const WARM_UP_PER_CENT: u32 = 40;
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -33,6 +36,10 @@ pub struct BenchArgs {
     /// Flows of the throughput run
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..))]
     flows: u32,
+    /// Flows of the throughput run that come first and do not count: they warm everything up and fill the tables
+    /// [default: 40 % of the flows]
+    #[arg(long, value_name = "N")]
+    warm_up: Option<u32>,
     /// Flows under way at once in the throughput run
     #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..))]
     in_flight: u32,
@@ -50,6 +57,17 @@ pub struct BenchArgs {
     keep: bool,
 }
 
+impl BenchArgs {
+    fn throughput(&self) -> Throughput {
+        let part = self.flows / 100 * WARM_UP_PER_CENT;
+        Throughput {
+            flows: to_usize(self.flows),
+            warm_up: to_usize(self.warm_up.unwrap_or(part)),
+            in_flight: to_usize(self.in_flight),
+        }
+    }
+}
+
 /// Measures and prints.
 ///
 /// # Errors
@@ -65,7 +83,7 @@ pub async fn run(args: &BenchArgs) -> Result<(), SceneError> {
     let mut load = Load::connect(&scene, console).await?;
 
     console.say(&format!("throughput: {} flows, at most {} under way", args.flows, args.in_flight));
-    let steady = load.throughput(args.flows, args.in_flight, &mut meter).await?;
+    let steady = load.throughput(args.throughput(), &mut meter).await?;
     console.say(&format!(
         "latency: {} flows a second for {} s",
         args.rate_latency, args.latency_seconds

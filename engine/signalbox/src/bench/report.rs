@@ -67,9 +67,10 @@ impl Report {
         row(
             "flows per second",
             format!(
-                "{:.0} ({} flows in {seconds:.1} s)",
+                "{:.0} ({} flows in {seconds:.1} s, with {} before them)",
                 self.steady.flows_per_second(),
-                self.steady.flows
+                self.steady.flows,
+                self.steady.before
             ),
         );
         let of = |per_cent| format!("{:.1} ms", millis(self.latency.at(per_cent)));
@@ -120,6 +121,7 @@ impl Report {
     pub(crate) fn json(&self) -> Value {
         let cpu = self.steady.per_flow().cpu;
         json!({
+            "flows_before": self.steady.before,
             "flows_per_s": rounded(self.steady.flows_per_second(), 1),
             "p50_ms": rounded(millis(self.latency.at(50)), 2),
             "p99_ms": rounded(millis(self.latency.at(99)), 2),
@@ -128,7 +130,10 @@ impl Report {
                 "adapters": rounded(millis(cpu.adapters), 4),
                 "kafka": rounded(millis(cpu.kafka), 4),
                 "postgres": rounded(millis(cpu.postgres), 4),
+                "load": rounded(millis(cpu.load), 4),
             },
+            "inputs_per_tick": rounded(self.batches.tick, 1),
+            "permits_per_statement": rounded(self.batches.permits, 1),
             "bound_flows_per_s": rounded(self.bound.flows_per_second, 1),
             "ratio_to_bound": rounded(self.ratio(), 4),
         })
