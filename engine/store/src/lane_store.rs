@@ -267,7 +267,7 @@ pub trait LaneStore: Send {
         flows: &[FlowId],
     ) -> impl Future<Output = Result<Vec<ParkedRow>, StoreError>> + Send;
 
-    /// Timers of lanes that are due, earliest first.
+    /// Timers of lanes that are due, earliest first; those of one instant by flow and name.
     fn due_timers(
         &mut self,
         lanes: &[LaneId],

@@ -16,7 +16,8 @@ pub(crate) async fn due(
 ) -> Result<Vec<TimerRow>, StoreError> {
     let ids: Vec<i16> = lanes.iter().copied().map(smallint).collect();
     let rows = sqlx::query(
-        "SELECT lane, due_at, flow, name FROM timer WHERE lane = ANY($1) AND due_at <= $2 ORDER BY due_at LIMIT $3",
+        "SELECT lane, due_at, flow, name FROM timer WHERE lane = ANY($1) AND due_at <= $2 \
+         ORDER BY due_at, flow, name COLLATE \"C\" LIMIT $3",
     )
     .bind(ids)
     .bind(until.0)
