@@ -2,6 +2,7 @@
 //! seed, and every answer has to be the same; so has everything that is left at the end. Simulations believe the twin.
 //!
 //! It does not ask in which order free lanes are given out, nor for the words of errors: only for what a caller acts on.
+#![allow(clippy::indexing_slicing, reason = "there are two workers, by number")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
