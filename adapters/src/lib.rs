@@ -10,11 +10,13 @@ mod routing;
 /// The rules of a call, pure: the runtime obeys them, and the model of the protocol is explored with them.
 pub mod rules;
 mod runtime;
+mod settings;
 mod vendors;
 
 pub use codes::CodesError;
 pub use routing::{Policy, PolicyError, Route, VendorPolicy, opaque, route};
 pub use runtime::{AdapterBus, AdapterError, AdapterOptions, Inlet, Outlet, group_of, run, run_on};
+pub use settings::without_values;
 pub use vendors::{ALL as VENDORS, Listing, find as find_vendor};
 
 /// Target prefix of the spans of requests and vendor calls.

@@ -24,7 +24,7 @@ use tree::{
 };
 
 /// Folder of a package, and the packages of ours that it may use. A new package needs a line here and a reason.
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("schemas", &[]),
     // Services of other teams take it: it must bring nothing with it.
     ("consumers/rust", &[]),
@@ -41,6 +41,8 @@ const EDGES: [(&str, &[&str]); 14] = [
     ("integration-tests", ALL),
     // It judges the others from outside, so it shares nothing with them.
     ("integration-tests/checker", &[]),
+    // It feeds what comes from outside to whatever reads it.
+    ("integration-tests/fuzz", &["schemas", "bus", "flow", "worker", "adapters"]),
     // It runs the rules that are pure, and nothing that reads, sends or stores.
     ("integration-tests/model", &["schemas", "store", "adapters", "consumer"]),
 ];

@@ -124,22 +124,34 @@ fn play(
     capability: &str,
     spoil: impl Fn(&str) -> Option<Reply>,
 ) -> (Answer, Vec<String>) {
-    let (vendor, ask, sent) = (ready(listing), ask(capability), sent(listing));
     let rehearsed = rehearsal(listing);
+    let good = |operation: &str| {
+        rehearsed.takes.iter().find(|take| take.operation == operation).unwrap().reply(listing.name)
+    };
+    let played = play_on(listing, capability, |asked| spoil(asked).unwrap_or_else(|| good(asked)));
+    played.unwrap_or_else(|| panic!("{} never answers {capability}", listing.name))
+}
+
+/// Plays a request with replies to its operations; none where the vendor is still asked after 20 of them.
+fn play_on(
+    listing: &Listing,
+    capability: &str,
+    reply: impl Fn(&str) -> Reply,
+) -> Option<(Answer, Vec<String>)> {
+    let (vendor, ask, sent) = (ready(listing), ask(capability), sent(listing));
     let mut so_far: Vec<Exchange> = Vec::new();
     for _ in 0..20 {
         let request = match vendor.next(&ask, Some(&sent), &so_far) {
             Next::Done(answer) => {
-                return (answer, so_far.into_iter().map(|exchange| exchange.operation).collect());
+                let asked = so_far.into_iter().map(|exchange| exchange.operation).collect();
+                return Some((answer, asked));
             }
             Next::Call(request) | Next::Poll(_, request) => request,
         };
-        let take =
-            || rehearsed.takes.iter().find(|take| take.operation == request.operation).unwrap();
-        let reply = spoil(&request.operation).unwrap_or_else(|| take().reply(listing.name));
+        let reply = reply(&request.operation);
         so_far.push(Exchange { operation: request.operation, reply });
     }
-    panic!("{} never answers {capability}", listing.name)
+    None
 }
 
 fn served(listing: &Listing) -> Vec<String> {
@@ -217,6 +229,53 @@ fn garbage_errors_and_silence_are_never_a_business_answer() {
             }
         }
     }
+}
+
+#[test]
+fn wrong_settings_are_refused_and_not_told() {
+    for listing in ALL {
+        let error = (listing.build)(Value::from("hush")).err().unwrap().to_string();
+        assert!(error.contains(listing.name) && !error.contains("hush"), "{error}");
+    }
+}
+
+/// Good replies with edits, under any status: what a vendor, a proxy or an attacker in between may send.
+#[test]
+fn whatever_a_vendor_sends_comes_to_an_answer_in_the_contract_s_words() {
+    let contract = Contract::builtin().unwrap();
+    let asked: Vec<(&Listing, String)> = ALL
+        .iter()
+        .flat_map(|listing| {
+            served(listing).into_iter().map(move |capability| (listing, capability))
+        })
+        .collect();
+    bolero::check!()
+        .with_type::<(u8, bool, u16, Vec<(u16, u8, Vec<u8>)>)>()
+        .with_test_time(std::time::Duration::from_secs(5))
+        .for_each(|(which, is_good, other, edits)| {
+            let (listing, capability) = &asked[usize::from(*which) % asked.len()];
+            let takes = rehearsal(listing).takes;
+            let played = play_on(listing, capability, |operation| {
+                let take = takes.iter().find(|take| take.operation == operation);
+                let Some(Reply::Answered { status, retry_after, mut body }) =
+                    take.map(|take| take.reply(listing.name))
+                else {
+                    return Reply::Lost(Lost::Broken);
+                };
+                for (place, cut, put) in edits {
+                    let at = (usize::from(*place) * (body.len() + 1)) >> 16;
+                    let end = (at + usize::from(*cut)).min(body.len());
+                    body.splice(at..end, put.iter().copied());
+                }
+                let status = if *is_good { status } else { 100 + other % 900 };
+                Reply::Answered { status, retry_after, body }
+            });
+            // One that is always told to wait is asked until its time is over.
+            let Some((answer, _)) = played else { return };
+            let words = &contract.capability(capability).unwrap().outcomes;
+            let word = answer.outcome.word();
+            assert!(words.iter().any(|known| known == word), "{capability}: {answer:?}");
+        });
 }
 
 #[test]

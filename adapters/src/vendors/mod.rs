@@ -11,6 +11,7 @@ mod yente;
 use serde_json::Value;
 
 use crate::model::{Vendor, VendorError};
+use crate::without_values;
 
 /// A vendor that can be made ready.
 pub struct Listing {
@@ -34,6 +35,8 @@ fn settings<T: serde::de::DeserializeOwned>(
     vendor: &'static str,
     settings: Value,
 ) -> Result<T, VendorError> {
-    serde_json::from_value(settings)
-        .map_err(|error| VendorError::Settings { vendor, reason: error.to_string() })
+    serde_json::from_value(settings).map_err(|error| VendorError::Settings {
+        vendor,
+        reason: without_values(&error.to_string()),
+    })
 }

@@ -5,6 +5,7 @@ use config::{Config as Layers, File, FileFormat};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
+use signalbox_adapters::without_values;
 use signalbox_bus::{KafkaConfig, RegistryConfig};
 use signalbox_schemas::TenantKey;
 use signalbox_store::{AnchorKey, AnchorKeyError};
@@ -224,7 +225,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let wrong = |error: config::ConfigError| ConfigError::Wrong {
             from: from.to_owned(),
-            reason: error.to_string(),
+            reason: without_values(&error.to_string()),
         };
         let mut layers = Layers::builder().add_source(File::from_str(text, FileFormat::Toml));
         for (key, value) in overrides {
@@ -434,6 +435,28 @@ mod tests {
         review_sla = "4h"
     "#;
 
+    /// The mistake is told with its place, and what stands beside it in the file is not: there are passwords among it.
+    #[test]
+    fn whatever_the_file_says_is_read_or_refused_and_no_secret_is_told() {
+        bolero::check!()
+            .with_type::<Vec<(u16, u8, Vec<u8>)>>()
+            .with_test_time(std::time::Duration::from_secs(2))
+            .for_each(|edits| {
+                let mut bytes = FILE.replace("hush", "a-word-that-nobody-tells").into_bytes();
+                for (place, cut, put) in edits {
+                    let at = (usize::from(*place) * (bytes.len() + 1)) >> 16;
+                    let end = (at + usize::from(*cut)).min(bytes.len());
+                    bytes.splice(at..end, put.iter().copied());
+                }
+                let text = String::from_utf8_lossy(&bytes);
+                if let Err(error) = Config::assemble(&text, &[], "signalbox.toml") {
+                    let told = error.to_string();
+                    assert!(told.contains("signalbox.toml"), "{told}");
+                    assert!(!told.contains("nobody-tells"), "{told}");
+                }
+            });
+    }
+
     fn environment(variables: &[(&str, &str)]) -> Vec<(String, String)> {
         overrides(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
             .unwrap()
@@ -494,6 +517,19 @@ mod tests {
             let error =
                 Config::assemble(file, &environment(&variables), "test").unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_told_without_the_secret_in_its_place() {
+        for (file, place) in [
+            ("[postgres]\nurl = postgres://app:hush@db", "line 2"),
+            ("postgres = \"postgres://app:hush@db\"", "postgres"),
+            ("[engine]\nlease_ms = \"hush\"", "lease_ms"),
+            ("[kafka]\nbrokers = \"k\"\nproperties = \"sasl.password=hush\"", "properties"),
+        ] {
+            let error = Config::assemble(file, &[], "test").unwrap_err().to_string();
+            assert!(error.contains(place) && !error.contains("hush"), "{error}");
         }
     }
 
