@@ -104,7 +104,9 @@ pub fn bodies() -> Vec<Vec<u8>> {
 pub fn envelopes() -> Vec<Vec<u8>> {
     let ids = (1_u32..).take(contract().records().count());
     let bodies = bodies();
-    ids.zip(bodies.iter().cycle()).map(|(id, body)| confluent_envelope(id, body)).collect()
+    ids.zip(bodies.iter().cycle())
+        .map(|(id, body)| [confluent_envelope(id), body.clone()].concat())
+        .collect()
 }
 
 /// A row of the journal with one record.
