@@ -16,6 +16,8 @@ use crate::installation::Installation;
 const OUTCOMES: &str = "kyc.check.outcomes.v1";
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
+/// Exit code of a command where Kafka, the registry or Postgres does not answer.
+const SERVER_FAILS: i32 = 3;
 
 /// Publishes both, and has people set aside what parks a flow.
 pub(crate) async fn publish(hand: &mut Hand<'_>) -> Result<i64, Failure> {
@@ -33,10 +35,23 @@ pub(crate) async fn publish(hand: &mut Hand<'_>) -> Result<i64, Failure> {
     if !parked.ended {
         for actor in ["ann", "bob"] {
             let words = ["flow", "set-aside", &id, "--actor", actor, "--reason", "INC-7"];
-            on.succeed(&words).await?;
+            act(on, &words).await?;
         }
     }
     Ok(clock_ms())
+}
+
+/// What an operator does, once more where a server does not answer.
+async fn act(on: &Installation, words: &[&str]) -> Result<(), Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let said = on.run(words, &[]).await?;
+        match said.code {
+            Some(0) => return Ok(()),
+            Some(SERVER_FAILS) if Instant::now() < deadline => sleep(LOOK).await,
+            _ => return Err(Failure::Broken(format!("{words:?}: {}", said.err))),
+        }
+    }
 }
 
 /// An answer that fits its record, to a call that its flow never made.
