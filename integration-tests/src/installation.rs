@@ -15,7 +15,7 @@ use signalbox::scene::{
     Commands, Console, EngineName, SandboxWish, Scene, Settings, Started, codec, now,
 };
 use signalbox_schemas::LaneId;
-use signalbox_store::{AnchorKey, AnchorPublicKey, Reader};
+use signalbox_store::{AnchorKey, AnchorPublicKey, FlowRow, Reader};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
@@ -494,12 +494,35 @@ impl Installation {
         }
     }
 
+    /// Waits until the flow of a business id is as wanted.
+    ///
+    /// # Errors
+    /// `Late` with the flow where it does not become so, `Store` where Postgres does not answer.
+    pub async fn until_flow(
+        &self,
+        id: &str,
+        patience: Duration,
+        what: &str,
+        wanted: impl Fn(&FlowRow) -> bool,
+    ) -> Result<FlowRow, Failure> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let found = self.reader.find_flows(id).await?.into_iter().next().map(|found| found.row);
+            if let Some(row) = found.as_ref().filter(|row| wanted(row)) {
+                return Ok(row.clone());
+            }
+            if Instant::now() > deadline {
+                let (what, seen) = (format!("{what} of {id}"), format!("{found:?}"));
+                return Err(Failure::Late { what, seconds: patience.as_secs(), seen });
+            }
+            sleep(LOOK).await;
+        }
+    }
+
     /// Where engines and adapters serve health and metrics.
     #[must_use]
     pub fn admin_addresses(&self) -> Vec<String> {
-        let engines = self.engines.iter().map(|(_, engine)| engine);
-        let services = engines.chain(self.adapters.iter().map(|(_, adapter)| adapter));
-        services.map(|service| service.address.clone()).collect()
+        self.services().map(|(_, service)| service.address.clone()).collect()
     }
 
     /// Where an engine or adapter serves health and metrics.
@@ -507,18 +530,14 @@ impl Installation {
     /// # Errors
     /// `Broken` where nobody of that name runs.
     pub fn admin_of(&self, name: &str) -> Result<&str, Failure> {
-        let engines = self.engines.iter().map(|(engine, started)| (engine.0, started));
-        let adapters = self.adapters.iter().map(|(adapter, started)| (*adapter, started));
-        let found = engines.chain(adapters).find(|(running, _)| *running == name);
+        let found = self.services().find(|(running, _)| *running == name);
         found.map(|(_, started)| started.address.as_str()).ok_or_else(|| not_running(name))
     }
 
     /// Resident memory of an engine or adapter, in bytes; none where it does not run.
     #[must_use]
     pub fn memory_of(&self, name: &str) -> Option<u64> {
-        let engines = self.engines.iter().map(|(engine, started)| (engine.0, started));
-        let adapters = self.adapters.iter().map(|(adapter, started)| (*adapter, started));
-        let (_, found) = engines.chain(adapters).find(|(running, _)| *running == name)?;
+        let (_, found) = self.services().find(|(running, _)| *running == name)?;
         let status = fs::read_to_string(format!("/proc/{}/status", found.child.pid())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.split_whitespace().next()?.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
@@ -645,6 +664,12 @@ impl Installation {
         let adapters = self.adapters.into_iter().map(|(_, adapter)| adapter);
         let services = engines.chain(adapters).chain(self.sandbox).collect();
         Ok(self.scene.stop(services).await?)
+    }
+
+    /// Engines and adapters that run, by name.
+    fn services(&self) -> impl Iterator<Item = (&'static str, &Started)> {
+        let engines = self.engines.iter().map(|(engine, started)| (engine.0, started));
+        engines.chain(self.adapters.iter().map(|(adapter, started)| (*adapter, started)))
     }
 
     fn take_engine(&mut self, name: EngineName) -> Result<Started, Failure> {

@@ -24,7 +24,6 @@ pub(crate) const BY_KEY: [(&str, &str); 4] = [
 const ANSWER: Duration = Duration::from_secs(1);
 
 /// A pool that connects when it is first used, and lets no dead connection take the place of a living one.
-///
 pub(crate) fn open(server: PgConnectOptions, connections: u32, patience: Duration) -> PgPool {
     options(connections, patience, ANSWER).connect_lazy_with(server)
 }

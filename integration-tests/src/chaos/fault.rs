@@ -12,7 +12,7 @@ use signalbox_checker::Fault as Blow;
 use signalbox_schemas::LaneId;
 use tokio::time::{Instant, sleep};
 
-use super::link::{Spring, Way, Weather};
+use super::link::{Link, Spring, Way, Weather};
 use super::load::Load;
 use super::site::{ADAPTERS, ENGINES, SERVICES, Server, Site};
 use super::{disk, log_tail, poison};
@@ -405,14 +405,7 @@ impl Hand<'_> {
                 );
                 return Err(Failure::Late { what, seconds: PATIENCE.as_secs(), seen });
             }
-            let link = self.site.link(victim.0, Server::Postgres)?;
-            let sprung = link.sprung();
-            link.trap(COMMIT, spring);
-            let waits = Instant::now() + TRAP_PATIENCE;
-            while link.sprung() == sprung && Instant::now() < waits {
-                sleep(LOOK).await;
-            }
-            link.disarm();
+            trap(self.site.link(victim.0, Server::Postgres)?, COMMIT, spring).await;
             sleep(Duration::from_millis(300)).await;
         }
         Ok(clock_ms())
@@ -457,14 +450,7 @@ impl Hand<'_> {
     async fn hold_payment(&mut self) -> Result<i64, Failure> {
         let victim = self.adapter();
         self.say(victim);
-        let link = self.site.link(victim, Server::Vendors)?;
-        let sprung = link.sprung();
-        link.trap(PAY, Spring::Hold(HELD));
-        let deadline = Instant::now() + TRAP_PATIENCE;
-        while link.sprung() == sprung && Instant::now() < deadline {
-            sleep(LOOK).await;
-        }
-        link.disarm();
+        trap(self.site.link(victim, Server::Vendors)?, PAY, Spring::Hold(HELD)).await;
         Ok(clock_ms())
     }
 
@@ -518,6 +504,17 @@ impl Hand<'_> {
         self.site.set_clock(service, "+0")?;
         Ok(over)
     }
+}
+
+/// Sets a trap until it is sprung, or has waited long enough.
+async fn trap(link: &Link, word: &str, spring: Spring) {
+    let sprung = link.sprung();
+    link.trap(word, spring);
+    let deadline = Instant::now() + TRAP_PATIENCE;
+    while link.sprung() == sprung && Instant::now() < deadline {
+        sleep(LOOK).await;
+    }
+    link.disarm();
 }
 
 /// What an engine says about a commit whose answer was lost.

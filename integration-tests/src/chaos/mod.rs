@@ -155,18 +155,19 @@ async fn strike(
         let with = also.map_or("", |_| ", while a link is bad");
         console.say(&format!("fault {number}: {}{with}", fault.name()));
         let spoiled = also.map(|spoil| spoil.begin(site)).transpose()?;
-        let before = Standing::of(site, load);
+        let is_long = told.plan.away.is_some() && fault.is_outage();
+        let before = is_long.then(|| Standing::of(site, load));
         let (random, away) = (&mut random, told.plan.away);
         let mut hand = Hand { site, load, random, away, hit: BTreeSet::new(), console };
         let blow = hand.strike(fault).await?;
-        let back = Standing::of(site, load);
+        let back = is_long.then(|| Standing::of(site, load));
         told.payments_held |= fault == Fault::HoldPayment;
         if let Some(spoiled) = spoiled {
             spoiled.end(site)?;
             told.together += 1;
         }
         recover(site, &blow, told, console).await?;
-        if told.plan.away.is_some() && fault.is_outage() {
+        if let (Some(before), Some(back)) = (before, back) {
             let what = blow.what.clone();
             told.outages.push(Outage::endured(what, before, back, site, load).await?);
         }

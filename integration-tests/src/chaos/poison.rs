@@ -29,9 +29,13 @@ pub(crate) async fn publish(hand: &mut Hand<'_>) -> Result<i64, Failure> {
     let slow = Wish { originator: Some("Kycslow".to_owned()), ..Wish::default() };
     let id = hand.load.bring(slow).await?;
     let on = &hand.site.on;
-    let flow = until_flow(on, &id, |_| true).await?;
+    let flow = on.until_flow(&id, PATIENCE, "a flow", |_| true).await?;
     answer_to_nothing(on, &flow).await?;
-    let parked = until_flow(on, &id, |flow| flow.standing.is_some() || flow.ended).await?;
+    let parked = on
+        .until_flow(&id, PATIENCE, "an end of waiting", |flow| {
+            flow.standing.is_some() || flow.ended
+        })
+        .await?;
     if !parked.ended {
         for actor in ["ann", "bob"] {
             let words = ["flow", "set-aside", &id, "--actor", actor, "--reason", "INC-7"];
@@ -65,23 +69,4 @@ pub async fn answer_to_nothing(on: &Installation, flow: &FlowRow) -> Result<(), 
         "outcome": "pass"});
     let payload = on.commands.encode(OUTCOMES, "kyc.check.Outcome", &answer)?;
     Ok(on.commands.publish_raw(OUTCOMES, flow.aggregate.as_str(), payload).await?)
-}
-
-async fn until_flow(
-    on: &Installation,
-    id: &str,
-    wanted: impl Fn(&FlowRow) -> bool,
-) -> Result<FlowRow, Failure> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let found = on.reader.find_flows(id).await?.into_iter().next().map(|found| found.row);
-        if let Some(row) = found.as_ref().filter(|row| wanted(row)) {
-            return Ok(row.clone());
-        }
-        if Instant::now() > deadline {
-            let (what, seen) = (format!("a flow of {id} as wanted"), format!("{found:?}"));
-            return Err(Failure::Late { what, seconds: PATIENCE.as_secs(), seen });
-        }
-        sleep(LOOK).await;
-    }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use fastrand::Rng;
 use integration_tests::{Failure, Installation};
 use serde_json::{Value, json};
-use signalbox::scene::SceneError;
 use signalbox_schemas::{
     AggregateId, AttemptId, FlowId, JourneyName, LaneId, Micros, RecordName, StepName, SubjectId,
     Tenant, TopicName,
@@ -24,6 +23,7 @@ use signalbox_store::{
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
+use super::upkeep::database;
 use crate::Outcome;
 
 const LANES: u16 = 4;
@@ -45,8 +45,7 @@ const WORKERS: [&str; 2] = ["east", "west"];
 pub(crate) async fn of_the_store(on: &mut Installation) -> Outcome {
     let mut told = 0;
     for seed in 1..=SEEDS {
-        let name = format!("contract_{seed}");
-        let url = on.stack().create_database(&name).await.map_err(SceneError::from)?;
+        let url = database(on, &format!("contract_{seed}")).await?;
         let reader = Reader::connect(&url)?;
         reader.migrate(LANES).await?;
         let now = reader.now().await?;

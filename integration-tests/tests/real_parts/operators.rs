@@ -32,18 +32,7 @@ pub(crate) async fn until(
     what: &str,
     wanted: impl Fn(&FlowRow) -> bool,
 ) -> Result<FlowRow, Failure> {
-    let deadline = Instant::now() + SOON;
-    loop {
-        let found = on.reader.find_flows(id).await?.into_iter().next().map(|found| found.row);
-        if let Some(row) = found.as_ref().filter(|row| wanted(row)) {
-            return Ok(row.clone());
-        }
-        if Instant::now() > deadline {
-            let (what, seen) = (format!("{what} of {id}"), format!("{found:?}"));
-            return Err(Failure::Late { what, seconds: SOON.as_secs(), seen });
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
+    on.until_flow(id, SOON, what, wanted).await
 }
 
 pub(crate) fn standing(row: &FlowRow) -> Option<&'static str> {

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use integration_tests::{Expectation, Failure, Installation, verify};
 use signalbox::consumer_rule::{ConsumerRule, Sighting, Stream, Verdict};
 use signalbox::payouts::Wish;
-use signalbox::scene::SceneError;
 use sqlx::{Connection, PgConnection, Row};
 
+use super::upkeep::database;
 use crate::Outcome;
 
 const RECIPE: &str = "docs/clients/sql/consumer_rule.sql";
@@ -23,7 +23,7 @@ pub(crate) async fn consumers_rule_in_sql(on: &mut Installation) -> Outcome {
     let payouts = on.request(&Wish::default(), 10).await?;
     let expected: Vec<Expectation> = payouts.into_iter().map(Expectation::completed).collect();
     verify(on, &expected).await?;
-    let url = on.stack().create_database("consumer_of_events").await.map_err(SceneError::from)?;
+    let url = database(on, "consumer_of_events").await?;
     let mut consumer = PgConnection::connect(&url).await?;
     sqlx::raw_sql(sqlx::AssertSqlSafe(read(on, RECIPE)?)).execute(&mut consumer).await?;
 

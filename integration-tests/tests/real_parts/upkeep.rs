@@ -232,7 +232,8 @@ pub(crate) async fn doctor(on: &mut Installation) -> Outcome {
     ))
 }
 
-async fn database(on: &mut Installation, name: &str) -> Result<String, Failure> {
+/// Makes an empty database; its URL.
+pub(crate) async fn database(on: &mut Installation, name: &str) -> Result<String, Failure> {
     Ok(on.stack().create_database(name).await.map_err(SceneError::from)?)
 }
 
