@@ -17,13 +17,15 @@ SEED ?= 1
 RATE ?= 15
 # Of tests: what chance draws from.
 FUZZ_SEED ?= 20261129
+# Of simulations: how many seeds from SEED on.
+SEEDS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo dev test check catalog chaos upgrade model bench clean
+.PHONY: help prerequisites demo dev test check catalog chaos upgrade model simulate planted bench clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-7s %s\n' "$$name" "$$text"; done
+		printf '  make %-8s %s\n' "$$name" "$$text"; done
 
 prerequisites:
 	@sh deploy/local/prerequisites.sh build
@@ -72,6 +74,13 @@ upgrade: prerequisites ## Replace the release before by this one under load, wit
 
 model: prerequisites ## Explore the protocol as models, far, and show that each rule is needed; prints a table
 	$(CARGO) run --release --package signalbox-model --bin model
+
+simulate: prerequisites ## Simulate many seeds of every story; SEEDS=100000 sets how many, SEED=1 with which to begin
+	SIMULATION_SEED=$(SEED) SIMULATION_SEEDS=$(SEEDS) $(CARGO) test --release --workspace --test simulation -- \
+		whatever_the_seed_every_story_holds --nocapture
+
+planted: prerequisites ## Plant one bug after the other and see that the simulation finds each; prints a table
+	SEEDS=$(SEEDS) sh integration-tests/planted/run.sh $(TARGET)
 
 bench: prerequisites ## Measure throughput and latency; FLOWS=100000 sets the number of flows
 	$(CARGO) build --release --bins

@@ -15,6 +15,8 @@ use std::fs;
 
 #[path = "tidy/contract.rs"]
 mod contract;
+#[path = "tidy/planted.rs"]
+mod planted;
 #[path = "tidy/tree.rs"]
 mod tree;
 
@@ -498,6 +500,11 @@ fn every_decision_is_recorded_in_the_same_form() {
         }
     }
     report("decision records", &faults);
+}
+
+#[test]
+fn planted_bugs_still_apply_and_name_the_rule_that_they_break() {
+    report("planted bugs", &planted::faults());
 }
 
 #[test]

@@ -117,6 +117,9 @@ impl Ask {
     }
 }
 
+/// Answers a request without leaving the process.
+pub type Inside = Arc<dyn Fn(&HttpRequest) -> Reply + Send + Sync>;
+
 /// A vendor made ready: its catalog entry and what it can do.
 #[derive(Clone)]
 pub struct Vendor {
@@ -133,7 +136,7 @@ pub struct Vendor {
     /// Payouts.
     pub payout: Option<Arc<dyn Payout>>,
     /// Answers inside the process where the vendor is not reached over HTTP.
-    pub inside: Option<fn(&HttpRequest) -> Reply>,
+    pub inside: Option<Inside>,
 }
 
 /// A vendor cannot be made ready: its settings or its catalog entry must be corrected before the adapter starts.
@@ -206,8 +209,11 @@ impl Vendor {
 
     /// Answering inside the process.
     #[must_use]
-    pub fn inside(mut self, inside: fn(&HttpRequest) -> Reply) -> Self {
-        self.inside = Some(inside);
+    pub fn inside(
+        mut self,
+        inside: impl Fn(&HttpRequest) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        self.inside = Some(Arc::new(inside));
         self
     }
 

@@ -8,7 +8,7 @@ mod partner;
 mod wire;
 
 pub use answer::{Answer, Evidence, Outcome};
-pub use ask::{Aml, Ask, Fraud, Kyc, Next, Payout, Sent, Vendor, VendorError};
+pub use ask::{Aml, Ask, Fraud, Inside, Kyc, Next, Payout, Sent, Vendor, VendorError};
 pub use failure::{read_failure, write_failure};
 pub use partner::{Idempotency, Partner, PartnerError};
 pub use wire::{Exchange, HttpRequest, Lost, Method, Reply};

@@ -4,7 +4,8 @@
 
 use signalbox_schemas::{AttemptId, Effect, ErrorClass, Micros};
 use signalbox_store::{AttemptRow, AttemptStore, Disposition, Permit, PermitRequest};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tracing::{Instrument as _, field};
 
 use crate::metrics;

@@ -10,11 +10,12 @@ use signalbox_store::{
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use crate::metrics;
-use crate::model::{Answer, Exchange, HttpRequest, Vendor};
+use crate::model::{Answer, Exchange, HttpRequest, Lost, Reply, Vendor};
 use crate::routing::{Policy, VendorPolicy};
 use crate::rules;
 use crate::runtime::batch::Batcher;
@@ -22,7 +23,7 @@ use crate::runtime::http::{Http, Sending};
 use crate::runtime::publish;
 use crate::runtime::safe::{Safe, disturbed};
 use crate::runtime::{AdapterError, AdapterOptions};
-use crate::vendors;
+use crate::vendors::Listing;
 
 /// Permits or results in one statement.
 const BATCH_MAX: usize = 1_000;
@@ -57,7 +58,8 @@ pub(crate) struct Desk<S> {
     store: Arc<S>,
     safe: Safe<S>,
     partners: BTreeMap<String, Partner>,
-    http: Http,
+    /// None where every vendor is inside the process.
+    http: Option<Http>,
     permits: Batcher<PermitRequest, Result<Permit, Trouble>>,
     results: Batcher<StoredResult, Result<bool, Trouble>>,
 }
@@ -71,7 +73,8 @@ impl<S: AttemptStore + 'static> Desk<S> {
     ) -> Result<Self, AdapterError> {
         let mut partners = BTreeMap::new();
         for (name, terms) in &options.policy.vendors {
-            let Some(listing) = vendors::find(name) else { continue };
+            let listed = |listing: &&Listing| listing.name == name;
+            let Some(listing) = options.vendors.iter().find(listed) else { continue };
             let settings = options
                 .settings
                 .get(name)
@@ -81,6 +84,8 @@ impl<S: AttemptStore + 'static> Desk<S> {
             let places = Semaphore::new(terms.in_flight_max.min(Semaphore::MAX_PERMITS));
             partners.insert(name.clone(), Partner { vendor, terms: terms.clone(), places });
         }
+        let is_outside = |partner: &Partner| partner.vendor.inside.is_none();
+        let outside = partners.values().any(is_outside);
         let safe = Safe { store: Arc::clone(&store), keys: Arc::clone(&options.keys) };
         let (for_permits, for_results) = (safe.clone(), Arc::clone(&store));
         Ok(Self {
@@ -91,7 +96,7 @@ impl<S: AttemptStore + 'static> Desk<S> {
             store,
             safe,
             partners,
-            http: Http::new().map_err(AdapterError::Http)?,
+            http: outside.then(Http::new).transpose().map_err(AdapterError::Http)?,
             permits: Batcher::start(BATCH_MAX, move |asked| {
                 take_permits(for_permits.clone(), asked)
             }),
@@ -219,13 +224,19 @@ impl<S: AttemptStore + 'static> Desk<S> {
         within: Duration,
         leave_before: Option<Instant>,
     ) -> Exchange {
-        if let Some(inside) = partner.vendor.inside {
-            return Exchange { operation: request.operation.clone(), reply: inside(request) };
+        if let Some(inside) = &partner.vendor.inside {
+            let too_old = leave_before.is_some_and(|limit| Instant::now() >= limit);
+            let reply = if too_old { Reply::Lost(Lost::NotSent) } else { inside(request) };
+            return Exchange { operation: request.operation.clone(), reply };
         }
+        let Some(http) = &self.http else {
+            let reply = Reply::Lost(Lost::NotSent);
+            return Exchange { operation: request.operation.clone(), reply };
+        };
         let credentials: &[(String, SecretString)] = &partner.vendor.credentials;
         let sending =
             Sending { base_url: &partner.terms.base_url, credentials, within, leave_before };
-        self.http.send(request, &sending).await
+        http.send(request, &sending).await
     }
 }
 

@@ -44,7 +44,9 @@ where
     let mut order = InOrder::default();
     let mut stopped = *stop.borrow();
     while !stopped {
+        // In this order always: the same inputs give the same run, and what is done is committed before more is read.
         tokio::select! {
+            biased;
             _ = stop.wait_for(|stop| *stop) => stopped = true,
             Some(done) = under_way.join_next(), if !under_way.is_empty() => commit(&mut inlet, &mut order, done)?,
             record = inlet.next(), if under_way.len() < bounds.under_way_max => {

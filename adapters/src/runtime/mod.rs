@@ -27,12 +27,15 @@ use tokio::task::JoinSet;
 
 use crate::model::VendorError;
 use crate::routing::Policy;
+use crate::vendors::Listing;
 use desk::Desk;
 use intake::{Bounds, serve};
 
 /// How the adapter is run. It cannot be printed, as the settings hold secrets.
 #[derive(Clone)]
 pub struct AdapterOptions {
+    /// Vendors that the policy may name: those of this program, or those that a simulation brings.
+    pub vendors: &'static [Listing],
     /// Routes and limits.
     pub policy: Policy,
     /// Each vendor's own settings, secrets among them; a vendor refuses keys that it does not know.
@@ -149,7 +152,9 @@ where
     let contract: &'static Contract = codec.contract();
     let desk = Arc::new(Desk::new(&options, codec, Arc::new(attempts))?);
     let mut stopping = stop.clone();
+    // In this order always: the same inputs give the same run.
     tokio::select! {
+        biased;
         () = desk.ensure_gates() => {}
         _ = stopping.wait_for(|stop| *stop) => return Ok(()),
     }

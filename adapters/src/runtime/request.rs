@@ -5,7 +5,8 @@ use serde_json::Value;
 use signalbox_bus::{Death, Inbound, Outbound, Undecoded, dead_letter, follow};
 use signalbox_schemas::{AttemptId, Capability, ErrorClass, RecogniseRequest, TopicName};
 use signalbox_store::{AttemptRow, AttemptStore};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::metrics;

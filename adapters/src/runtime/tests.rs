@@ -103,6 +103,7 @@ impl Station {
             ),
         ];
         let options = AdapterOptions {
+            vendors: crate::VENDORS,
             policy,
             settings: settings
                 .into_iter()

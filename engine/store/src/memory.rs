@@ -46,6 +46,7 @@ struct LaneState {
     stopped: Option<String>,
 }
 
+/// A transaction works on a copy: rows that there are many of are shared with it.
 #[derive(Debug, Clone, Default)]
 struct Tables {
     now: Micros,
@@ -55,15 +56,15 @@ struct Tables {
     inputs: BTreeMap<(LaneId, TopicName), InputRow>,
     outputs: BTreeMap<(LaneId, TopicName, i32), OutputRow>,
     peers: BTreeMap<(LaneId, LaneId), PeerRow>,
-    flows: BTreeMap<FlowId, FlowRow>,
-    commands: BTreeMap<(Tenant, String), CommandRow>,
+    flows: BTreeMap<FlowId, Arc<FlowRow>>,
+    commands: BTreeMap<(Tenant, String), Arc<CommandRow>>,
     attempts: BTreeMap<AttemptId, AttemptRow>,
     timers: BTreeMap<(FlowId, String), TimerRow>,
     parked: BTreeMap<(FlowId, i64), ParkedRow>,
     assents: Vec<AssentRow>,
     recognitions: BTreeMap<SubjectId, RecognitionRow>,
     migrations: migrations::Migrations,
-    journal: BTreeMap<LaneId, Vec<JournalRow>>,
+    journal: BTreeMap<LaneId, Vec<Arc<JournalRow>>>,
     keys: BTreeMap<KeyId, KeyRow>,
     /// Attempts that a settlement put in doubt.
     forgotten: BTreeSet<AttemptId>,
@@ -102,12 +103,14 @@ impl MemoryStore {
 
     /// A lane's journal.
     pub fn journal(&self, lane: LaneId) -> Vec<JournalRow> {
-        self.lock().journal.get(&lane).cloned().unwrap_or_default()
+        let tables = self.lock();
+        let rows = tables.journal.get(&lane).into_iter().flatten();
+        rows.map(|row| JournalRow::clone(row)).collect()
     }
 
     /// Every flow.
     pub fn flows(&self) -> Vec<FlowRow> {
-        self.lock().flows.values().cloned().collect()
+        self.lock().flows.values().map(|flow| FlowRow::clone(flow)).collect()
     }
 
     /// Every attempt.
@@ -197,11 +200,11 @@ impl Tables {
                 .get(&key)
                 .or_else(|| self.commands.values().find(|held| held.flow == row.flow));
             match holder {
-                Some(held) => {
-                    losers.commands.push(CommandRow { content: Vec::new(), ..held.clone() })
-                }
+                Some(held) => losers
+                    .commands
+                    .push(CommandRow { content: Vec::new(), ..CommandRow::clone(held) }),
                 None => {
-                    self.commands.insert(key, row.clone());
+                    self.commands.insert(key, Arc::new(row.clone()));
                 }
             }
         }
@@ -227,7 +230,7 @@ impl Tables {
             if self.flows.get(&flow.row.id).map(|held| held.rev) != flow.expected_rev {
                 return Err(broken("flow"));
             }
-            self.flows.insert(flow.row.id, flow.row.clone());
+            self.flows.insert(flow.row.id, Arc::new(flow.row.clone()));
         }
         for plan in &write.attempts {
             let row = AttemptRow {
@@ -266,7 +269,7 @@ impl Tables {
             if i64::try_from(log.len()).unwrap_or(i64::MAX) + 1 != row.seq {
                 return Err(broken("journal"));
             }
-            log.push(row.clone());
+            log.push(Arc::new(row.clone()));
         }
         let until = self.now.after(lease);
         for moved in &write.lanes {
@@ -436,9 +439,9 @@ impl LaneStore for MemoryStore {
     async fn load_flows(&mut self, ids: &[FlowId]) -> Result<Vec<LoadedFlow>, StoreError> {
         let tables = self.lock();
         let load = |id: &FlowId| {
-            let row = tables.flows.get(id)?.clone();
-            let command = tables.commands.values().find(|command| command.flow == *id)?.clone();
-            let CommandRow { record, content, hash, .. } = command;
+            let row = FlowRow::clone(tables.flows.get(id)?);
+            let command = tables.commands.values().find(|command| command.flow == *id)?;
+            let CommandRow { record, content, hash, .. } = CommandRow::clone(command);
             Some(LoadedFlow { row, record, command: content, hash })
         };
         Ok(ids.iter().filter_map(load).collect())
@@ -507,7 +510,7 @@ impl LaneStore for MemoryStore {
         at_most: usize,
     ) -> Result<Vec<FlowId>, StoreError> {
         let tables = self.lock();
-        let wanted = |flow: &&FlowRow| {
+        let wanted = |flow: &&Arc<FlowRow>| {
             (flow.lane, flow.version) == (open.lane, open.migration.from)
                 && flow.journey == open.migration.journey
                 && !flow.ended
@@ -524,7 +527,8 @@ impl LaneStore for MemoryStore {
     ) -> Result<Vec<JournalRow>, StoreError> {
         let tables = self.lock();
         let rows = tables.journal.get(&lane).map(Vec::as_slice).unwrap_or_default();
-        Ok(rows.iter().filter(|row| row.seq > seq).take(at_most).cloned().collect())
+        let rows = rows.iter().filter(|row| row.seq > seq).take(at_most);
+        Ok(rows.map(|row| JournalRow::clone(row)).collect())
     }
 
     async fn journal_seq_of(&mut self, lane: LaneId, out_seq: i64) -> Result<i64, StoreError> {

@@ -5,8 +5,8 @@ use signalbox_schemas::{JourneyName, RecordName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Journeys by name and version.
-#[derive(Default)]
+/// Journeys by name and version; clones share them.
+#[derive(Default, Clone)]
 pub struct JourneyLibrary {
     versions: BTreeMap<(JourneyName, u32), Arc<Journey>>,
     starting: BTreeMap<RecordName, Arc<Journey>>,

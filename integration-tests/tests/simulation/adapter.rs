@@ -1,331 +1,406 @@
-//! Adapters and vendors as a twin: permits from the store, effects in a ledger of the vendor's own, outcomes on topics;
-//! redelivery, crashes between permit, send and answer, answers lost after the effect, duplicates and delays.
+//! The real adapter runtime over twins: requests from the broker, permits from the store, answers onto topics. The process
+//! dies at any of its awaits and begins again where it last committed; the store and the brokers fail it now and then;
+//! outcomes are delayed, doubled and reordered. What vendors do is theirs.
 
-use futures_util::FutureExt;
-use serde_json::{Value, json};
-use signalbox_bus::{Codec, Headers, MemoryBroker, Outbound};
-use signalbox_schemas::{AttemptId, Effect, FlowId, RecordName, TopicName};
+use serde_json::json;
+use signalbox_adapters::{AdapterOptions, Inlet, Outlet, Policy, VendorPolicy, run_on};
+use signalbox_bus::{BusError, Codec, Inbound, MemoryBroker, Outbound};
+use signalbox_schemas::{AttemptId, FlowId, KeyId, Micros, TopicName};
 use signalbox_store::{
-    AttemptRow, AttemptStore, Disposition, MemoryStore, Permit, PermitRequest, StoredResult,
+    AttemptRow, AttemptStore, KeyRow, MemoryStore, Permit, PermitRequest, RecognitionRow,
+    StoreError, StoredResult,
 };
-use std::collections::btree_map::Entry;
+use signalbox_vault::EnvelopeKeys;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
-use super::world::Plan;
+use super::chronicle::Chronicle;
+use super::plan::{Fault, Plan};
+use super::vendor::{Books, LISTINGS, NAME, SharedBooks};
 
+/// Turns of its tasks in one turn of the world, at most; and all that it may need once nothing fails.
+const STEPS: usize = 60;
+const STEPS_UNTIL_DONE: usize = 400;
+
+/// The adapter process, and what is around it.
 pub(crate) struct Adapters {
+    process: Option<(JoinHandle<()>, watch::Sender<bool>)>,
+    around: Shared,
+    books: SharedBooks,
+    codec: Arc<Codec>,
+    keys: Arc<EnvelopeKeys>,
+}
+
+type Shared = Arc<Mutex<Around>>;
+
+/// What survives the process.
+struct Around {
+    rng: fastrand::Rng,
+    plan: Plan,
+    chronicle: Chronicle,
     broker: MemoryBroker,
     store: MemoryStore,
     codec: Arc<Codec>,
-    positions: BTreeMap<(TopicName, i32), usize>,
-    /// Outcomes that are under way.
+    /// Where each partition of requests is read on after a restart.
+    committed: BTreeMap<(TopicName, i32), usize>,
+    /// Requests that may still be read in this turn.
+    readable: usize,
+    may_read: Arc<Notify>,
+    /// Records that are under way.
     delayed: Vec<Outbound>,
-    /// The vendor's own books: every effect by key, with how often it was carried out.
-    pub(crate) ledger: BTreeMap<AttemptId, u32>,
-    /// Attempts whose transfer the vendor has called back.
-    recalled: BTreeSet<AttemptId>,
     /// The database forgot some time: an attempt that does not exist is no mistake.
     restored: bool,
+    /// What must never happen in the process and did.
+    wrong: Vec<String>,
 }
 
 impl Adapters {
-    pub(crate) fn new(broker: MemoryBroker, store: MemoryStore, codec: Arc<Codec>) -> Self {
-        let (positions, delayed) = (BTreeMap::new(), Vec::new());
-        Self {
+    pub(crate) fn new(
+        (broker, store, codec): (MemoryBroker, MemoryStore, Arc<Codec>),
+        keys: Arc<EnvelopeKeys>,
+        mut rng: fastrand::Rng,
+        plan: Plan,
+        chronicle: Chronicle,
+    ) -> Self {
+        // Retries are spread by chance, and a run is one thread.
+        fastrand::seed(rng.u64(..));
+        let books = Books::open(rng.fork(), plan);
+        let around = Around {
+            rng,
+            plan,
+            chronicle,
             broker,
             store,
-            codec,
-            positions,
-            delayed,
-            ledger: BTreeMap::new(),
-            recalled: BTreeSet::new(),
+            codec: Arc::clone(&codec),
+            committed: BTreeMap::new(),
+            readable: 0,
+            may_read: Arc::default(),
+            delayed: Vec::new(),
             restored: false,
-        }
+            wrong: Vec::new(),
+        };
+        Self { process: None, around: Arc::new(Mutex::new(around)), books, codec, keys }
     }
 
-    /// Handles some requests and lets some outcomes arrive.
-    pub(crate) async fn turn(&mut self, rng: &mut fastrand::Rng, plan: Plan) {
-        for capability in self.codec.contract().capabilities() {
-            for lane in 0..i32::from(self.store.lane_count()) {
-                let at = (capability.requests_topic(), lane);
-                let log = self.broker.log(&at.0, lane);
-                let position = self.positions.entry(at).or_insert(0);
-                if plan.duplicates && *position > 0 && rng.u8(0..20) == 0 {
-                    // A rebalance: what was not committed is delivered again.
-                    *position -= rng.usize(1..=(*position).min(3));
-                }
-                let until = log.len().min(*position + rng.usize(0..4));
-                let records = log[*position..until].to_vec();
-                *position = until;
-                for record in records {
-                    let (_, request) = self.codec.decode(record.payload.as_deref()).unwrap();
-                    let outcome = match capability.effect {
-                        Effect::Read => Some(self.read(&capability.name, &request, rng)),
-                        Effect::Write => self.write(&capability.name, &request, rng, plan).await,
-                    };
-                    if let Some(word) = outcome {
-                        self.answer(&capability.name, &request, &word, rng, plan);
-                    }
-                }
-            }
+    /// Some requests are read, what is under way goes on for a while, some outcomes arrive. The process may die.
+    pub(crate) async fn turn(&mut self) {
+        self.books.lock().unwrap().turn();
+        if self.process.is_none() {
+            self.begin();
         }
-        self.arrive(rng);
+        let calm = self.around.lock().unwrap().plan == Plan::CALM;
+        let (steps, dies) = {
+            let mut around = self.around.lock().unwrap();
+            around.readable = if calm { usize::MAX } else { around.rng.usize(0..12) };
+            around.may_read.notify_waiters();
+            let steps = if calm { STEPS_UNTIL_DONE } else { around.rng.usize(1..STEPS) };
+            let dies = around.plan.has(Fault::Crashes) && around.rng.u8(0..30) == 0;
+            let moved = around.plan.has(Fault::Duplicates) && around.rng.u8(0..40) == 0;
+            (steps, dies || moved)
+        };
+        for _ in 0..steps {
+            tokio::task::yield_now().await;
+        }
+        if dies {
+            self.die().await;
+        }
+        let mut around = self.around.lock().unwrap();
+        around.arrive();
+        assert!(around.wrong.is_empty(), "{}", around.wrong.join("; "));
+    }
+
+    /// No more faults. The process begins once more: of what it committed some may have been lost.
+    pub(crate) async fn calm_down(&mut self) {
+        self.around.lock().unwrap().plan = Plan::CALM;
+        self.books.lock().unwrap().plan = Plan::CALM;
+        self.die().await;
     }
 
     /// From now on attempts may be missing.
-    pub(crate) fn database_was_restored(&mut self) {
-        self.restored = true;
+    pub(crate) fn database_was_restored(&self) {
+        self.around.lock().unwrap().restored = true;
+    }
+
+    /// How often each payment was carried out.
+    pub(crate) fn ledger(&self) -> BTreeMap<AttemptId, u32> {
+        self.books.lock().unwrap().ledger.clone()
     }
 
     /// Whether the payment of an attempt was called back.
     pub(crate) fn is_recalled(&self, attempt: AttemptId) -> bool {
-        self.recalled.contains(&attempt)
+        self.books.lock().unwrap().recalled.contains(&attempt)
+    }
+
+    /// Whether what was sent once may be sent again.
+    pub(crate) fn send_again(&self) -> bool {
+        self.books.lock().unwrap().honours_keys
     }
 
     /// Whether nothing is under way any more.
     pub(crate) fn is_idle(&self) -> bool {
+        let around = self.around.lock().unwrap();
         let behind = self.codec.contract().capabilities().any(|capability| {
             let topic = capability.requests_topic();
-            (0..i32::from(self.store.lane_count())).any(|lane| {
-                let done = self.positions.get(&(topic.clone(), lane)).copied().unwrap_or(0);
-                self.broker.log(&topic, lane).len() > done
+            (0..i32::from(around.store.lane_count())).any(|lane| {
+                let done = around.committed.get(&(topic.clone(), lane)).copied().unwrap_or(0);
+                around.broker.end(&topic, lane) > done
             })
         });
-        !behind && self.delayed.is_empty()
+        !behind && around.delayed.is_empty() && self.books.lock().unwrap().is_idle()
     }
 
-    /// Checks by a word in the flow's id; inquiries by the vendor's books.
-    fn read(&mut self, capability: &str, request: &Value, rng: &mut fastrand::Rng) -> String {
-        let id = request["call"]["aggregate_id"].as_str().unwrap();
-        let role = request["role"].as_str().unwrap_or_default();
-        if rng.u8(0..12) == 0 {
-            return if capability == "payout.inquire" { "in_doubt" } else { "unavailable" }
-                .to_owned();
-        }
-        if capability == "customer.recognise" {
-            return self.recognise(request).to_owned();
-        }
-        let first_try = request["call"]["group"].as_u64().unwrap() < 2;
-        let word = match capability {
-            "kyc.check" if id.contains("hardfail") => "hard_fail",
-            "kyc.check" if id.contains("forged") && !request["document"].is_null() => "hard_fail",
-            "kyc.check" if id.contains("stepup") && first_try => "step_up",
-            "kyc.check" if id.contains("softfail") && first_try => "soft_fail",
-            "kyc.check" => "pass",
-            "aml.screen" if id.contains("hit") && role != "originator" => "hit",
-            "aml.screen" if id.contains("ambiguous") && role != "beneficiary" => "ambiguous",
-            "aml.screen" => "clear",
-            "fraud.score" if id.contains("fraudreview") => "review",
-            "fraud.score" if id.contains("fraud") => "decline",
-            "fraud.score" => "approve",
-            _ => return self.inquire(request, rng),
+    fn begin(&mut self) {
+        self.around.lock().unwrap().tell("begins");
+        let vendors = BTreeMap::from([(NAME.to_owned(), VendorPolicy::inside())]);
+        let served = ["kyc.check", "aml.screen", "fraud.score", "payout.send"];
+        let capabilities = served.map(|capability| (capability.to_owned(), NAME.to_owned())).into();
+        let options = AdapterOptions {
+            vendors: LISTINGS,
+            policy: Policy { version: 1, capabilities, vendors },
+            settings: BTreeMap::new(),
+            keys: self.keys.clone(),
+            capabilities: Vec::new(),
+            member: "adapter".to_owned(),
+            under_way_max: 8,
+            permit_age_ms_max: 2_000,
+            drain_ms_max: 1_000,
         };
-        word.to_owned()
-    }
-
-    /// The house's own answer, by what flows have put down. Whoever is special was approved too long ago.
-    fn recognise(&self, request: &Value) -> &'static str {
-        let id = request["call"]["aggregate_id"].as_str().unwrap();
-        let flow = FlowId(request["call"]["flow_id"].as_str().unwrap().parse().unwrap());
-        let found = self.store.recognition(flow).now_or_never().unwrap().unwrap();
-        let Some(known) = found.and_then(|row| row.known) else { return "stranger" };
-        if json!(known.likeness) != request["likeness"] {
-            return "stranger";
-        }
-        match known.watched {
-            _ if ["hardfail", "stepup"].iter().any(|word| id.contains(word)) => "outdated",
-            true => "watched",
-            false => "recognised",
-        }
-    }
-
-    fn inquire(&mut self, request: &Value, rng: &mut fastrand::Rng) -> String {
-        let subject = attempt(&request["subject_attempt"]);
-        if self.recalled.contains(&subject) {
-            return "returned".to_owned();
-        }
-        // What the database has forgotten is asked about and never sent again.
-        let began = |row: &AttemptRow| {
-            row.plan.id == subject
-                && row.disposition == Disposition::Sending
-                && row.request.is_some()
+        let (stop, stopping) = watch::channel(false);
+        let around = Arc::clone(&self.around);
+        let inlet = move |_: &str, topics: &[TopicName]| {
+            let may_read = Arc::clone(&around.lock().unwrap().may_read);
+            let around = Arc::clone(&around);
+            Ok(Requests { topics: topics.to_vec(), next: BTreeMap::new(), may_read, around })
         };
-        let begun = self.store.attempts().into_iter().find(began).map(|row| row.sends);
-        let raised =
-            |sends: &u32| self.store.raise_sends(subject, *sends).now_or_never().unwrap().unwrap();
-        let word = match self.ledger.entry(subject) {
-            Entry::Occupied(_) if rng.bool() => "settled",
-            Entry::Occupied(_) => "pending",
-            // Not found is no proof: the request may still be on its way.
-            Entry::Vacant(_) if rng.bool() || begun.is_none() => "in_doubt",
-            // The vendor honours keys, so what was begun is sent again: the same bytes under the same key. Unless people
-            // have ruled meanwhile.
-            Entry::Vacant(place) => match begun.filter(raised) {
-                Some(_) => {
-                    place.insert(1);
-                    "pending"
-                }
-                None => "in_doubt",
-            },
-        };
-        word.to_owned()
+        let attempts = Attempts(Arc::clone(&self.around));
+        let outlet = Outcomes(Arc::clone(&self.around));
+        let codec = Arc::clone(&self.codec);
+        let running = run_on(options, codec, attempts, inlet, outlet, stopping);
+        let around = Arc::clone(&self.around);
+        let process = tokio::spawn(async move {
+            let ended = running.await;
+            around.lock().unwrap().wrong.push(format!("the adapter has ended: {ended:?}"));
+        });
+        self.process = Some((process, stop));
     }
 
-    async fn write(
-        &mut self,
-        capability: &str,
-        request: &Value,
-        rng: &mut fastrand::Rng,
-        plan: Plan,
-    ) -> Option<String> {
-        if rng.u8(0..12) == 0 {
-            // The vendor is full: nothing was sent and no permit taken.
-            return Some("unavailable".to_owned());
-        }
-        let id = attempt(&request["call"]["attempt_id"]);
-        let bytes = request.to_string().into_bytes();
-        let permit = PermitRequest { attempt: id, vendor: "vendor".to_owned(), request: bytes };
-        match self.store.take_permits(&[permit]).await.unwrap().remove(0) {
-            Permit::Granted { .. } => {
-                if plan.crashes && rng.u8(0..15) == 0 {
-                    // The adapter dies with its permit; the request is delivered again.
-                    self.deliver_again(capability, request);
-                    return None;
-                }
-                self.send(id, capability, request, rng, plan).await
-            }
-            // Nobody knows what was sent: the vendor is asked.
-            Permit::Sending(row) if row.request.is_none() => {
-                let found = self.ledger.contains_key(&id);
-                if found {
-                    self.keep(id, "accepted").await;
-                }
-                Some(if found { "accepted" } else { "in_doubt" }.to_owned())
-            }
-            // The vendor honours keys: the same bytes under the same key once more.
-            Permit::Sending(row) => match self.store.raise_sends(id, row.sends).await.unwrap() {
-                true => self.send(id, capability, request, rng, plan).await,
-                false => Some("in_doubt".to_owned()),
-            },
-            Permit::Answered(row) => {
-                Some(row.result.unwrap()["outcome"].as_str().unwrap().to_owned())
-            }
-            Permit::Abandoned => None,
-            Permit::Missing if self.restored => None,
-            Permit::Missing => {
-                panic!("attempt {id} of {capability} is asked for and does not exist")
-            }
-            Permit::GateClosed => Some("unavailable".to_owned()),
-        }
+    async fn die(&mut self) {
+        let Some((process, _)) = self.process.take() else { return };
+        self.around.lock().unwrap().tell("dies");
+        process.abort();
+        drop(process.await);
+        // Tasks that it had spawned go with it.
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Around {
+    fn tell(&self, what: &str) {
+        self.chronicle.tell("adapter", || what.to_owned());
     }
 
-    async fn send(
-        &mut self,
-        id: AttemptId,
-        capability: &str,
-        request: &Value,
-        rng: &mut fastrand::Rng,
-        plan: Plan,
-    ) -> Option<String> {
-        if capability == "payout.recall" {
-            let recalled = rng.bool();
-            let subject = attempt(&request["subject_attempt"]);
-            let word = if recalled && self.ledger.contains_key(&subject) {
-                self.recalled.insert(subject);
-                "recalled"
-            } else {
-                "refused"
-            };
-            self.keep(id, word).await;
-            return Some(word.to_owned());
-        }
-        if plan.lost_answers && rng.u8(0..8) == 0 {
-            // The request is lost before the vendor sees it.
-            return Some("in_doubt".to_owned());
-        }
-        self.ledger.entry(id).or_insert(1);
-        if plan.lost_answers && rng.u8(0..8) == 0 {
-            return Some("in_doubt".to_owned());
-        }
-        if plan.crashes && rng.u8(0..15) == 0 {
-            self.deliver_again(capability, request);
-            return None;
-        }
-        self.keep(id, "accepted").await;
-        Some("accepted".to_owned())
-    }
-
-    async fn keep(&self, attempt: AttemptId, word: &str) {
-        self.store
-            .store_results(&[StoredResult {
-                attempt,
-                result: json!({"outcome": word}),
-                sends: None,
-            }])
-            .await
-            .unwrap();
-    }
-
-    /// The request was not committed: it comes once more.
-    fn deliver_again(&mut self, capability: &str, request: &Value) {
-        let lane = i32::try_from(request["call"]["lane"].as_i64().unwrap()).unwrap();
-        let topic = TopicName::from(format!("{capability}.requests.v1"));
-        let position = self.positions.get_mut(&(topic, lane)).unwrap();
-        *position = position.saturating_sub(1);
-    }
-
-    fn answer(
-        &mut self,
-        capability: &str,
-        request: &Value,
-        word: &str,
-        rng: &mut fastrand::Rng,
-        plan: Plan,
-    ) {
-        let call = &request["call"];
-        let value = json!({
-            "ref": {"attempt_id": call["attempt_id"], "flow_id": call["flow_id"], "aggregate_id": call["aggregate_id"],
-                    "tenant": call["tenant"], "lane": call["lane"], "answered_at": 0},
-            "outcome": word});
-        let topic = TopicName::from(format!("{capability}.outcomes.v1"));
-        let record = RecordName::from(format!("{capability}.Outcome"));
-        let outbound = Outbound {
-            payload: Some(self.codec.encode(&topic, &record, &value).unwrap()),
-            topic,
-            partition: i32::try_from(call["lane"].as_i64().unwrap()).unwrap(),
-            key: call["aggregate_id"].as_str().unwrap().as_bytes().to_vec(),
-            headers: Headers::new(),
-        };
-        if plan.bad_data && rng.u8(0..20) == 0 {
-            self.answer_what_nobody_asked(&outbound, &of_nobody(&value, rng), &record);
-        }
-        let copies = if plan.duplicates { rng.usize(1..3) } else { 1 };
-        self.delayed.extend(std::iter::repeat_n(outbound, copies));
-    }
-
-    /// An answer to a call that the flow never made: no flow can process it.
-    fn answer_what_nobody_asked(&mut self, like: &Outbound, value: &Value, record: &RecordName) {
-        let payload = self.codec.encode(&like.topic, record, value).unwrap();
-        self.delayed.push(Outbound { payload: Some(payload), ..like.clone() });
-    }
-
-    fn arrive(&mut self, rng: &mut fastrand::Rng) {
-        for _ in 0..rng.usize(0..=self.delayed.len()) {
-            let any = rng.usize(0..self.delayed.len());
+    fn arrive(&mut self) {
+        for _ in 0..self.rng.usize(0..=self.delayed.len()) {
+            let any = self.rng.usize(0..self.delayed.len());
             self.broker.append(&self.delayed.swap_remove(any));
         }
     }
+
+    /// Whether something goes wrong now that does so once in so many times.
+    fn fails(&mut self, once_in: u8) -> bool {
+        self.plan.has(Fault::LostAnswers) && self.rng.u8(0..once_in) == 0
+    }
+
+    fn send(&mut self, record: &Outbound) {
+        let is_outcome = record.topic.as_str().ends_with(".outcomes.v1");
+        if is_outcome && self.plan.has(Fault::BadData) && self.rng.u8(0..20) == 0 {
+            let foreign = self.of_nobody(record);
+            self.delayed.push(foreign);
+        }
+        let twice = self.plan.has(Fault::Duplicates) && self.rng.bool();
+        self.delayed.extend(std::iter::repeat_n(record.clone(), 1 + usize::from(twice)));
+    }
+
+    /// The answer under an attempt that does not exist: no flow can process it.
+    fn of_nobody(&mut self, record: &Outbound) -> Outbound {
+        let (name, mut value) = self.codec.decode(record.payload.as_deref()).unwrap();
+        let asked = value["ref"]["attempt_id"].as_str().unwrap();
+        value["ref"]["attempt_id"] = json!(format!("{:08x}{}", self.rng.u32(..), &asked[8..]));
+        let payload = self.codec.encode(&record.topic, &name, &value).unwrap();
+        Outbound { payload: Some(payload), ..record.clone() }
+    }
 }
 
-/// The answer under an attempt that does not exist.
-fn of_nobody(value: &Value, rng: &mut fastrand::Rng) -> Value {
-    let mut other = value.clone();
-    let asked = value["ref"]["attempt_id"].as_str().unwrap();
-    other["ref"]["attempt_id"] = json!(format!("{:08x}{}", rng.u32(..), &asked[8..]));
-    other
+/// Requests of one capability.
+struct Requests {
+    topics: Vec<TopicName>,
+    next: BTreeMap<(TopicName, i32), usize>,
+    may_read: Arc<Notify>,
+    around: Shared,
 }
 
-fn attempt(value: &Value) -> AttemptId {
-    AttemptId(value.as_str().unwrap().parse().unwrap())
+impl Requests {
+    fn take(&mut self) -> Option<Inbound> {
+        let mut around = self.around.lock().unwrap();
+        if around.readable == 0 {
+            return None;
+        }
+        for lane in 0..i32::from(around.store.lane_count()) {
+            for topic in &self.topics {
+                let at = (topic.clone(), lane);
+                let committed = around.committed.get(&at).copied().unwrap_or(0);
+                let next = self.next.entry(at).or_insert(committed);
+                if *next < around.broker.end(topic, lane) {
+                    let record = around.broker.log_from(topic, lane, *next).swap_remove(0);
+                    *next += 1;
+                    around.readable -= 1;
+                    around.tell(&format!("reads {}", record.place()));
+                    return Some(record);
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Inlet for Requests {
+    async fn next(&mut self) -> Option<Inbound> {
+        loop {
+            if let Some(record) = self.take() {
+                return Some(record);
+            }
+            self.may_read.notified().await;
+        }
+    }
+
+    fn commit(&self, topic: &TopicName, partition: i32, next_offset: i64) -> Result<(), BusError> {
+        let mut around = self.around.lock().unwrap();
+        let lost = around.plan.has(Fault::Duplicates) && around.rng.u8(0..10) == 0;
+        if !lost {
+            let next = usize::try_from(next_offset).unwrap();
+            around.committed.insert((topic.clone(), partition), next);
+        }
+        Ok(())
+    }
+}
+
+/// Where the process publishes.
+#[derive(Clone)]
+struct Outcomes(Shared);
+
+impl Outlet for Outcomes {
+    async fn publish(&self, record: &Outbound) -> Result<i64, BusError> {
+        tokio::task::yield_now().await;
+        let mut around = self.0.lock().unwrap();
+        around.tell(&format!("publishes to {}-{}", record.topic, record.partition));
+        if around.fails(20) {
+            return Err(BusError::Undelivered("no answer".to_owned()));
+        }
+        around.send(record);
+        if around.fails(20) {
+            return Err(BusError::Undelivered("the answer is lost".to_owned()));
+        }
+        Ok(0)
+    }
+}
+
+/// The store as the process sees it.
+struct Attempts(Shared);
+
+impl Attempts {
+    /// Before a statement and after it: it fails, or its answer is lost.
+    async fn store(&self) -> Result<MemoryStore, StoreError> {
+        tokio::task::yield_now().await;
+        self.fails()?;
+        Ok(self.0.lock().unwrap().store.clone())
+    }
+
+    fn fails(&self) -> Result<(), StoreError> {
+        match self.0.lock().unwrap().fails(40) {
+            true => Err(StoreError::Retry(sqlx::Error::WorkerCrashed)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl AttemptStore for Attempts {
+    async fn take_permits(&self, requests: &[PermitRequest]) -> Result<Vec<Permit>, StoreError> {
+        let permits = self.store().await?.take_permits(requests).await?;
+        {
+            let mut around = self.0.lock().unwrap();
+            for (request, permit) in requests.iter().zip(&permits) {
+                let attempt = request.attempt;
+                around.tell(&format!("asks for a permit of {attempt}: {}", word(permit)));
+                if matches!(permit, Permit::Missing) && !around.restored {
+                    let wrong = format!("attempt {attempt} is asked for and does not exist");
+                    around.wrong.push(wrong);
+                }
+            }
+        }
+        self.fails()?;
+        Ok(permits)
+    }
+
+    async fn raise_sends(&self, attempt: AttemptId, expected: u32) -> Result<bool, StoreError> {
+        let raised = self.store().await?.raise_sends(attempt, expected).await?;
+        self.0.lock().unwrap().tell(&format!("sends {attempt} again: {raised}"));
+        self.fails()?;
+        Ok(raised)
+    }
+
+    async fn store_results(
+        &self,
+        results: &[StoredResult],
+    ) -> Result<BTreeSet<AttemptId>, StoreError> {
+        let not_kept = self.store().await?.store_results(results).await?;
+        self.fails()?;
+        Ok(not_kept)
+    }
+
+    async fn find(&self, attempts: &[AttemptId]) -> Result<Vec<AttemptRow>, StoreError> {
+        self.store().await?.find(attempts).await
+    }
+
+    async fn keys_of(
+        &self,
+        attempts: &[AttemptId],
+    ) -> Result<Vec<(AttemptId, KeyRow)>, StoreError> {
+        self.store().await?.keys_of(attempts).await
+    }
+
+    async fn keys(&self, ids: &[KeyId]) -> Result<Vec<KeyRow>, StoreError> {
+        self.store().await?.keys(ids).await
+    }
+
+    /// Whoever is special was approved too long ago.
+    async fn recognition(&self, flow: FlowId) -> Result<Option<RecognitionRow>, StoreError> {
+        let store = self.store().await?;
+        let found = store.recognition(flow).await?;
+        let flows = store.flows();
+        let is_special = |id: &str| ["hardfail", "stepup"].iter().any(|word| id.contains(word));
+        let asks = flows.iter().find(|row| row.id == flow);
+        let special = asks.is_some_and(|row| is_special(row.aggregate.as_str()));
+        Ok(found.map(|row| RecognitionRow { at: if special { Micros(0) } else { row.at }, ..row }))
+    }
+
+    async fn ensure_gates(&self, vendors: &[String]) -> Result<(), StoreError> {
+        self.store().await?.ensure_gates(vendors).await
+    }
+
+    async fn now(&self) -> Result<Micros, StoreError> {
+        self.store().await?.now().await
+    }
+}
+
+fn word(permit: &Permit) -> &'static str {
+    match permit {
+        Permit::Granted { .. } => "granted",
+        Permit::Sending(_) => "taken before",
+        Permit::Answered(_) => "answered",
+        Permit::Abandoned => "given up",
+        Permit::Missing => "missing",
+        Permit::GateClosed => "closed",
+    }
 }

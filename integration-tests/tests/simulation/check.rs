@@ -1,7 +1,8 @@
 //! What must hold at the end of every run, from topics, journal, attempts and the vendor's own books alone.
 
+use signalbox_bus::Inbound;
 use signalbox_schemas::{LaneId, TopicName, headers};
-use signalbox_store::{Disposition, FlowRow, GENESIS, verify};
+use signalbox_store::{AttemptRow, Disposition, FlowRow, GENESIS, verify};
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::FutureExt;
@@ -11,6 +12,8 @@ use signalbox_worker::decode_records;
 
 use super::business::{ALL, Business, customer};
 use super::world::World;
+
+const FORWARDS: &str = "signalbox.forwards.v1";
 
 /// How often flows stood still in a run: a plan under which none does shows nothing.
 #[derive(Debug, Default, Clone, Copy)]
@@ -64,6 +67,8 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> St
     no_effect_without_permit_and_none_twice(world, &events);
     journals_hold(world);
     only_what_contradicts_is_refused(world);
+    each_forward_is_taken_once(world);
+    each_question_is_answered(world);
     let recognised = who_was_not_checked_was_approved(world, &events);
     let away = world.store.away_from_home();
     assert!(away.is_empty(), "not in the home lane of their key: {away:?}");
@@ -81,6 +86,7 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> St
         grown,
         forwarded,
         recognised,
+        handed_over: world.handed_over,
         found_out: usize::from(world.restore.found_out),
         forgotten_writes: world.restore.forgotten_writes,
         forgotten_endings: world.restore.forgotten_endings,
@@ -113,6 +119,47 @@ pub(crate) fn every_flow_is_woken_in_time(world: &World) {
                 flow.aggregate
             );
         }
+    }
+}
+
+/// Whatever was asked was answered, but for what its lane had given up, and what the database forgot.
+fn each_question_is_answered(world: &World) {
+    if world.restore.done {
+        return;
+    }
+    let given_up = |row: &AttemptRow| row.disposition == Disposition::Abandoned;
+    let known = world.store.attempts().into_iter().filter(given_up);
+    let given_up: BTreeSet<String> = known.map(|row| row.plan.id.to_string()).collect();
+    for capability in world.codec.contract().capabilities() {
+        let named = |topic: &TopicName, call: &str| -> BTreeSet<String> {
+            let lanes = 0..i32::from(world.store.lane_count());
+            let records = lanes.flat_map(|lane| world.broker.log(topic, lane));
+            let attempt = |record: Inbound| {
+                let (_, value) = world.codec.decode(record.payload.as_deref()).unwrap();
+                value[call]["attempt_id"].as_str().unwrap().to_owned()
+            };
+            records.map(attempt).collect()
+        };
+        let asked = named(&capability.requests_topic(), "call");
+        let answered = named(&format!("{}.outcomes.v1", capability.name).into(), "ref");
+        let mut open = asked.difference(&answered).filter(|attempt| !given_up.contains(*attempt));
+        assert_eq!(open.next(), None, "{} was asked and never answered", capability.name);
+    }
+}
+
+/// A lane takes each forward of another once, however often it lies on the topic.
+fn each_forward_is_taken_once(world: &World) {
+    let mut taken = BTreeMap::new();
+    let rows = (0..world.store.lane_count()).flat_map(|lane| world.store.journal(LaneId(lane)));
+    for row in rows.filter(|row| row.input_topic.as_ref().is_some_and(|at| at.as_str() == FORWARDS))
+    {
+        let (topic, offset) = (TopicName::from(FORWARDS), row.input_offset.unwrap());
+        let from = usize::try_from(offset).unwrap();
+        let record =
+            world.broker.log_from(&topic, row.input_partition.unwrap(), from).swap_remove(0);
+        let (source, seq) = (record.number(headers::LANE), record.number(headers::LANE_SEQ));
+        let first = *taken.entry((row.input_partition, source, seq)).or_insert(offset);
+        assert_eq!(first, offset, "forward {seq:?} of lane {source:?} was taken twice");
     }
 }
 
@@ -188,7 +235,7 @@ fn what_waited_was_applied_in_order(world: &World) -> Standstills {
 /// The topic of a record: where it was forwarded, the one from which that was.
 fn read_first_at(world: &World, place: &(TopicName, Option<i32>, i64)) -> TopicName {
     let (topic, partition, offset) = place;
-    if topic.as_str() != "signalbox.forwards.v1" {
+    if topic.as_str() != FORWARDS {
         return topic.clone();
     }
     let log = world.broker.log(topic, partition.unwrap());
@@ -253,7 +300,7 @@ fn each_flow_ends_once(events: &[serde_json::Value], commanded: &[(&Business, St
 fn no_effect_without_permit_and_none_twice(world: &World, events: &[serde_json::Value]) {
     let attempts = world.store.attempts();
     let mut paid: BTreeMap<String, u32> = BTreeMap::new();
-    for (id, times) in &world.adapters.ledger {
+    for (id, times) in &world.adapters.ledger() {
         assert_eq!(*times, 1, "attempt {id} was carried out {times} times");
         let row =
             attempts.iter().find(|row| row.plan.id == *id).expect("every effect has its attempt");

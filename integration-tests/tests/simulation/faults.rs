@@ -14,9 +14,13 @@ use signalbox_store::{
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::chronicle::Chronicle;
+
 /// What is going to happen to one worker process.
-#[derive(Debug)]
 pub(crate) struct Fate {
+    /// Whose it is, for the chronicle.
+    pub(crate) name: String,
+    pub(crate) chronicle: Chronicle,
     pub(crate) rng: fastrand::Rng,
     /// Operations until it crashes.
     pub(crate) crash_in: Option<u32>,
@@ -38,9 +42,16 @@ impl Fate {
     fn strikes(&mut self) -> bool {
         if let Some(left) = &mut self.crash_in {
             *left = left.saturating_sub(1);
-            self.crashed |= *left == 0;
+            if *left == 0 && !self.crashed {
+                self.crashed = true;
+                self.tell(|| "crashes".to_owned());
+            }
         }
         self.crashed
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        self.chronicle.tell(&self.name, what);
     }
 }
 
@@ -61,6 +72,8 @@ impl FaultyBus {
     /// A bus to which nothing happens.
     pub(crate) fn calm(broker: MemoryBroker) -> Self {
         let fate = Fate {
+            name: "calm".to_owned(),
+            chronicle: Chronicle::default(),
             rng: fastrand::Rng::with_seed(1),
             crash_in: None,
             crashed: false,
@@ -109,11 +122,22 @@ impl LaneBus for FaultyBus {
             let mut fate = self.fate.lock().unwrap();
             if fate.calm { max } else { fate.rng.usize(1..8) }
         };
-        self.bus()?.poll(few.min(max), wait).await
+        let records = self.bus()?.poll(few.min(max), wait).await?;
+        if !records.is_empty() {
+            let places = || records.iter().map(Inbound::place).collect::<Vec<_>>().join(" ");
+            self.fate.lock().unwrap().tell(|| format!("reads {}", places()));
+        }
+        Ok(records)
     }
 
     fn publish(&mut self, lane: u16, lane_seq: i64, record: &Outbound) -> Result<(), BusError> {
-        self.bus()?.publish(lane, lane_seq, record)
+        self.bus()?.publish(lane, lane_seq, record)?;
+        let at = || format!("{}-{}", record.topic, record.partition);
+        self.fate
+            .lock()
+            .unwrap()
+            .tell(|| format!("publishes {lane_seq} of lane {lane} to {}", at()));
+        Ok(())
     }
 
     fn take_acks(&mut self) -> Result<Vec<Ack>, BusError> {
@@ -124,9 +148,14 @@ impl LaneBus for FaultyBus {
             let some = if fate.calm { most } else { fate.rng.usize(0..=most) };
             (some, !fate.calm && fate.broken_producers && fate.rng.u8(0..40) == 0)
         };
+        let fate = Arc::clone(&self.fate);
         let bus = self.bus()?;
         bus.deliver(some);
+        if some > 0 {
+            fate.lock().unwrap().tell(|| format!("is acknowledged {some} of {queued}"));
+        }
         if breaks {
+            fate.lock().unwrap().tell(|| "has a broken producer".to_owned());
             bus.break_producer();
         }
         bus.take_acks()
@@ -220,6 +249,9 @@ impl LaneStore for FaultyStore {
         lease: Duration,
     ) -> Result<Vec<ClaimedLane>, StoreError> {
         let claimed = self.store()?.claim(worker, held, at_most, lease).await?;
+        for lane in &claimed {
+            self.fate.lock().unwrap().tell(|| format!("claims {:?}", lane.fence));
+        }
         self.store()?;
         Ok(claimed)
     }
@@ -334,14 +366,41 @@ impl LaneStore for FaultyStore {
         };
         if lost == 0 {
             // The connection broke before the commit.
+            self.fate.lock().unwrap().tell(|| "loses its connection before a commit".to_owned());
             return Err(StoreError::Retry(sqlx::Error::WorkerCrashed));
         }
-        let committed = self.store()?.commit(fences, contest, lease, decide).await?;
+        let mut rows = Vec::new();
+        let mut noted = |losers: Losers| {
+            let write = decide(losers);
+            rows = write.journal.iter().map(told).collect();
+            write
+        };
+        let committed = self.store()?.commit(fences, contest, lease, &mut noted).await;
+        let fate = Arc::clone(&self.fate);
+        fate.lock().unwrap().tell(|| {
+            let what = match &committed {
+                Ok(Commit::Done { .. }) => "commits".to_owned(),
+                Ok(other) => format!("does not commit ({other:?})"),
+                Err(error) => format!("does not commit ({error})"),
+            };
+            format!("{what} {}", rows.join("; "))
+        });
+        let committed = committed?;
         self.store()?;
         if lost == 1 {
             // It broke after the commit, and the lane row could not be read either.
+            fate.lock().unwrap().tell(|| "loses the answer of that commit".to_owned());
             return Err(StoreError::Retry(sqlx::Error::WorkerCrashed));
         }
         Ok(committed)
     }
+}
+
+/// A journal row in a line.
+fn told(row: &JournalRow) -> String {
+    let input = row.input_topic.as_ref().zip(row.input_offset);
+    let input = input.map(|(topic, offset)| format!(" of {topic}@{offset}")).unwrap_or_default();
+    let flow = row.flow.map(|flow| format!(" {flow}")).unwrap_or_default();
+    let (kind, reason, last) = (&row.kind, &row.reason, row.out_last);
+    format!("lane {} #{} {kind}{flow}{input}: {reason}, up to {last}", row.lane, row.seq)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::migrations;
+use super::plan::Fault;
 use super::world::World;
 
 impl World {
@@ -30,7 +31,8 @@ impl World {
             actor: "ann".to_owned(),
             reason: "more customers".to_owned(),
         };
-        if matches!(self.store.grow(&order), Growth::Done(_)) && self.plan.migrates {
+        self.chronicle.tell("operator", || format!("adds lanes: {} there shall be", order.to));
+        if matches!(self.store.grow(&order), Growth::Done(_)) && self.plan.has(Fault::Migrates) {
             // Whom an act told that was not read before is another lane now.
             migrations::begin(&self.broker, &self.codec, self.store.lane_count());
         }

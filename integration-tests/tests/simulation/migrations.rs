@@ -5,7 +5,9 @@ use signalbox_bus::{Codec, Headers, MemoryBroker, Outbound};
 use signalbox_flow::Journey;
 use signalbox_schemas::{Contract, JourneyName, LaneId, Micros, MigrationId, TopicName, home_lane};
 use signalbox_store::{JournalRow, MemoryStore, MigrationRow};
-use std::collections::BTreeMap;
+use signalbox_worker::JourneyLibrary;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use super::business::{ALL, Business};
 
@@ -17,7 +19,7 @@ pub(crate) fn id_of(business: &Business) -> MigrationId {
 
 /// What becomes of a journey in a run: the version with which it begins, the next one, and the names of states in both.
 /// Where a run begins with the first major of the commands, the next version is today's.
-pub(crate) fn versions(business: &Business, from_first: bool) -> [Journey; 2] {
+fn versions(business: &Business, from_first: bool) -> [Journey; 2] {
     let contract = Contract::builtin().unwrap();
     match from_first && business.older.is_some() {
         true => [business.first_journey(contract), business.journey(contract)],
@@ -25,10 +27,48 @@ pub(crate) fn versions(business: &Business, from_first: bool) -> [Journey; 2] {
     }
 }
 
+/// Journeys as every run needs them: reading them takes longer than most runs.
+struct Versions {
+    /// Of each of `ALL`, with which it begins and the next one.
+    all: Vec<[Journey; 2]>,
+    at_first: JourneyLibrary,
+    /// Drawings, by name and version.
+    drawn: BTreeMap<(JourneyName, u32), String>,
+}
+
+impl Versions {
+    fn read(from_first: bool) -> Self {
+        let all: Vec<_> = ALL.iter().map(|each| versions(each, from_first)).collect();
+        let first = |business: &Business| {
+            let [first, _] = versions(business, from_first);
+            first
+        };
+        let draw = |journey: &Journey| {
+            let drawing = signalbox_flow::graph(journey).unwrap();
+            ((journey.name().clone(), journey.version()), drawing)
+        };
+        Self {
+            at_first: JourneyLibrary::new(ALL.iter().map(first).collect()).unwrap(),
+            drawn: all.iter().flatten().map(draw).collect(),
+            all,
+        }
+    }
+
+    fn of(from_first: bool) -> &'static Self {
+        static TODAY: LazyLock<Versions> = LazyLock::new(|| Versions::read(false));
+        static FIRST: LazyLock<Versions> = LazyLock::new(|| Versions::read(true));
+        if from_first { &FIRST } else { &TODAY }
+    }
+}
+
+/// The journeys with which a run begins.
+pub(crate) fn library_at_first(from_first: bool) -> JourneyLibrary {
+    Versions::of(from_first).at_first.clone()
+}
+
 /// Pins the next version of each journey and puts a migration to it down.
 pub(crate) fn ask(store: &MemoryStore, from_first: bool, now: Micros) {
-    for business in &ALL {
-        let [_, next] = versions(business, from_first);
+    for (business, [_, next]) in ALL.iter().zip(&Versions::of(from_first).all) {
         store.deploy(next.name().clone(), next.version(), next.source());
         let renamed: &[_] =
             if from_first && business.older.is_some() { &[] } else { business.renamed };
@@ -111,9 +151,9 @@ pub(crate) fn stopped(store: &MemoryStore) -> usize {
 /// have, none was moved to something unsafe. How many moved.
 pub(crate) fn judge(store: &MemoryStore, from_first: bool) -> usize {
     let flows = store.flows();
-    let known: Vec<_> = ALL.iter().flat_map(|each| versions(each, from_first)).collect();
+    let known = Versions::of(from_first);
     let newest: BTreeMap<_, _> =
-        known.iter().map(|journey| (journey.name().clone(), journey.version())).collect();
+        known.all.iter().map(|[_, next]| (next.name().clone(), next.version())).collect();
     let mut moved = 0;
     for row in store.migrated() {
         let flow = flows.iter().find(|flow| flow.id == row.flow).expect("a flow is lost");
@@ -133,14 +173,37 @@ pub(crate) fn judge(store: &MemoryStore, from_first: bool) -> usize {
             }
         }
     }
-    let draw = |journey: &Journey| {
-        let drawing = signalbox_flow::graph(journey).unwrap();
-        ((journey.name().clone(), journey.version()), drawing)
-    };
-    let drawn: BTreeMap<_, _> = known.iter().map(draw).collect();
+    nobody_is_left_behind(store, from_first);
     for flow in &flows {
-        let drawing = &drawn[&(flow.journey.clone(), flow.version)];
+        let drawing = &known.drawn[&(flow.journey.clone(), flow.version)];
         assert!(drawing.contains(flow.state.as_str()), "{} is in {}", flow.aggregate, flow.state);
     }
     moved
+}
+
+/// Once a lane has said that a migration has ended there, no flow of it goes on under the version before, but for those
+/// that were told to stay.
+fn nobody_is_left_behind(store: &MemoryStore, from_first: bool) {
+    let flows: BTreeMap<_, _> = store.flows().into_iter().map(|flow| (flow.id, flow)).collect();
+    let stays: BTreeSet<_> = store.migrated().into_iter().map(|row| row.flow).collect();
+    for (business, [old, _]) in ALL.iter().zip(&Versions::of(from_first).all) {
+        let told = format!("migration {} has ended here", id_of(business));
+        for lane in (0..store.lane_count()).map(LaneId) {
+            let journal = store.journal(lane);
+            let after = journal.iter().skip_while(|row| row.reason != told);
+            for row in after.filter(|row| row.journey.as_ref() == Some(old.name())) {
+                let Some(flow) = row.flow.filter(|_| row.version == Some(old.version())) else {
+                    continue;
+                };
+                let had_ended = row.before.as_ref() == Some(&flows[&flow].state);
+                let is_new = row.before.is_none();
+                assert!(
+                    stays.contains(&flow) || had_ended || is_new,
+                    "{} goes on under version {} although its lane has ended the migration",
+                    flows[&flow].aggregate,
+                    old.version()
+                );
+            }
+        }
+    }
 }

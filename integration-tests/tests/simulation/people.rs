@@ -14,32 +14,46 @@ pub(crate) struct People {
     store: MemoryStore,
     codec: Arc<Codec>,
     read: BTreeMap<i32, usize>,
+    /// Tasks that nobody can decide yet.
+    undecided: Vec<Value>,
 }
 
 impl People {
     pub(crate) fn new(broker: MemoryBroker, store: MemoryStore, codec: Arc<Codec>) -> Self {
-        Self { broker, store, codec, read: BTreeMap::new() }
+        Self { broker, store, codec, read: BTreeMap::new(), undecided: Vec::new() }
     }
 
     /// They publish as if there were so many lanes. With the vendor's books they also settle what nobody else can.
     pub(crate) fn turn(&mut self, rng: &mut fastrand::Rng, lanes: u16, books: Option<&Books>) {
         let topic = TopicName::from("signalbox.review.tasks.v1");
+        let mut tasks = std::mem::take(&mut self.undecided);
         for lane in 0..i32::from(self.store.lane_count()) {
-            let log = self.broker.log(&topic, lane);
             let read = self.read.entry(lane).or_insert(0);
-            let fresh = log[(*read).min(log.len())..].to_vec();
-            *read = log.len().max(*read);
+            let fresh = self.broker.log_from(&topic, lane, *read);
+            *read += fresh.len();
             for record in fresh {
                 let (_, task) = self.codec.decode(record.payload.as_deref()).unwrap();
                 if matches!(task["status"].as_str(), Some("opened" | "escalated")) {
-                    self.decide(&task, rng, lanes, books);
+                    tasks.push(task);
                 }
+            }
+        }
+        for task in tasks {
+            if !self.decide(&task, rng, lanes, books) {
+                self.undecided.push(task);
             }
         }
     }
 
-    /// Holds of ids with `uphold` are upheld, other holds released; the money that is in doubt is left to inquiries.
-    fn decide(&self, task: &Value, rng: &mut fastrand::Rng, lanes: u16, books: Option<&Books>) {
+    /// Holds of ids with `uphold` are upheld, other holds released; the money that is in doubt is left to inquiries, where
+    /// the books do not tell. Whether it is decided.
+    fn decide(
+        &self,
+        task: &Value,
+        rng: &mut fastrand::Rng,
+        lanes: u16,
+        books: Option<&Books>,
+    ) -> bool {
         let id = task["aggregate_id"].as_str().unwrap();
         let step = task["step"].as_str().unwrap();
         let hold =
@@ -53,7 +67,7 @@ impl People {
                 match books.and_then(|books| settled_by(books, id, step)) {
                     Some(true) => "executed",
                     Some(false) => "not_executed",
-                    None => return,
+                    None => return false,
                 }
             }
             (true, true) => "uphold",
@@ -67,6 +81,7 @@ impl People {
         for actor in actors {
             self.publish(task, decision, actor, lanes);
         }
+        true
     }
 
     fn publish(&self, task: &Value, decision: &str, actor: &str, lanes: u16) {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::check;
-use super::world::{Plan, World, in_simulated_time};
+use super::chronicle::Chronicle;
+use super::plan::Plan;
+use super::world::{World, in_simulated_time};
 
 /// Longer than any lease.
 const PAST_LEASES: Duration = Duration::from_secs(20);
@@ -73,9 +75,13 @@ impl World {
     }
 
     /// The backup is from before any lane wrote anything, so that the database knows no topic where it should look.
-    pub(crate) fn knows_nothing(seed: u64) {
+    pub(crate) fn knows_nothing(
+        seed: u64,
+        plan: Plan,
+        chronicle: &Chronicle,
+    ) -> check::Standstills {
         in_simulated_time(async {
-            let (mut world, backup) = Self::backed_up_before_anything(seed).await;
+            let (mut world, backup) = Self::backed_up_before_anything(seed, plan, chronicle).await;
             let lanes = usize::from(world.store.lane_count());
             let some_end = |world: &Self| world.store.flows().iter().any(|flow| flow.ended);
             world.step_until(lanes, some_end).await;
@@ -85,15 +91,15 @@ impl World {
             world.step_until(lanes, |world| world.store.lost_commits()).await;
             world.reconcile().await;
             world.calm_down().await;
-            check::everything(&world, &world.commanded);
-        });
+            check::everything(&world, &world.commanded)
+        })
     }
 
     /// Nobody stops the engines for a restore, and what they have committed by then waits for brokers that are away. They
     /// find out before the brokers are back, and nothing of it is published.
-    pub(crate) fn left_running(seed: u64) {
+    pub(crate) fn left_running(seed: u64, plan: Plan, chronicle: &Chronicle) -> check::Standstills {
         in_simulated_time(async {
-            let (mut world, backup) = Self::backed_up_before_anything(seed).await;
+            let (mut world, backup) = Self::backed_up_before_anything(seed, plan, chronicle).await;
             let lanes = usize::from(world.store.lane_count());
             world.fates(|fate| fate.silent = true);
             world.step_until(lanes, |world| world.store.flows().len() == world.plan.flows).await;
@@ -108,13 +114,17 @@ impl World {
             assert_eq!(world.missing().await.gaps, [], "what was forgotten was published");
             world.reconcile().await;
             world.calm_down().await;
-            check::everything(&world, &world.commanded);
-        });
+            check::everything(&world, &world.commanded)
+        })
     }
 
     /// Every lane is held and nothing was done by the time of the backup; then everything is asked for at once.
-    async fn backed_up_before_anything(seed: u64) -> (Self, MemoryBackup) {
-        let mut world = Self::new(seed, Plan::calm());
+    async fn backed_up_before_anything(
+        seed: u64,
+        plan: Plan,
+        chronicle: &Chronicle,
+    ) -> (Self, MemoryBackup) {
+        let mut world = Self::new(seed, plan, chronicle);
         world.fates(|fate| fate.calm = true);
         let lanes = usize::from(world.store.lane_count());
         let held = |world: &Self| world.owned("east") + world.owned("west");
@@ -125,6 +135,7 @@ impl World {
     }
 
     fn go_back(&mut self, backup: MemoryBackup) {
+        self.chronicle.tell("database", || "goes back to its backup".to_owned());
         self.store.restore(backup);
         self.restore.done = true;
         self.adapters.database_was_restored();
@@ -132,6 +143,7 @@ impl World {
 
     /// As docs/operations.md says: engines are stopped, what is missing is told and settled, and then nothing is missing.
     async fn reconcile(&mut self) {
+        self.chronicle.tell("operator", || "reconciles".to_owned());
         self.restore.found_out = self.store.lost_commits();
         self.stop_engines();
         self.pass(PAST_LEASES).await;
@@ -157,7 +169,7 @@ impl World {
 
     /// Whatever the vendor carried out is known for good, or named.
     async fn names_every_write(&self, found: &Missing) {
-        let ids: Vec<_> = self.adapters.ledger.keys().copied().collect();
+        let ids: Vec<_> = self.adapters.ledger().into_keys().collect();
         let known = self.store.known_attempts(&ids).await.unwrap();
         for id in ids {
             let settled = known.iter().any(|row| row.plan.id == id && row.result.is_some());
@@ -168,10 +180,12 @@ impl World {
 
     /// The vendor's books, for those whose payment nobody can send any more.
     pub(crate) fn books(&self) -> Option<Books> {
-        if !self.restore.done {
+        let are_needed = self.restore.done || !self.adapters.send_again();
+        if !are_needed || !self.adapters.is_idle() {
             return None;
         }
         let mut books = Books::default();
+        let ledger = self.adapters.ledger();
         let attempts = self.store.attempts();
         for flow in self.store.flows() {
             let of_flow = attempts.iter().filter(|row| row.plan.flow == flow.id);
@@ -181,10 +195,12 @@ impl World {
             if sends.iter().any(|row| self.adapters.is_recalled(row.plan.id)) {
                 books.recalled.insert(id.clone());
             }
-            let paid = sends.iter().any(|row| self.adapters.ledger.contains_key(&row.plan.id));
+            let paid = sends.iter().any(|row| ledger.contains_key(&row.plan.id));
             let sendable = |row: &&AttemptRow| {
                 row.disposition == Disposition::Planned
-                    || (row.disposition == Disposition::Sending && row.request.is_some())
+                    || (row.disposition == Disposition::Sending
+                        && row.request.is_some()
+                        && self.adapters.send_again())
             };
             if paid || !sends.iter().any(sendable) {
                 books.paid.insert(id, paid);

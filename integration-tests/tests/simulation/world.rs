@@ -5,8 +5,8 @@ use signalbox_bus::{Codec, Headers, MemoryBroker, MemoryLaneBus, Outbound};
 use signalbox_schemas::{Contract, FlowId, KeyId, LaneId, Micros, TenantKey, TopicName, home_lane};
 use signalbox_store::{Erasure, ErasureOrder, MemoryStore};
 use signalbox_vault::EnvelopeKeys;
-use signalbox_worker::{JourneyLibrary, Worker, WorkerOptions};
-use std::sync::{Arc, Mutex};
+use signalbox_worker::{Worker, WorkerOptions};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -14,90 +14,18 @@ use tokio::time::Instant;
 use super::adapter::Adapters;
 use super::business::{ALL, Business};
 use super::check;
+use super::chronicle::Chronicle;
 use super::faults::{Fate, FaultyBus, FaultyStore, Orphans, Shared};
 use super::migrations;
 use super::operators::Operators;
 use super::people::People;
+use super::plan::{Fault, Plan};
 use super::restore::Restore;
-
-/// Which faults a run has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Plan {
-    pub(crate) flows: usize,
-    pub(crate) crashes: bool,
-    pub(crate) pauses: bool,
-    pub(crate) lost_answers: bool,
-    pub(crate) duplicates: bool,
-    pub(crate) ambiguous_commits: bool,
-    pub(crate) broken_producers: bool,
-    pub(crate) foreign_partitions: bool,
-    pub(crate) lost_tails: bool,
-    /// Operators act, at any moment.
-    pub(crate) operators: bool,
-    /// Customers are erased, at any moment that allows it.
-    pub(crate) erasures: bool,
-    /// Answers to questions that were never asked, and requests too large for the topics until somebody widens them.
-    pub(crate) bad_data: bool,
-    /// The database goes back to an earlier time.
-    pub(crate) restores: bool,
-    /// Workers leave in order and come again.
-    pub(crate) leaves: bool,
-    /// Half way, every journey gets a new version, and what runs is moved to it.
-    pub(crate) migrates: bool,
-    /// Soon after that everybody is told to move no more.
-    pub(crate) stops: bool,
-    /// Commands come by every major that they have, the same one by several, some with another meaning.
-    pub(crate) majors: bool,
-    /// The journeys are first those of the commands' first majors.
-    pub(crate) from_first: bool,
-    /// In the midst of it lanes are added, with everything that is under way; producers learn of it late.
-    pub(crate) grows: bool,
-}
-
-impl Plan {
-    pub(crate) fn calm() -> Self {
-        Self {
-            flows: 18,
-            crashes: false,
-            pauses: false,
-            lost_answers: false,
-            duplicates: false,
-            ambiguous_commits: false,
-            broken_producers: false,
-            foreign_partitions: false,
-            lost_tails: false,
-            operators: false,
-            bad_data: false,
-            leaves: false,
-            migrates: false,
-            stops: false,
-            majors: false,
-            from_first: false,
-            grows: false,
-            erasures: false,
-            restores: false,
-        }
-    }
-
-    /// Processes and servers fail in every way, and no record is lost for it.
-    pub(crate) fn stormy() -> Self {
-        Self {
-            crashes: true,
-            pauses: true,
-            duplicates: true,
-            lost_answers: true,
-            ambiguous_commits: true,
-            broken_producers: true,
-            ..Self::calm()
-        }
-    }
-}
 
 const START: Micros = Micros(1_800_000_000_000_000);
 /// Bytes of the largest record while topics are too narrow.
 const NARROW: usize = 3_000;
-/// Turns with faults, then turns until everything must have ended.
-const STORMY: usize = 400;
+/// Turns until everything must have ended.
 const UNTIL_ENDED: usize = 6_000;
 
 pub(super) type SimulatedWorker = Worker<FaultyBus, FaultyStore>;
@@ -114,6 +42,7 @@ pub(super) struct Process {
 
 pub(crate) struct World {
     pub(super) plan: Plan,
+    pub(super) chronicle: Chronicle,
     pub(super) rng: fastrand::Rng,
     pub(crate) broker: MemoryBroker,
     pub(crate) store: MemoryStore,
@@ -139,13 +68,20 @@ pub(crate) struct World {
     mended: bool,
     pub(crate) lanes_at_first: u16,
     /// Lanes that workers who left had handed over by then.
-    handed_over: usize,
+    pub(crate) handed_over: usize,
 }
 
 /// A clock of its own, which stands still while anybody works.
 pub(super) fn simulated_time() -> Runtime {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_time().start_paused(true).build().unwrap()
+}
+
+/// The codec of every run.
+fn codec() -> Arc<Codec> {
+    static CODEC: LazyLock<Arc<Codec>> =
+        LazyLock::new(|| Arc::new(Codec::offline(Contract::builtin().unwrap())));
+    Arc::clone(&CODEC)
 }
 
 /// Runs something by such a clock.
@@ -155,24 +91,23 @@ pub(super) fn in_simulated_time<T>(run: impl Future<Output = T>) -> T {
 
 impl World {
     /// One run from one seed; panics with what does not hold.
-    pub(crate) fn run(seed: u64, plan: Plan) -> check::Standstills {
+    pub(crate) fn run(seed: u64, plan: Plan, chronicle: &Chronicle) -> check::Standstills {
         in_simulated_time(async {
-            let mut world = Self::new(seed, plan);
+            let mut world = Self::new(seed, plan, chronicle);
             world.storm().await;
             world.calm_down().await;
             let mut seen = check::everything(&world, &world.commanded);
-            seen.migrated = migrations::judge(&world.store, plan.from_first);
+            seen.migrated = migrations::judge(&world.store, plan.has(Fault::FromFirst));
             seen.stopped = migrations::stopped(&world.store);
-            seen.handed_over = world.handed_over;
             seen
         })
     }
 
     /// One of two workers leaves in the midst of work, and comes again: each time lanes go to the other one by one, and
     /// never is more than one without a worker.
-    pub(crate) fn hand_over(seed: u64) {
+    pub(crate) fn hand_over(seed: u64, plan: Plan, chronicle: &Chronicle) -> check::Standstills {
         in_simulated_time(async {
-            let mut world = Self::new(seed, Plan::calm());
+            let mut world = Self::new(seed, plan, chronicle);
             world.fates(|fate| fate.calm = true);
             let lanes = usize::from(world.store.lane_count());
             let half = lanes / 2;
@@ -187,8 +122,8 @@ impl World {
             let shared = |world: &Self| world.owned("east") == half && world.owned("west") == half;
             world.step_until(1, shared).await;
             world.calm_down().await;
-            check::everything(&world, &world.commanded);
-        });
+            check::everything(&world, &world.commanded)
+        })
     }
 
     /// Everybody works in small steps until something is so; so many lanes may be without a worker at most.
@@ -200,7 +135,7 @@ impl World {
             for index in 0..self.processes.len() {
                 self.turn(index).await;
             }
-            self.adapters.turn(&mut self.rng, self.plan).await;
+            self.adapters.turn().await;
             self.pass(Duration::from_millis(20)).await;
             let free = self.lanes().filter(|lane| self.store.owner(*lane).is_none()).count();
             assert!(free <= free_max, "{free} lanes have no worker");
@@ -226,24 +161,31 @@ impl World {
         let Some(worker) = &mut process.worker else { return };
         if !process.leaving {
             process.leaving = true;
+            self.chronicle.tell(&process.name, || "leaves".to_owned());
             worker.leave().await;
         }
     }
 
-    pub(super) fn new(seed: u64, plan: Plan) -> Self {
+    pub(super) fn new(seed: u64, plan: Plan, chronicle: &Chronicle) -> Self {
         let contract = Contract::builtin().unwrap();
-        let codec = Arc::new(Codec::offline(contract));
+        let codec = codec();
         let lanes = contract.topics().lanes;
         let store = MemoryStore::new(lanes, START);
         let broker = MemoryBroker::new();
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let keys = Arc::new(EnvelopeKeys::of_text(&"5a".repeat(32)).unwrap());
+        let around = (broker.clone(), store.clone(), Arc::clone(&codec));
+        let adapters =
+            Adapters::new(around, Arc::clone(&keys), rng.fork(), plan, chronicle.clone());
         let mut world = Self {
             plan,
+            chronicle: chronicle.clone(),
             restore: Restore::at_some_time(&mut fastrand::Rng::with_seed(!seed)),
-            rng: fastrand::Rng::with_seed(seed),
-            adapters: Adapters::new(broker.clone(), store.clone(), Arc::clone(&codec)),
+            rng,
+            adapters,
             people: People::new(broker.clone(), store.clone(), Arc::clone(&codec)),
             operators: Operators::new(broker.clone(), store.clone(), Arc::clone(&codec)),
-            keys: Arc::new(EnvelopeKeys::of_text(&"5a".repeat(32)).unwrap()),
+            keys,
             erased: Vec::new(),
             refused: 0,
             processes: Vec::new(),
@@ -259,7 +201,7 @@ impl World {
             codec,
         };
         for name in ["east", "west"] {
-            let fate = world.fate();
+            let fate = world.fate(name);
             let worker = Some(world.worker(name, &fate));
             world.processes.push(Process {
                 name: name.to_owned(),
@@ -273,15 +215,17 @@ impl World {
         world
     }
 
-    fn fate(&mut self) -> Shared {
-        let crash_in = self.plan.crashes.then(|| self.rng.u32(5..400));
+    fn fate(&mut self, name: &str) -> Shared {
+        let crash_in = self.plan.has(Fault::Crashes).then(|| self.rng.u32(5..400));
         Arc::new(Mutex::new(Fate {
+            name: name.to_owned(),
+            chronicle: self.chronicle.clone(),
             rng: fastrand::Rng::with_seed(self.rng.u64(..)),
             crash_in,
             crashed: false,
             producer_refused: false,
-            ambiguous_commits: self.plan.ambiguous_commits,
-            broken_producers: self.plan.broken_producers,
+            ambiguous_commits: self.plan.has(Fault::AmbiguousCommits),
+            broken_producers: self.plan.has(Fault::BrokenProducers),
             silent: false,
             calm: false,
         }))
@@ -291,11 +235,9 @@ impl World {
         let key = TenantKey::new(b"a tenant's secret".to_vec());
         let mut options = WorkerOptions::new(name, self.store.lane_count(), key);
         options.cached_flows_max = 5;
-        if self.plan.stops {
-            // So small that a lane has not moved everything when it is told to stop.
-            options.migrated_flows_max = 1;
-        }
-        if self.plan.bad_data && !self.mended {
+        // So few at once that a lane has not moved everything when it is told to stop, or dies.
+        options.migrated_flows_max = if self.plan.has(Fault::Stops) { 1 } else { 2 };
+        if self.plan.has(Fault::BadData) && !self.mended {
             options.record_bytes_max = NARROW;
         }
         let bus = FaultyBus::new(
@@ -304,38 +246,43 @@ impl World {
             Arc::clone(&self.orphans),
         );
         let store = FaultyStore::new(self.store.clone(), Arc::clone(fate));
-        let first = |business: &Business| {
-            let [first, _] = migrations::versions(business, self.plan.from_first);
-            first
-        };
-        let library = JourneyLibrary::new(ALL.iter().map(first).collect()).unwrap();
+        let library = migrations::library_at_first(self.plan.has(Fault::FromFirst));
         let keys = Arc::clone(&self.keys);
         Worker::new(options, bus, store, Arc::clone(&self.codec), library, keys).unwrap()
     }
 
     /// Faults rain while commands come in.
     async fn storm(&mut self) {
-        for turn in 0..STORMY {
+        for turn in 0..self.plan.turns {
+            self.chronicle.tell("turn", || turn.to_string());
             if turn % 12 == 0 && self.commanded.len() < self.plan.flows {
                 self.command();
             }
             self.anything().await;
-            if self.plan.restores {
+            if self.plan.has(Fault::Restores) {
                 self.lose_time(turn).await;
             }
             // With a migration, in the midst of it: until it has ended it stands in the way.
-            let first = if self.plan.migrates { STORMY / 2 } else { STORMY / 3 };
-            if self.plan.grows && turn > first && turn % 10 == 0 {
+            let first = if self.plan.has(Fault::Migrates) {
+                self.plan.turns / 2
+            } else {
+                self.plan.turns / 3
+            };
+            if self.plan.has(Fault::Grows) && turn > first && turn % 10 == 0 {
                 self.grow().await;
             }
-            if self.plan.migrates && turn == STORMY / 2 {
-                migrations::ask(&self.store, self.plan.from_first, self.store.clock());
+            if self.plan.has(Fault::Migrates) && turn == self.plan.turns / 2 {
+                migrations::ask(&self.store, self.plan.has(Fault::FromFirst), self.store.clock());
             }
-            if self.plan.migrates && (turn == STORMY / 2 || turn == STORMY / 2 + 20) {
+            if self.plan.has(Fault::Migrates)
+                && (turn == self.plan.turns / 2 || turn == self.plan.turns / 2 + 20)
+            {
                 // Told twice: it begins once.
                 migrations::begin(&self.broker, &self.codec, self.store.lane_count());
             }
-            if self.plan.stops && matches!(turn.checked_sub(STORMY / 2), Some(12 | 16)) {
+            if self.plan.has(Fault::Stops)
+                && matches!(turn.checked_sub(self.plan.turns / 2), Some(12 | 16))
+            {
                 // Told twice: it stops once, and what is told to begin after it does not.
                 migrations::stop(&self.broker, &self.codec, self.store.lane_count());
             }
@@ -347,19 +294,20 @@ impl World {
 
     /// No more faults; everything has to come to its end.
     pub(super) async fn calm_down(&mut self) {
+        self.chronicle.tell("turn", || "no more faults".to_owned());
         for process in &mut self.processes {
             process.paused_until = None;
             let mut fate = process.fate.lock().unwrap();
             (fate.calm, fate.crash_in) = (true, None);
         }
-        if self.plan.bad_data {
+        if self.plan.has(Fault::BadData) {
             // The fix is a setting, so every worker is started again.
             self.mended = true;
             for process in &mut self.processes {
                 process.fate.lock().unwrap().crashed = true;
             }
         }
-        let calm = Plan { lost_tails: false, ..Plan::calm() };
+        self.adapters.calm_down().await;
         for turn in 0..UNTIL_ENDED {
             if turn % 20 == 0 {
                 self.operators.mend(&self.store.flows());
@@ -368,13 +316,13 @@ impl World {
                 self.turn(index).await;
             }
             self.late_deliveries(usize::MAX);
-            self.adapters.turn(&mut self.rng, calm).await;
+            self.adapters.turn().await;
             let (books, lanes) = (self.books(), self.known_lanes());
             self.people.turn(&mut self.rng, lanes, books.as_ref());
             self.pass(Duration::from_millis(500)).await;
             if self.is_over() {
-                self.said_again(calm).await;
-                return self.last_wishes(calm).await;
+                self.said_again().await;
+                return self.last_wishes().await;
             }
         }
         let left: Vec<String> = self
@@ -392,8 +340,8 @@ impl World {
     }
 
     /// When everything has ended everybody can be erased; what comes about them afterwards changes nothing of it.
-    async fn last_wishes(&mut self, calm: Plan) {
-        if !self.plan.erasures {
+    async fn last_wishes(&mut self) {
+        if !self.plan.has(Fault::Erasures) {
             return;
         }
         for _ in 0..8 * self.commanded.len() {
@@ -402,30 +350,31 @@ impl World {
                 self.turn(index).await;
             }
             if let Some((business, id)) = self.rng.choice(&self.commanded).cloned() {
-                let request = (business.request)(&id);
+                let request = self.request_of(business, &id);
                 let lanes = self.known_lanes();
-                self.request(business, &id, (&request, self.plan.from_first), lanes);
+                self.request(business, &id, (&request, self.plan.has(Fault::FromFirst)), lanes);
             }
-            self.adapters.turn(&mut self.rng, calm).await;
+            self.adapters.turn().await;
             self.pass(Duration::from_millis(900)).await;
         }
     }
 
     /// When everything has ended, everything is said again in the other major: it is still the same.
-    async fn said_again(&mut self, calm: Plan) {
-        if !self.plan.majors {
+    async fn said_again(&mut self) {
+        if !self.plan.has(Fault::Majors) {
             return;
         }
         for (business, id) in self.commanded.clone() {
             let lanes = self.known_lanes();
-            self.request(business, &id, (&(business.request)(&id), true), lanes);
-            self.request(business, &id, (&(business.request)(&id), false), lanes);
+            let request = self.request_of(business, &id);
+            self.request(business, &id, (&request, true), lanes);
+            self.request(business, &id, (&request, false), lanes);
         }
         for _ in 0..20 {
             for index in 0..self.processes.len() {
                 self.turn(index).await;
             }
-            self.adapters.turn(&mut self.rng, calm).await;
+            self.adapters.turn().await;
             self.pass(Duration::from_millis(500)).await;
         }
     }
@@ -436,7 +385,7 @@ impl World {
             && flows.iter().all(|flow| flow.ended)
             && self.store.all_parked().is_empty()
             && self.adapters.is_idle()
-            && (!self.plan.migrates || migrations::are_over(&self.store))
+            && (!self.plan.has(Fault::Migrates) || migrations::are_over(&self.store))
     }
 
     async fn anything(&mut self) {
@@ -445,14 +394,14 @@ impl World {
                 let index = self.rng.usize(0..self.processes.len());
                 self.turn(index).await;
             }
-            5..=6 => self.adapters.turn(&mut self.rng, self.plan).await,
+            5..=6 => self.adapters.turn().await,
             7 => {
                 let (books, lanes) = (self.books(), self.known_lanes());
                 self.people.turn(&mut self.rng, lanes, books.as_ref());
-                if self.plan.operators {
+                if self.plan.has(Fault::Operators) {
                     self.operators.turn(&mut self.rng, &self.commanded);
                 }
-                if self.plan.erasures {
+                if self.plan.has(Fault::Erasures) {
                     self.erase();
                 }
             }
@@ -476,12 +425,14 @@ impl World {
         }
         self.processes[index].paused_until = None;
         let Some(mut worker) = self.processes[index].worker.take() else {
-            let fate = self.fate();
+            let name = self.processes[index].name.clone();
+            let fate = self.fate(&name);
             fate.lock().unwrap().calm = self.processes[index].fate.lock().unwrap().calm;
             if fate.lock().unwrap().calm {
                 fate.lock().unwrap().crash_in = None;
             }
-            let worker = self.worker(&self.processes[index].name.clone(), &fate);
+            let worker = self.worker(&name, &fate);
+            self.chronicle.tell(&name, || "begins".to_owned());
             self.processes[index].lanes = self.store.lane_count();
             self.processes[index].fate = fate;
             self.processes[index].worker = Some(worker);
@@ -501,6 +452,7 @@ impl World {
         } else if alive {
             self.processes[index].worker = Some(worker);
         } else {
+            self.chronicle.tell(&self.processes[index].name, || "is dead".to_owned());
             self.processes[index].leaving = false;
             let was_killed = self.processes[index].fate.lock().unwrap().crashed;
             let knew = self.processes[index].lanes;
@@ -513,16 +465,18 @@ impl World {
 
     /// Stops a worker for longer than its lease, lets one leave, or takes the tail of a topic away.
     async fn disturb(&mut self) {
-        if self.plan.leaves && self.rng.u8(0..3) == 0 {
+        if self.plan.has(Fault::Leaves) && self.rng.u8(0..3) == 0 {
             let index = self.rng.usize(0..self.processes.len());
             self.leave(index).await;
         }
-        if self.plan.pauses && self.rng.u8(0..6) == 0 {
+        if self.plan.has(Fault::Pauses) && self.rng.u8(0..6) == 0 {
             let index = self.rng.usize(0..self.processes.len());
             let long = Duration::from_millis(self.rng.u64(3_000..12_000));
             self.processes[index].paused_until = Some(Instant::now() + long);
+            let name = &self.processes[index].name;
+            self.chronicle.tell(name, || format!("is stopped for {} ms", long.as_millis()));
         }
-        if self.plan.lost_tails && self.rng.u8(0..6) == 0 {
+        if self.plan.has(Fault::LostTails) && self.rng.u8(0..6) == 0 {
             self.lose_a_tail();
         }
     }
@@ -531,9 +485,12 @@ impl World {
     fn lose_a_tail(&mut self) {
         let topic = TopicName::from(ALL[self.rng.usize(0..ALL.len())].events);
         let partition = i32::from(self.rng.u16(0..self.store.lane_count()));
-        let held = self.broker.log(&topic, partition).len();
+        let held = self.broker.end(&topic, partition);
         if held > 0 {
-            self.broker.lose_tail(&topic, partition, held - self.rng.usize(1..=held.min(3)));
+            let kept = held - self.rng.usize(1..=held.min(3));
+            self.broker.lose_tail(&topic, partition, kept);
+            self.chronicle
+                .tell("broker", || format!("loses {topic}-{partition} from offset {kept} on"));
             // A producer notices a leader change; here every process is restarted instead.
             for process in &mut self.processes {
                 let mut fate = process.fate.lock().unwrap();
@@ -570,6 +527,8 @@ impl World {
             Erasure::Refused(_) if running => self.refused += 1,
             Erasure::Refused(_) => {}
             Erasure::Done { keys, .. } => {
+                self.chronicle
+                    .tell("people", || format!("erase the subject of {}", flow.aggregate));
                 assert!(!running, "{} was erased while a flow ran", flow.aggregate);
                 self.erased.extend(keys.into_iter().map(|key| (flow.id, key)));
             }
@@ -584,6 +543,7 @@ impl World {
     }
 
     pub(super) async fn pass(&mut self, by: Duration) {
+        self.chronicle.tell("time", || format!("passes by {} ms", by.as_millis()));
         tokio::time::advance(by).await;
         self.sync_clock();
     }
@@ -600,18 +560,14 @@ impl World {
         let business = &ALL[number % ALL.len()];
         let word = business.words[self.rng.usize(0..business.words.len())];
         let id = format!("f{number}-{word}");
-        let mut request = (business.request)(&id);
-        if self.plan.bad_data && business.file == "payout.yaml" && id.len() % 3 == 0 {
-            // It says so much that asking a bank for it needs a wide topic.
-            request["remittance"]["unstructured"] = "words ".repeat(NARROW / 6).into();
-        }
-        let copies = if self.plan.duplicates { self.rng.usize(1..4) } else { 1 };
+        let request = self.request_of(business, &id);
+        let copies = if self.plan.has(Fault::Duplicates) { self.rng.usize(1..4) } else { 1 };
         let lanes = self.known_lanes();
         for _ in 0..copies {
             let older = self.speaks_older();
             self.request(business, &id, (&request, older), lanes);
         }
-        if self.plan.majors && self.rng.u8(0..3) == 0 {
+        if self.plan.has(Fault::Majors) && self.rng.u8(0..3) == 0 {
             let older = self.speaks_older();
             let mut other = request.clone();
             other["customer_id"] = "somebody else".into();
@@ -624,10 +580,20 @@ impl World {
         self.commanded.push((business, id));
     }
 
+    /// What is asked for under an id.
+    fn request_of(&self, business: &Business, id: &str) -> Value {
+        let mut request = (business.request)(id);
+        if self.plan.has(Fault::BadData) && business.file == "payout.yaml" && id.len() % 3 == 0 {
+            // It says so much that asking a bank for it needs a wide topic.
+            request["remittance"]["unstructured"] = "words ".repeat(NARROW / 6).into();
+        }
+        request
+    }
+
     /// Whether a service says something in the older major. Nobody says it in the newer one before the journey knows it.
     fn speaks_older(&mut self) -> bool {
-        let known = !self.plan.from_first || migrations::are_over(&self.store);
-        !known || self.plan.majors && self.rng.bool()
+        let known = !self.plan.has(Fault::FromFirst) || migrations::are_over(&self.store);
+        !known || self.plan.has(Fault::Majors) && self.rng.bool()
     }
 
     /// Asks for something, in the older major of the command or not.
@@ -656,9 +622,11 @@ impl World {
     ) {
         let topic = TopicName::from(business.commands);
         let home = home_lane(id.as_bytes(), lanes);
-        let foreign =
-            self.plan.foreign_partitions && record == business.starts_with && self.rng.bool();
+        let foreign = self.plan.has(Fault::ForeignPartitions)
+            && record == business.starts_with
+            && self.rng.bool();
         let partition = if foreign { i32::from(self.rng.u16(0..lanes)) } else { home.partition() };
+        self.chronicle.tell("customer", || format!("{id}: {record} at {topic}-{partition}"));
         self.broker.append(&Outbound {
             payload: Some(self.codec.encode(&topic, &record.into(), value).unwrap()),
             topic,

@@ -120,6 +120,7 @@ fn options(args: &AdapterArgs, config: &Config) -> Result<AdapterOptions, CliErr
     let config = &config.adapter;
     let (policy, settings) = policy(config)?;
     Ok(AdapterOptions {
+        vendors: signalbox_adapters::VENDORS,
         policy,
         settings,
         keys,

@@ -2,6 +2,7 @@
 
 use signalbox_schemas::{AggregateId, FlowId, LaneId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{LaneState, MemoryStore, Tables};
 use crate::growth::{
@@ -57,7 +58,7 @@ impl MemoryStore {
     pub fn journal_of(&self, flow: FlowId) -> Vec<JournalRow> {
         let tables = self.lock();
         let rows = tables.journal.values().flatten().filter(|row| row.flow == Some(flow));
-        let mut rows: Vec<JournalRow> = rows.cloned().collect();
+        let mut rows: Vec<JournalRow> = rows.map(|row| JournalRow::clone(row)).collect();
         rows.sort_by_key(|row| (row.at, row.lane, row.seq));
         rows
     }
@@ -99,7 +100,7 @@ fn homes(tables: &Tables) -> Vec<FlowHome> {
         aggregate: flow.aggregate.clone(),
         lane: flow.lane,
     };
-    tables.flows.values().map(home).collect()
+    tables.flows.values().map(Arc::as_ref).map(home).collect()
 }
 
 fn rehome(tables: &mut Tables, lanes: u16) -> Traffic {
@@ -108,7 +109,7 @@ fn rehome(tables: &mut Tables, lanes: u16) -> Traffic {
     for (flow, home) in astray(&homes, lanes) {
         *traffic.entry((flow.lane, home)).or_default() += 1;
         if let Some(row) = tables.flows.get_mut(&flow.flow) {
-            row.lane = home;
+            Arc::make_mut(row).lane = home;
         }
     }
     traffic
@@ -123,6 +124,6 @@ fn journal(tables: &mut Tables, order: &GrowthOrder, from: u16, traffic: &Traffi
             (lane.owner, lane.epoch, lane.rev) = (None, lane.epoch + 1, lane.rev + 1);
             (lane.journal_seq, lane.journal_head) = (row.seq, row.hash.clone());
         }
-        tables.journal.entry(facts.lane).or_default().push(row);
+        tables.journal.entry(facts.lane).or_default().push(Arc::new(row));
     }
 }

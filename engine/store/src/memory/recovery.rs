@@ -1,6 +1,7 @@
 //! Recovery in memory: the same promises as over Postgres; and a database that goes back to an earlier time.
 
 use signalbox_schemas::{AttemptId, LaneId};
+use std::sync::Arc;
 
 use super::{MemoryStore, Tables};
 use crate::error::StoreError;
@@ -103,7 +104,7 @@ impl Tables {
         if settled.forgotten > 0 {
             lane.stopped = None;
         }
-        self.journal.entry(id).or_default().push(row);
+        self.journal.entry(id).or_default().push(Arc::new(row));
     }
 }
 
