@@ -259,7 +259,7 @@ fn where_nobody_leaves(seed: u64, plan: Plan, chronicle: &Chronicle) -> Standsti
 #[test]
 fn a_run_that_fails_is_shrunk_to_what_it_fails_by_and_can_be_replayed() {
     static WRONG: [Story; 1] = [Story {
-        name: "a wrong story",
+        name: "a_wrong_story",
         plan: Plan::with(STORM).and(&[Fault::Leaves, Fault::Operators]),
         run: where_nobody_leaves,
         shown: |_| true,
