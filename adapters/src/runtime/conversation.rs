@@ -315,8 +315,8 @@ impl<'a, S: AttemptStore + 'static> Conversation<'a, S> {
     /// A payout that this vendor would not even try may have been sent before, by another route or an earlier release.
     async fn begun_before(&mut self) -> Result<Option<Attempted>, Ending> {
         let attempt = self.ask.call().attempt_id;
-        let found = self.desk.find(&[attempt], self.deadline).await;
-        let found = found.map_err(|Trouble| self.unavailable("attempt_not_read"))?.pop();
+        let found = self.desk.find(attempt, self.deadline).await;
+        let found = found.map_err(|Trouble| self.unavailable("attempt_not_read"))?;
         let Some(row) = found.filter(|row| row.disposition == Disposition::Sending) else {
             return Ok(None);
         };

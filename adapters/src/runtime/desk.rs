@@ -21,7 +21,7 @@ use crate::rules;
 use crate::runtime::batch::Batcher;
 use crate::runtime::http::{Http, Sending};
 use crate::runtime::publish;
-use crate::runtime::safe::{Safe, disturbed};
+use crate::runtime::safe::{Safe, SafeError, disturbed};
 use crate::runtime::{AdapterError, AdapterOptions};
 use crate::vendors::Listing;
 
@@ -56,13 +56,17 @@ pub(crate) struct Desk<S> {
     pub(crate) learning: Mutex<()>,
     pub(crate) permit_age_max: Duration,
     store: Arc<S>,
-    safe: Safe<S>,
     partners: BTreeMap<String, Partner>,
     /// None where every vendor is inside the process.
     http: Option<Http>,
     permits: Batcher<PermitRequest, Result<Permit, Trouble>>,
     results: Batcher<StoredResult, Result<bool, Trouble>>,
+    rows: Batcher<AttemptId, Result<Option<AttemptRow>, Trouble>>,
+    recognitions: Batcher<FlowId, Result<Recognised, Trouble>>,
 }
+
+/// What was found out about a customer, and database time.
+type Recognised = (Option<RecognitionRow>, Micros);
 
 impl<S: AttemptStore + 'static> Desk<S> {
     /// Makes every vendor of the policy ready and starts the ways to the store.
@@ -87,14 +91,14 @@ impl<S: AttemptStore + 'static> Desk<S> {
         let is_outside = |partner: &Partner| partner.vendor.inside.is_none();
         let outside = partners.values().any(is_outside);
         let safe = Safe { store: Arc::clone(&store), keys: Arc::clone(&options.keys) };
-        let (for_permits, for_results) = (safe.clone(), Arc::clone(&store));
+        let (for_permits, for_rows) = (safe.clone(), safe);
+        let (for_results, for_recognitions) = (Arc::clone(&store), Arc::clone(&store));
         Ok(Self {
             policy: options.policy.clone(),
             codec,
             learning: Mutex::new(()),
             permit_age_max: Duration::from_millis(options.permit_age_ms_max),
             store,
-            safe,
             partners,
             http: outside.then(Http::new).transpose().map_err(AdapterError::Http)?,
             permits: Batcher::start(BATCH_MAX, move |asked| {
@@ -102,6 +106,10 @@ impl<S: AttemptStore + 'static> Desk<S> {
             }),
             results: Batcher::start(BATCH_MAX, move |given| {
                 store_results(Arc::clone(&for_results), given)
+            }),
+            rows: Batcher::start(BATCH_MAX, move |asked| find_rows(for_rows.clone(), asked)),
+            recognitions: Batcher::start(BATCH_MAX, move |asked| {
+                recognise(Arc::clone(&for_recognitions), asked)
             }),
         })
     }
@@ -127,14 +135,7 @@ impl<S: AttemptStore + 'static> Desk<S> {
         request: &PermitRequest,
         deadline: Instant,
     ) -> Result<Permit, Trouble> {
-        let mut wait = TROUBLE;
-        loop {
-            match self.permits.ask(request.clone()).await {
-                Some(Ok(permit)) => return Ok(permit),
-                Some(Err(Trouble)) if Instant::now() + wait < deadline => pause(&mut wait).await,
-                _ => return Err(Trouble),
-            }
-        }
+        asked(&self.permits, request.clone(), deadline).await
     }
 
     /// Keeps an answer with its attempt, however long that takes: it must be kept before it is told. Returns what is told:
@@ -157,23 +158,13 @@ impl<S: AttemptStore + 'static> Desk<S> {
         }
     }
 
-    /// Rows of attempts; repeated while the store is in trouble, up to the deadline.
+    /// The row of an attempt; repeated while the store is in trouble, up to the deadline.
     pub(crate) async fn find(
         &self,
-        attempts: &[AttemptId],
+        attempt: AttemptId,
         deadline: Instant,
-    ) -> Result<Vec<AttemptRow>, Trouble> {
-        let mut wait = TROUBLE;
-        loop {
-            match self.safe.find(attempts).await {
-                Ok(rows) => return Ok(rows),
-                Err(error) => disturbed(&error),
-            }
-            if Instant::now() + wait >= deadline {
-                return Err(Trouble);
-            }
-            pause(&mut wait).await;
-        }
+    ) -> Result<Option<AttemptRow>, Trouble> {
+        asked(&self.rows, attempt, deadline).await
     }
 
     /// Raises `sends` before a resend. Not repeated after trouble: it may have been raised, and then it is not ours to use.
@@ -202,18 +193,8 @@ impl<S: AttemptStore + 'static> Desk<S> {
         &self,
         flow: FlowId,
         deadline: Instant,
-    ) -> Result<(Option<RecognitionRow>, Micros), Trouble> {
-        let mut wait = TROUBLE;
-        loop {
-            match self.store.recognition(flow).await {
-                Ok(found) => return Ok((found, self.now().await?)),
-                Err(error) => disturbed(&error.into()),
-            }
-            if Instant::now() + wait >= deadline {
-                return Err(Trouble);
-            }
-            pause(&mut wait).await;
-        }
+    ) -> Result<Recognised, Trouble> {
+        asked(&self.recognitions, flow, deadline).await
     }
 
     /// Sends a request to a vendor, or hands it to the vendor inside the process.
@@ -258,6 +239,22 @@ impl Partner {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         metrics::in_flight(self.vendor, -1.0);
+    }
+}
+
+/// Asks, again while the store is in trouble, up to the deadline.
+async fn asked<Q: Clone + Send + 'static, A: Send + 'static>(
+    batcher: &Batcher<Q, Result<A, Trouble>>,
+    request: Q,
+    deadline: Instant,
+) -> Result<A, Trouble> {
+    let mut wait = TROUBLE;
+    loop {
+        match batcher.ask(request.clone()).await {
+            Some(Ok(answer)) => return Ok(answer),
+            Some(Err(Trouble)) if Instant::now() + wait < deadline => pause(&mut wait).await,
+            _ => return Err(Trouble),
+        }
     }
 }
 
@@ -318,6 +315,46 @@ async fn store_results<S: AttemptStore>(
         }
     }
     places.iter().map(|place| Ok(!not_kept.contains(place))).collect()
+}
+
+/// Reads attempts in one statement. Where a request cannot be opened each is read by itself: somebody changed it, and it
+/// stands in nobody else's way.
+pub(super) async fn find_rows<S: AttemptStore>(
+    safe: Safe<S>,
+    asked: Vec<AttemptId>,
+) -> Vec<Result<Option<AttemptRow>, Trouble>> {
+    match safe.find(&asked).await {
+        Ok(rows) => {
+            let rows: HashMap<AttemptId, AttemptRow> =
+                rows.into_iter().map(|row| (row.plan.id, row)).collect();
+            asked.iter().map(|attempt| Ok(rows.get(attempt).cloned())).collect()
+        }
+        Err(SafeError::Open(_)) if asked.len() > 1 => {
+            let mut found = Vec::with_capacity(asked.len());
+            for attempt in asked {
+                found.extend(Box::pin(find_rows(safe.clone(), vec![attempt])).await);
+            }
+            found
+        }
+        Err(error) => {
+            disturbed(&error);
+            vec![Err(Trouble); asked.len()]
+        }
+    }
+}
+
+/// Reads what was found out about the customers of flows in one statement.
+async fn recognise<S: AttemptStore>(
+    store: Arc<S>,
+    asked: Vec<FlowId>,
+) -> Vec<Result<Recognised, Trouble>> {
+    match store.recognitions(&asked).await {
+        Ok((found, now)) => asked.iter().map(|flow| Ok((found.get(flow).copied(), now))).collect(),
+        Err(error) => {
+            disturbed(&error.into());
+            vec![Err(Trouble); asked.len()]
+        }
+    }
 }
 
 /// Waits, longer each time.

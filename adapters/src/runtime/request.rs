@@ -263,12 +263,8 @@ async fn rows<S: AttemptStore + 'static>(
     own: AttemptId,
     deadline: Instant,
 ) -> Result<(Option<AttemptRow>, Option<AttemptRow>), Answer> {
-    let found = desk.find(&[subject, own], deadline).await;
-    let mut found =
-        found.map_err(|Trouble| Answer::unavailable(ErrorClass::Transient, "attempt_not_read"))?;
-    let mut take =
-        |id| found.iter().position(|row| row.plan.id == id).map(|index| found.swap_remove(index));
-    Ok((take(subject), take(own)))
+    tokio::try_join!(desk.find(subject, deadline), desk.find(own, deadline))
+        .map_err(|Trouble| Answer::unavailable(ErrorClass::Transient, "attempt_not_read"))
 }
 
 fn page(attempt: AttemptId) {

@@ -9,7 +9,7 @@ use signalbox_sandbox::{Sandbox, SandboxOptions, Vendor, serve as serve_sandbox}
 use signalbox_schemas::{
     AttemptId, Contract, FlowId, Likeness, Micros, RecordName, SubjectId, TopicName, headers,
 };
-use signalbox_store::{Disposition, Known, RecognitionRow};
+use signalbox_store::{AttemptRow, Disposition, Known, RecognitionRow};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,6 +21,8 @@ mod book;
 use super::*;
 use crate::routing::VendorPolicy;
 use book::{Book, envelope};
+use desk::Trouble;
+use safe::Safe;
 
 /// Long enough for any call of these tests to begin.
 const PERMIT_AGE_MAX: Duration = Duration::from_secs(2);
@@ -478,6 +480,23 @@ async fn a_request_is_stored_sealed_and_after_an_erasure_the_vendor_is_asked_not
     let answer = station.outcome("payout.send").await;
     assert_eq!(answer["outcome"], "accepted", "{answer}");
     assert_eq!((station.book.row(payout).sends, station.effects().await), (1, 1));
+}
+
+#[tokio::test]
+async fn a_stored_request_that_somebody_changed_stands_in_no_other_requests_way() {
+    let book = Book::default();
+    let [changed, sound] = [1, 2].map(|number| AttemptId(Uuid::from_u128(number)));
+    for attempt in [changed, sound] {
+        book.plan(attempt, "payout.send");
+        // What was sealed for the one is no request of the other.
+        let sealed = book.sealed(sound, "a transfer");
+        book.change(attempt, |row| row.request = Some(sealed));
+    }
+    let safe = Safe { store: Arc::new(book), keys: Arc::new(envelope()) };
+    let found = desk::find_rows(safe, vec![changed, sound]).await;
+    let request = |row: &Option<AttemptRow>| row.clone().and_then(|row| row.request);
+    let found: Vec<_> = found.iter().map(|found| found.as_ref().map(request)).collect();
+    assert_eq!(found, [Err(&Trouble), Ok(Some(b"a transfer".to_vec()))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

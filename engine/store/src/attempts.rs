@@ -3,14 +3,14 @@
 
 use signalbox_schemas::{AttemptId, FlowId, KeyId, Micros};
 use sqlx::Connection;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::keys::KeyRow;
-use crate::pool::{self, answered};
+use crate::pool::{self, Pool, answered};
 use crate::rows::{AttemptRow, Disposition, PermitRequest, RecognitionRow, StoredResult};
 use crate::tables;
 
@@ -75,11 +75,12 @@ pub trait AttemptStore: Send + Sync {
     /// Keys by name; those that never existed are left out.
     fn keys(&self, ids: &[KeyId]) -> impl Future<Output = Result<Vec<KeyRow>, StoreError>> + Send;
 
-    /// What was found out about the customer whom a flow is about; none where nothing was.
-    fn recognition(
+    /// What was found out about the customers whom flows are about, and database time; flows about whom nothing was are left
+    /// out.
+    fn recognitions(
         &self,
-        flow: FlowId,
-    ) -> impl Future<Output = Result<Option<RecognitionRow>, StoreError>> + Send;
+        flows: &[FlowId],
+    ) -> impl Future<Output = Result<(BTreeMap<FlowId, RecognitionRow>, Micros), StoreError>> + Send;
 
     /// Makes vendors' gates known; existing gates stay as they are.
     fn ensure_gates(
@@ -94,14 +95,14 @@ pub trait AttemptStore: Send + Sync {
 /// Attempts in Postgres. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PgAttempts {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl PgAttempts {
     /// Connects lazily with up to `connections` connections.
     pub fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
         let server = PgConnectOptions::from_str(url)?.options(pool::BY_KEY);
-        Ok(Self { pool: pool::open(server, connections, PATIENCE) })
+        Ok(Self { pool: Pool::open(server, connections, PATIENCE) })
     }
 
     /// Asks on a connection of its own, which is not used again where it may lead nowhere.
@@ -109,7 +110,7 @@ impl PgAttempts {
         &self,
         asking: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut connection = pool::acquire(&self.pool).await?;
+        let mut connection = self.pool.acquire().await?;
         let asked = answered(PATIENCE, asking(&mut connection)).await;
         if matches!(asked, Err(StoreError::Retry(_))) {
             drop(connection.detach().close_hard().await);
@@ -153,8 +154,15 @@ impl AttemptStore for PgAttempts {
         self.ask(async |connection| tables::subject_key::find(connection, ids).await).await
     }
 
-    async fn recognition(&self, flow: FlowId) -> Result<Option<RecognitionRow>, StoreError> {
-        self.ask(async |connection| tables::recognition::of_flow(connection, flow).await).await
+    async fn recognitions(
+        &self,
+        flows: &[FlowId],
+    ) -> Result<(BTreeMap<FlowId, RecognitionRow>, Micros), StoreError> {
+        self.ask(async |connection| {
+            let found = tables::recognition::of_flows(connection, flows).await?;
+            Ok((found, tables::now(connection).await?))
+        })
+        .await
     }
 
     async fn ensure_gates(&self, vendors: &[String]) -> Result<(), StoreError> {

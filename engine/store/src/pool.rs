@@ -5,7 +5,9 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Postgres};
 use std::io;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 use crate::error::StoreError;
 
@@ -23,9 +25,56 @@ pub(crate) const BY_KEY: [(&str, &str); 4] = [
 /// rested without being asked.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// A pool that connects when it is first used, and lets no dead connection take the place of a living one.
-pub(crate) fn open(server: PgConnectOptions, connections: u32, patience: Duration) -> PgPool {
-    options(connections, patience, ANSWER).connect_lazy_with(server)
+/// Connections to one server, made when they are first needed. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Pool {
+    connections: PgPool,
+    cause: Arc<Mutex<Option<Cause>>>,
+}
+
+/// Why there was no connection, for as long as that is news.
+#[derive(Debug)]
+struct Cause {
+    found: Instant,
+    reason: String,
+}
+
+impl Pool {
+    /// Lets no dead connection take the place of a living one.
+    pub(crate) fn open(server: PgConnectOptions, connections: u32, patience: Duration) -> Self {
+        Self::of(options(connections, patience, ANSWER).connect_lazy_with(server))
+    }
+
+    fn of(connections: PgPool) -> Self {
+        Self { connections, cause: Arc::default() }
+    }
+
+    /// Takes a connection.
+    ///
+    /// # Errors
+    /// `Retry` with the server's or the system's own words.
+    pub(crate) async fn acquire(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        match self.connections.acquire().await {
+            Err(sqlx::Error::PoolTimedOut) => Err(self.cause().await.into()),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// One asks the server and the others are told: where hundreds wait in vain, hundreds of questions would take the
+    /// places of those that serve.
+    async fn cause(&self) -> sqlx::Error {
+        let mut known = self.cause.lock().await;
+        if let Some(cause) = known.as_ref().filter(|cause| cause.found.elapsed() < ANSWER) {
+            return told(cause.reason.clone());
+        }
+        let error = asked(&self.connections).await;
+        let reason = match &error {
+            sqlx::Error::Io(error) => error.to_string(),
+            other => other.to_string(),
+        };
+        *known = Some(Cause { found: Instant::now(), reason });
+        error
+    }
 }
 
 /// The pool's own questions whether a connection lives have no end where it leads nowhere: a connection that is given back
@@ -51,18 +100,8 @@ fn options(connections: u32, patience: Duration, answer: Duration) -> PgPoolOpti
         })
 }
 
-/// Takes a connection.
-///
-/// # Errors
-/// `Retry` with the server's or the system's own words.
-pub(crate) async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, StoreError> {
-    match pool.acquire().await {
-        Err(sqlx::Error::PoolTimedOut) => Err(cause(pool).await.into()),
-        outcome => Ok(outcome?),
-    }
-}
-
-async fn cause(pool: &PgPool) -> sqlx::Error {
+/// Why a pool has no connection, by one attempt outside of it.
+async fn asked(pool: &PgPool) -> sqlx::Error {
     let options = pool.connect_options();
     let attempt = PgConnection::connect_with(&options);
     match tokio::time::timeout(ANSWER, attempt).await {
@@ -104,9 +143,7 @@ mod tests {
     use super::*;
     use crate::{LaneStore, PgLaneStore};
     use std::net::{Ipv4Addr, TcpListener};
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Instant;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     /// In the server's protocol: come in; I am ready.
@@ -145,25 +182,25 @@ mod tests {
     async fn a_connection_that_died_at_rest_is_replaced() {
         let forgets = Arc::new(AtomicBool::new(false));
         let url = forgetful(Arc::clone(&forgets)).await;
-        let pool = options(1, LONG, SOON).connect_lazy(&url).unwrap();
-        drop(acquire(&pool).await.unwrap());
+        let pool = Pool::of(options(1, LONG, SOON).connect_lazy(&url).unwrap());
+        drop(pool.acquire().await.unwrap());
         let begun = Instant::now();
-        while pool.num_idle() == 0 || begun.elapsed() < SOON * 2 {
+        while pool.connections.num_idle() == 0 || begun.elapsed() < SOON * 2 {
             tokio::task::yield_now().await;
         }
         forgets.store(true, Ordering::SeqCst);
-        acquire(&pool).await.unwrap().ping().await.unwrap();
+        pool.acquire().await.unwrap().ping().await.unwrap();
     }
 
     #[tokio::test]
     async fn a_connection_that_died_in_use_does_not_keep_its_place() {
         let forgets = Arc::new(AtomicBool::new(false));
         let url = forgetful(Arc::clone(&forgets)).await;
-        let pool = options(1, LONG, SOON).connect_lazy(&url).unwrap();
-        let connection = acquire(&pool).await.unwrap();
+        let pool = Pool::of(options(1, LONG, SOON).connect_lazy(&url).unwrap());
+        let connection = pool.acquire().await.unwrap();
         forgets.store(true, Ordering::SeqCst);
         drop(connection);
-        acquire(&pool).await.unwrap().ping().await.unwrap();
+        pool.acquire().await.unwrap().ping().await.unwrap();
     }
 
     #[tokio::test]
@@ -187,7 +224,36 @@ mod tests {
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let options = PgPoolOptions::new().acquire_timeout(Duration::from_millis(100));
         let url = format!("postgres://nobody@127.0.0.1:{port}/nothing");
-        let error = acquire(&options.connect_lazy(&url).unwrap()).await.unwrap_err().to_string();
-        assert!(error.contains("refused") && !error.contains("pool"), "{error}");
+        let pool = Pool::of(options.connect_lazy(&url).unwrap());
+        // Whoever asks and whoever is told.
+        for _ in 0..2 {
+            let error = pool.acquire().await.unwrap_err().to_string();
+            assert!(error.contains("refused") && !error.contains("pool"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn hundreds_that_wait_in_vain_do_not_take_the_places_of_others_to_learn_why() {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("postgres://me@{}/db", listener.local_addr().unwrap());
+        let came = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&came);
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            loop {
+                held.push(listener.accept().await.unwrap());
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let options = PgPoolOptions::new().max_connections(1).acquire_timeout(SOON);
+        let pool = Pool::of(options.connect_lazy(&url).unwrap());
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..300 {
+            let pool = pool.clone();
+            waiting.spawn(async move { matches!(pool.acquire().await, Err(StoreError::Retry(_))) });
+        }
+        assert!(waiting.join_all().await.into_iter().all(|in_vain| in_vain));
+        let came = came.load(Ordering::SeqCst);
+        assert!(came <= 3, "{came} connections were made");
     }
 }

@@ -4,7 +4,7 @@ use signalbox_schemas::{
     AttemptId, EnvelopeId, FlowId, KeyId, LaneId, Micros, MigrationId, SubjectId, TopicName,
 };
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Executor, Postgres, Row};
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ use crate::journal::JournalRow;
 use crate::keys::{Erasure, ErasureOrder, KeyRow, RewrapOrder, RewrappedKey};
 use crate::lane_store::Installation;
 use crate::migration_rows::{MigrationCount, MigrationRow, MigrationStatus};
-use crate::pool;
+use crate::pool::Pool;
 use crate::reader_rows::{JournalSpan, LaneStatus, ServerFacts};
 use crate::rows::{AttemptRow, FlowRow, InputRow, LoadedFlow, PeerRow, RecognitionRow};
 use crate::schema::{self, Migrated};
@@ -26,17 +26,17 @@ use crate::tables;
 /// A small pool for questions. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl Reader {
     /// Connects lazily.
     pub fn connect(url: &str) -> Result<Self, StoreError> {
-        Ok(Self { pool: pool::open(PgConnectOptions::from_str(url)?, 4, Duration::from_secs(5)) })
+        Ok(Self { pool: Pool::open(PgConnectOptions::from_str(url)?, 4, Duration::from_secs(5)) })
     }
 
     pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
-        pool::acquire(&self.pool).await
+        self.pool.acquire().await
     }
 
     /// Brings the database to this program's schema. Lanes are made where there are none yet.

@@ -241,8 +241,8 @@ impl Stage for Real<'_> {
     fn look(&mut self) -> Result<Vec<Sight>, String> {
         let looked = self.servers.block_on(async {
             let flow = self.theatre.flow(&self.part).await?;
-            let recognition = self.theatre.attempts.recognition(self.part.id).await?;
-            Ok::<_, Failure>((flow, recognition))
+            let (found, _) = self.theatre.attempts.recognitions(&[self.part.id]).await?;
+            Ok::<_, Failure>((flow, found.into_values().next()))
         });
         let (flow, recognition) = looked.map_err(|failure| failure.to_string())?;
         let flow = flow.ok_or("the flow is gone")?;

@@ -7,7 +7,7 @@ use signalbox_adapters::{AdapterOptions, Inlet, Outlet, Policy, VendorPolicy, ru
 use signalbox_bus::{BusError, Codec, Inbound, MemoryBroker, Outbound};
 use signalbox_schemas::{AttemptId, FlowId, KeyId, Micros, TopicName};
 use signalbox_store::{
-    AttemptRow, AttemptStore, KeyRow, MemoryStore, Permit, PermitRequest, RecognitionRow,
+    AttemptRow, AttemptStore, FlowRow, KeyRow, MemoryStore, Permit, PermitRequest, RecognitionRow,
     StoreError, StoredResult,
 };
 use signalbox_vault::EnvelopeKeys;
@@ -375,14 +375,19 @@ impl AttemptStore for Attempts {
     }
 
     /// Whoever is special was approved too long ago.
-    async fn recognition(&self, flow: FlowId) -> Result<Option<RecognitionRow>, StoreError> {
+    async fn recognitions(
+        &self,
+        flows: &[FlowId],
+    ) -> Result<(BTreeMap<FlowId, RecognitionRow>, Micros), StoreError> {
         let store = self.store().await?;
-        let found = store.recognition(flow).await?;
-        let flows = store.flows();
-        let is_special = |id: &str| ["hardfail", "stepup"].iter().any(|word| id.contains(word));
-        let asks = flows.iter().find(|row| row.id == flow);
-        let special = asks.is_some_and(|row| is_special(row.aggregate.as_str()));
-        Ok(found.map(|row| RecognitionRow { at: if special { Micros(0) } else { row.at }, ..row }))
+        let (mut found, now) = store.recognitions(flows).await?;
+        let special = |row: &FlowRow| {
+            ["hardfail", "stepup"].iter().any(|word| row.aggregate.as_str().contains(word))
+        };
+        for row in store.flows().into_iter().filter(special) {
+            found.entry(row.id).and_modify(|known| known.at = Micros(0));
+        }
+        Ok((found, now))
     }
 
     async fn ensure_gates(&self, vendors: &[String]) -> Result<(), StoreError> {

@@ -118,8 +118,8 @@ impl Stage for Simulated {
     fn look(&mut self) -> Result<Vec<Sight>, String> {
         let world = &self.world;
         let flow = world.flow().ok_or("the flow is gone")?;
-        let recognition = self.runtime.block_on(world.store.recognition(flow.id));
-        let recognition = recognition.map_err(|error| error.to_string())?;
+        let found = self.runtime.block_on(world.store.recognitions(&[flow.id]));
+        let recognition = found.map_err(|error| error.to_string())?.0.into_values().next();
         Ok(self.onlooker.look(flow, &world.published(), recognition, world.store.clock()))
     }
 }

@@ -10,7 +10,7 @@ use signalbox_store::{
     RecognitionRow, StoreError, StoredResult,
 };
 use signalbox_vault::{EnvelopeKeys, KeyProvider, Place, PlainKey, Vault};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use uuid::Uuid;
@@ -169,8 +169,13 @@ impl AttemptStore for Book {
         Ok(ids.iter().filter(|id| **id == self.key().id).map(|_| self.key()).collect())
     }
 
-    async fn recognition(&self, _flow: FlowId) -> Result<Option<RecognitionRow>, StoreError> {
-        Ok(*self.known.lock().unwrap())
+    async fn recognitions(
+        &self,
+        flows: &[FlowId],
+    ) -> Result<(BTreeMap<FlowId, RecognitionRow>, Micros), StoreError> {
+        let known = *self.known.lock().unwrap();
+        let found = flows.iter().filter_map(|flow| Some((*flow, known?))).collect();
+        Ok((found, self.now().await?))
     }
 
     async fn ensure_gates(&self, _vendors: &[String]) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 //! are lost.
 
 use signalbox_schemas::{AttemptId, FlowId, KeyId, Micros};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{MemoryStore, keys};
 use crate::attempts::{AttemptStore, Permit};
@@ -77,10 +77,16 @@ impl AttemptStore for MemoryStore {
         Ok(ids.iter().filter_map(|id| tables.keys.get(id).cloned()).collect())
     }
 
-    async fn recognition(&self, flow: FlowId) -> Result<Option<RecognitionRow>, StoreError> {
+    async fn recognitions(
+        &self,
+        flows: &[FlowId],
+    ) -> Result<(BTreeMap<FlowId, RecognitionRow>, Micros), StoreError> {
         let tables = self.lock();
-        let subject = tables.flows.get(&flow).map(|flow| flow.subject);
-        Ok(subject.and_then(|subject| tables.recognitions.get(&subject).copied()))
+        let held = |flow: &FlowId| {
+            let subject = tables.flows.get(flow)?.subject;
+            Some((*flow, *tables.recognitions.get(&subject)?))
+        };
+        Ok((flows.iter().filter_map(held).collect(), tables.now))
     }
 
     async fn ensure_gates(&self, _vendors: &[String]) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 use signalbox_schemas::{FlowId, Likeness, Micros, SubjectId};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
+use std::collections::BTreeMap;
 
 use crate::error::StoreError;
 use crate::keys::ErasureOrder;
@@ -34,19 +35,19 @@ pub(crate) async fn put_down(
     Ok(())
 }
 
-/// What was found out about the customer whom a flow is about.
-pub(crate) async fn of_flow(
+/// What was found out about the customers whom flows are about, by flow.
+pub(crate) async fn of_flows(
     connection: &mut PgConnection,
-    flow: FlowId,
-) -> Result<Option<RecognitionRow>, StoreError> {
+    flows: &[FlowId],
+) -> Result<BTreeMap<FlowId, RecognitionRow>, StoreError> {
     let found = sqlx::query(
-        "SELECT held.subject, held.likeness, held.watched, held.flow, held.at \
-         FROM flow JOIN recognition held ON held.subject = flow.subject WHERE flow.id = $1",
+        "SELECT flow.id AS asked, held.subject, held.likeness, held.watched, held.flow, held.at \
+         FROM flow JOIN recognition held ON held.subject = flow.subject WHERE flow.id = ANY($1)",
     )
-    .bind(flow.0)
-    .fetch_optional(connection)
+    .bind(flows.iter().map(|flow| flow.0).collect::<Vec<_>>())
+    .fetch_all(connection)
     .await?;
-    found.map(read).transpose()
+    found.into_iter().map(|row| Ok((FlowId(row.try_get("asked")?), read(row)?))).collect()
 }
 
 /// What was found out about a customer.
