@@ -1,5 +1,5 @@
-//! A consumer in an ordinary group (classic protocol), for stateless adapters. One thread polls; records wait in a
-//! bounded channel, and while it is full partitions are paused, so that the group's poll interval is kept.
+//! A consumer in an ordinary group (classic protocol), for stateless adapters. One thread polls; records wait in batches in a
+//! bounded channel, and while there is no room for one more partitions are paused, so that the group's poll interval is kept.
 
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfig;
@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use signalbox_schemas::TopicName;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -17,12 +17,16 @@ use crate::error::BusError;
 use crate::kafka::inbound;
 use crate::record::Inbound;
 
-/// Records that may wait for the adapter.
-const WAITING: usize = 2_000;
+/// Batches that may wait for the adapter.
+const WAITING_BATCHES: usize = 4;
 /// How long to wait before a group is joined again, so that two processes of one id do not chase each other.
 const BEFORE_JOINING_AGAIN: Duration = Duration::from_secs(1);
-/// How long a poll waits.
-const POLL: Duration = Duration::from_millis(10);
+/// How long a poll waits for a first record; a stop and a commit wait as long.
+const POLL: Duration = Duration::from_millis(50);
+/// The same while records are held that the adapter had no room for.
+const POLL_HOLDING: Duration = Duration::from_millis(5);
+/// Most records in one batch.
+const BATCH: usize = 500;
 /// Between two commits. Each is a request and a record of Kafka's own; what a crash repeats meanwhile is recognised.
 const BETWEEN_COMMITS: Duration = Duration::from_millis(200);
 
@@ -31,7 +35,8 @@ type Done = Arc<Mutex<HashMap<(TopicName, i32), i64>>>;
 
 /// A member of a consumer group.
 pub struct GroupConsumer {
-    records: mpsc::Receiver<Inbound>,
+    batches: mpsc::Receiver<Vec<Inbound>>,
+    records: std::vec::IntoIter<Inbound>,
     done: Done,
 }
 
@@ -52,7 +57,7 @@ impl GroupConsumer {
             .set("heartbeat.interval.ms", "1000");
         let membership = Membership { client, topics: topics.to_vec() };
         let consumer = membership.join()?;
-        let (deliver, records) = mpsc::channel(WAITING);
+        let (deliver, batches) = mpsc::channel(WAITING_BATCHES);
         let done = Done::default();
         let to_commit = Arc::clone(&done);
         std::thread::Builder::new()
@@ -61,12 +66,17 @@ impl GroupConsumer {
             .map_err(|error| {
                 BusError::Config(format!("no thread for the group consumer: {error}"))
             })?;
-        Ok(Self { records, done })
+        Ok(Self { batches, records: Vec::new().into_iter(), done })
     }
 
     /// The next record; none when the consumer has stopped.
     pub async fn next(&mut self) -> Option<Inbound> {
-        self.records.recv().await
+        loop {
+            if let Some(record) = self.records.next() {
+                return Some(record);
+            }
+            self.records = self.batches.recv().await?.into_iter();
+        }
     }
 
     /// Says that everything below `next_offset` is done. Committed soon, not at once: a repeat is normal.
@@ -114,11 +124,11 @@ impl Membership {
 fn run(
     membership: &Membership,
     mut consumer: BaseConsumer,
-    deliver: &mpsc::Sender<Inbound>,
+    deliver: &mpsc::Sender<Vec<Inbound>>,
     done: &Done,
 ) {
     let mut names = HashMap::new();
-    let mut held: VecDeque<Inbound> = VecDeque::new();
+    let mut held: Vec<Inbound> = Vec::new();
     let mut paused = false;
     let mut committed_at = Instant::now();
     loop {
@@ -130,30 +140,48 @@ fn run(
             commit_done(&consumer, done, CommitMode::Async);
             committed_at = Instant::now();
         }
-        match consumer.poll(POLL) {
-            Some(Ok(message)) => held.push_back(inbound(&message, &mut names)),
-            Some(Err(fatal @ KafkaError::MessageConsumptionFatal(_))) => {
-                // Whoever waits for records finds out by their end.
-                let Some(joined) = membership.join_again(&fatal) else { return };
-                consumer = joined;
-                paused = false;
-            }
-            Some(Err(error)) => tracing::debug!(%error, "kafka group poll is disturbed"),
-            None => {}
+        if let Err(fatal) = read(&consumer, &mut names, &mut held) {
+            // Whoever waits for records finds out by their end.
+            let Some(joined) = membership.join_again(&fatal) else { return };
+            consumer = joined;
+            paused = false;
         }
-        while let Some(record) = held.pop_front() {
-            match deliver.try_send(record) {
+        if !held.is_empty() {
+            match deliver.try_send(std::mem::take(&mut held)) {
                 Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(record)) => {
-                    held.push_front(record);
-                    break;
-                }
-                Err(mpsc::error::TrySendError::Closed(_)) => return,
+                Err(mpsc::error::TrySendError::Full(records)) => held = records,
+                Err(mpsc::error::TrySendError::Closed(_)) => continue,
             }
         }
-        if paused == held.is_empty() {
-            paused = set_paused(&consumer, !held.is_empty());
+        let should_pause = if paused { !held.is_empty() } else { held.len() >= BATCH };
+        if paused != should_pause {
+            paused = set_paused(&consumer, should_pause);
         }
+    }
+}
+
+/// Reads what is there, up to a batch in all; waits a moment for the first record.
+///
+/// # Errors
+/// Those after which the consumer is of no use.
+fn read(
+    consumer: &BaseConsumer,
+    names: &mut HashMap<String, TopicName>,
+    held: &mut Vec<Inbound>,
+) -> Result<(), KafkaError> {
+    let mut wait = if held.is_empty() { POLL } else { POLL_HOLDING };
+    // Polled at least once, as the group counts on it.
+    loop {
+        match consumer.poll(wait) {
+            Some(Ok(message)) => held.push(inbound(&message, names)),
+            Some(Err(fatal @ KafkaError::MessageConsumptionFatal(_))) => return Err(fatal),
+            Some(Err(error)) => tracing::debug!(%error, "kafka group poll is disturbed"),
+            None => return Ok(()),
+        }
+        if held.len() >= BATCH {
+            return Ok(());
+        }
+        wait = Duration::ZERO;
     }
 }
 
