@@ -24,6 +24,10 @@ mod simulation {
     pub(crate) mod world;
 }
 
+/// Runs allocate more than anything else.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use simulation::check::Standstills;
 use simulation::chronicle::Chronicle;
 use simulation::plan::{Fault, Plan, STORM};
@@ -125,6 +129,11 @@ fn lanes_are_handed_over_one_at_a_time_while_the_others_go_on() {
 #[test]
 fn commits_with_a_lost_answer_are_resolved_either_way() {
     under_seeds("commits_with_a_lost_answer_are_resolved_either_way");
+}
+
+#[test]
+fn a_commit_in_doubt_while_the_producer_breaks_is_not_taken_for_a_lost_one() {
+    under_seeds("a_commit_in_doubt_while_the_producer_breaks_is_not_taken_for_a_lost_one");
 }
 
 #[test]

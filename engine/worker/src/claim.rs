@@ -341,11 +341,15 @@ async fn republish<B: LaneBus, S: LaneStore>(
     vault: &mut Vault,
 ) -> Result<usize, ClaimError> {
     let id = lane.id();
+    // Where the answer of a commit was lost and is not known yet, the journal may hold more. That is published once it is
+    // known: this worker would take it for what a database has forgotten otherwise.
+    let known = lane.position.journal_seq;
     let mut after = store.journal_seq_of(id, lowest).await?;
     let mut count = 0;
     let mut out_before = lowest;
-    loop {
-        let rows = store.journal_after(id, after, ROWS).await?;
+    while after < known {
+        let mut rows = store.journal_after(id, after, ROWS).await?;
+        rows.retain(|row| row.seq <= known);
         let Some(last) = rows.last() else { break };
         after = last.seq;
         keys::to_open(vault, store, rows.iter().map(|row| row.records.as_slice())).await?;

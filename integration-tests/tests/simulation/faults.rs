@@ -29,6 +29,10 @@ pub(crate) struct Fate {
     pub(crate) producer_refused: bool,
     pub(crate) ambiguous_commits: bool,
     pub(crate) broken_producers: bool,
+    /// The answer of the next commit that moves a flow is lost, and its producer breaks before it knows what became of it.
+    pub(crate) unlucky: bool,
+    /// How often its producer still breaks, each time that it asks for acknowledgements.
+    pub(crate) breaks: usize,
     /// The brokers take nothing: what is queued waits.
     pub(crate) silent: bool,
     /// Everything is delivered at once and nothing fails: the end of a run.
@@ -80,6 +84,8 @@ impl FaultyBus {
             producer_refused: false,
             ambiguous_commits: false,
             broken_producers: false,
+            unlucky: false,
+            breaks: 0,
             silent: false,
             calm: true,
         };
@@ -146,7 +152,10 @@ impl LaneBus for FaultyBus {
             let mut fate = self.fate.lock().unwrap();
             let most = if fate.silent { 0 } else { queued };
             let some = if fate.calm { most } else { fate.rng.usize(0..=most) };
-            (some, !fate.calm && fate.broken_producers && fate.rng.u8(0..40) == 0)
+            let chance = !fate.calm && fate.broken_producers && fate.rng.u8(0..40) == 0;
+            let breaks = chance || fate.breaks > 0;
+            fate.breaks = fate.breaks.saturating_sub(1);
+            (some, breaks)
         };
         let fate = Arc::clone(&self.fate);
         let bus = self.bus()?;
@@ -387,7 +396,15 @@ impl LaneStore for FaultyStore {
         });
         let committed = committed?;
         self.store()?;
-        if lost == 1 {
+        let unlucky = {
+            let mut fate = fate.lock().unwrap();
+            let unlucky = !rows.is_empty() && std::mem::take(&mut fate.unlucky);
+            if unlucky {
+                fate.breaks = 2;
+            }
+            unlucky
+        };
+        if lost == 1 || unlucky {
             // It broke after the commit, and the lane row could not be read either.
             fate.lock().unwrap().tell(|| "loses the answer of that commit".to_owned());
             return Err(StoreError::Retry(sqlx::Error::WorkerCrashed));

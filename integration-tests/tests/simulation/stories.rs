@@ -31,7 +31,7 @@ fn anything(_: &Standstills) -> bool {
 }
 
 /// Every story.
-pub(crate) static STORIES: [Story; 26] = [
+pub(crate) static STORIES: [Story; 27] = [
     storm("without_faults_every_flow_ends_once", Plan::CALM, anything),
     storm("duplicated_and_reordered_outcomes_change_nothing", Plan::with(&[Duplicates]), |seen| {
         seen.recognised > 0
@@ -62,6 +62,12 @@ pub(crate) static STORIES: [Story; 26] = [
         Plan::with(&[AmbiguousCommits, Crashes]),
         anything,
     ),
+    Story {
+        name: "a_commit_in_doubt_while_the_producer_breaks_is_not_taken_for_a_lost_one",
+        plan: Plan::CALM,
+        run: World::commit_in_doubt,
+        shown: anything,
+    },
     storm(
         "a_broken_producer_is_replaced_without_a_gap",
         Plan::with(&[BrokenProducers, Duplicates]),

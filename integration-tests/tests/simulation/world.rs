@@ -126,21 +126,58 @@ impl World {
         })
     }
 
+    /// The answer of a commit is lost, and before its worker knows what became of it, its producer breaks, twice: what that
+    /// worker does not know to be committed must not look to it like commits that Postgres has lost.
+    pub(crate) fn commit_in_doubt(
+        seed: u64,
+        plan: Plan,
+        chronicle: &Chronicle,
+    ) -> check::Standstills {
+        in_simulated_time(async {
+            let mut world = Self::new(seed, plan, chronicle);
+            world.fates(|fate| fate.calm = true);
+            let lanes = usize::from(world.store.lane_count());
+            let half = lanes / 2;
+            let shared = |world: &Self| world.owned("east") == half && world.owned("west") == half;
+            world.step_until(lanes, shared).await;
+            (0..world.plan.flows).for_each(|_| world.command());
+            for _ in 0..world.rng.usize(1..8) {
+                // Something is queued, then the answer is lost, and what is queued is lost too.
+                world.fates(|fate| fate.silent = true);
+                world.step().await;
+                world.fates(|fate| fate.unlucky = true);
+                world.step().await;
+                world.step().await;
+                world.fates(|fate| fate.silent = false);
+                for _ in 0..world.rng.usize(3..20) {
+                    world.step().await;
+                }
+            }
+            world.calm_down().await;
+            check::everything(&world, &world.commanded)
+        })
+    }
+
     /// Everybody works in small steps until something is so; so many lanes may be without a worker at most.
     pub(super) async fn step_until(&mut self, free_max: usize, is_so: impl Fn(&Self) -> bool) {
         for _ in 0..UNTIL_ENDED {
             if is_so(self) {
                 return;
             }
-            for index in 0..self.processes.len() {
-                self.turn(index).await;
-            }
-            self.adapters.turn().await;
-            self.pass(Duration::from_millis(20)).await;
+            self.step().await;
             let free = self.lanes().filter(|lane| self.store.owner(*lane).is_none()).count();
             assert!(free <= free_max, "{free} lanes have no worker");
         }
         panic!("{} lanes were handed over, east has {}", self.handed_over, self.owned("east"));
+    }
+
+    /// Everybody works, and a little time passes.
+    async fn step(&mut self) {
+        for index in 0..self.processes.len() {
+            self.turn(index).await;
+        }
+        self.adapters.turn().await;
+        self.pass(Duration::from_millis(20)).await;
     }
 
     /// The same happens to every worker.
@@ -226,6 +263,8 @@ impl World {
             producer_refused: false,
             ambiguous_commits: self.plan.has(Fault::AmbiguousCommits),
             broken_producers: self.plan.has(Fault::BrokenProducers),
+            unlucky: false,
+            breaks: 0,
             silent: false,
             calm: false,
         }))
@@ -332,10 +371,12 @@ impl World {
             .filter(|flow| !flow.ended)
             .map(|flow| format!("{} in {} {}", flow.aggregate, flow.state, flow.data.as_str()))
             .collect();
+        let stopped: Vec<_> = self.lanes().filter_map(|lane| self.store.stopped(lane)).collect();
         panic!(
-            "flows do not end: {left:?}; {} of {} began",
+            "flows do not end: {} of {} began, commits lost: {}, lanes stopped: {stopped:?}: {left:?}",
             self.store.flows().len(),
-            self.commanded.len()
+            self.commanded.len(),
+            self.store.lost_commits()
         );
     }
 
