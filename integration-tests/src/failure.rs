@@ -1,6 +1,7 @@
 //! Why a test or a run of chaos fails: a promise that does not hold, or surroundings that do not work.
 
 use signalbox::scene::SceneError;
+use signalbox_bus::BusError;
 use signalbox_store::StoreError;
 
 /// Why it fails.
@@ -26,6 +27,9 @@ pub enum Failure {
     /// Servers or processes cannot be started or reached.
     #[error(transparent)]
     Scene(#[from] SceneError),
+    /// Kafka, asked by the test itself.
+    #[error(transparent)]
+    Bus(#[from] BusError),
     /// Postgres, asked by the test itself.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -12,7 +12,7 @@ use signalbox::applications::{Application, Applications, Newcomer};
 use signalbox::local::{LocalStack, StackOptions};
 use signalbox::payouts::{Payout, Payouts, Wish};
 use signalbox::scene::{
-    Commands, Console, EngineName, SandboxWish, Scene, Settings, Started, codec, now,
+    Commands, Console, EngineName, SandboxWish, Scene, Settings, Started, codec, memory, now,
 };
 use signalbox_schemas::LaneId;
 use signalbox_store::{AnchorKey, AnchorPublicKey, FlowRow, Reader};
@@ -538,9 +538,7 @@ impl Installation {
     #[must_use]
     pub fn memory_of(&self, name: &str) -> Option<u64> {
         let (_, found) = self.services().find(|(running, _)| *running == name)?;
-        let status = fs::read_to_string(format!("/proc/{}/status", found.child.pid())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.split_whitespace().next()?.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+        memory(found.child.pid())
     }
 
     /// Status and body of a page of a service.

@@ -106,6 +106,10 @@ const STORIES: &[Story] = &[
         tell: |on| Box::pin(contracts::of_the_store(on)),
     },
     Story {
+        name: "the_twin_of_the_bus_is_as_kafka",
+        tell: |on| Box::pin(contracts::of_the_bus(on)),
+    },
+    Story {
         name: "services_refuse_a_database_they_do_not_know",
         tell: |on| Box::pin(upkeep::unknown_schema(on)),
     },

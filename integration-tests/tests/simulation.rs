@@ -273,7 +273,7 @@ fn a_run_that_fails_is_shrunk_to_what_it_fails_by_and_can_be_replayed() {
         run: where_nobody_leaves,
         shown: |_| true,
     }];
-    let failure = many(1, 20, |_| &WRONG[0]).err().expect("nobody left in twenty runs");
+    let failure = many(1, 20, |_| &WRONG[0]).expect_err("nobody left in twenty runs");
     let wrong = |told: &Failure| told.broken.what.contains("somebody left");
     assert!(wrong(&failure), "{failure}");
     let usual = Plan::with(&[Fault::Leaves]);
@@ -283,7 +283,7 @@ fn a_run_that_fails_is_shrunk_to_what_it_fails_by_and_can_be_replayed() {
     let leaves = |line: &String| line.contains("leaves");
     assert!(failure.broken.log.iter().any(leaves), "{failure}");
 
-    let again = replay(&failure.line(), &WRONG).err().expect("it fails again");
+    let again = replay(&failure.line(), &WRONG).expect_err("it fails again");
     assert_eq!((again.plan, &again.broken.log), (failure.plan, &failure.broken.log));
     assert!(wrong(&again), "{again}");
 }

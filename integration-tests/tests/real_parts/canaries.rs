@@ -249,17 +249,15 @@ async fn errors(
 
 /// Every record of every topic, dead letters among them.
 async fn records(on: &Installation) -> Result<Vec<(String, Inbound)>, Failure> {
-    let broken = |error: signalbox_bus::BusError| Failure::Broken(error.to_string());
     let kafka = KafkaConfig { brokers: on.settings().brokers.clone(), properties: BTreeMap::new() };
-    let mut bus = KafkaLaneBus::connect(&kafka, "signalbox-canaries").map_err(broken)?;
+    let mut bus = KafkaLaneBus::connect(&kafka, "signalbox-canaries")?;
     let wanted = contract()?.topics().wanted(on.reader.lane_count().await?, Some(1));
     let mut found = Vec::new();
     for topic in wanted {
         let name = TopicName::from(topic.name.as_str());
         for partition in 0..i32::from(topic.partitions) {
-            let range = bus.range(&name, partition).await.map_err(broken)?;
-            let records =
-                bus.read(&name, partition, range.start, range.end).await.map_err(broken)?;
+            let range = bus.range(&name, partition).await?;
+            let records = bus.read(&name, partition, range.start, range.end).await?;
             found.extend(records.into_iter().map(|record| (topic.name.clone(), record)));
         }
     }

@@ -152,11 +152,10 @@ async fn refused_while_commands_are_unread(
 
 /// As after a crash: a topic is wider already, lanes are not there. No engine works until it is finished.
 async fn begun_and_not_finished(on: &Installation, to: u16) -> Result<(), Failure> {
-    let broken = |error: signalbox_bus::BusError| Failure::Broken(error.to_string());
     let kafka = KafkaConfig { brokers: on.settings().brokers.clone(), properties: BTreeMap::new() };
-    let admin = TopicAdmin::connect(&kafka).map_err(broken)?;
+    let admin = TopicAdmin::connect(&kafka)?;
     let wider = TopicChange::Widen { topic: COMMANDS.to_owned(), from: to - MORE, to };
-    admin.apply(&[wider]).await.map_err(broken)?;
+    admin.apply(&[wider]).await?;
     let said =
         on.run(&["engine", "--worker-id", "early", "--admin-listen", "127.0.0.1:0"], &[]).await?;
     assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);

@@ -32,6 +32,8 @@ pub(crate) struct Throughput {
     pub(crate) warm_up: usize,
     /// How many are under way at once.
     pub(crate) in_flight: usize,
+    /// Records that nobody can read, for a thousand commands.
+    pub(crate) poison: usize,
 }
 
 /// The measured stretch of a throughput run.
@@ -52,6 +54,7 @@ pub(crate) struct Load {
     watcher: Watcher,
     payouts: Payouts,
     under_way: HashMap<String, Instant>,
+    commanded: usize,
     ended: usize,
     last_ended: String,
     sending: JoinSet<Result<(), SceneError>>,
@@ -71,6 +74,7 @@ impl Load {
             watcher: Watcher::start(scene.settings(), codec, "signalbox-bench", &[EVENTS])?,
             payouts: Payouts::new("bench", 1),
             under_way: HashMap::new(),
+            commanded: 0,
             ended: 0,
             last_ended: String::new(),
             sending: JoinSet::new(),
@@ -89,7 +93,7 @@ impl Load {
         run: Throughput,
         meter: &mut Meter,
     ) -> Result<Steady, SceneError> {
-        let Throughput { flows, warm_up, in_flight } = run;
+        let Throughput { flows, warm_up, in_flight, poison } = run;
         let mut waiting = self.prepare(flows)?.into_iter();
         let mut from: Option<(usize, Reading)> = None;
         let mut to: Option<(usize, Reading)> = None;
@@ -98,7 +102,8 @@ impl Load {
         while self.ended < flows {
             let room = in_flight.saturating_sub(self.under_way.len());
             let batch: Vec<Ready> = waiting.by_ref().take(room).collect();
-            self.send(batch)?;
+            let spoilt = self.spoilt(&batch, poison);
+            self.send(batch, spoilt)?;
             self.read(LOOK).await?;
             if from.is_none() && self.ended >= warm_up {
                 from = Some((self.ended, meter.read().await?));
@@ -141,7 +146,7 @@ impl Load {
             while Instant::now() >= next && waiting.peek().is_some() {
                 next += interval;
                 let batch = waiting.next().into_iter().collect();
-                self.send(batch)?;
+                self.send(batch, Vec::new())?;
             }
             for (published_at, ended_at) in self.read(LOOK).await? {
                 if published_at.duration_since(begun) > LATENCY_WARM_UP {
@@ -164,8 +169,20 @@ impl Load {
         (0..flows).map(make).collect()
     }
 
+    /// Records that nobody can read, at the keys of some commands: so many for a thousand of them.
+    fn spoilt(&mut self, batch: &[Ready], poison: usize) -> Vec<Outbound> {
+        let due = |commanded: usize| commanded * poison / 1_000;
+        let before = due(self.commanded);
+        self.commanded += batch.len();
+        let spoil = |ready: &Ready| Outbound {
+            payload: Some(b"no schema tells what this is".to_vec()),
+            ..ready.record.clone()
+        };
+        batch.iter().take(due(self.commanded) - before).map(spoil).collect()
+    }
+
     /// Hands records to the producer; acknowledgements are looked at when they are there.
-    fn send(&mut self, batch: Vec<Ready>) -> Result<(), SceneError> {
+    fn send(&mut self, batch: Vec<Ready>, spoilt: Vec<Outbound>) -> Result<(), SceneError> {
         while let Some(sent) = self.sending.try_join_next() {
             sent.map_err(|error| {
                 SceneError::Data(format!("a publishing task was lost: {error}"))
@@ -180,7 +197,8 @@ impl Load {
         }
         let commands = self.commands.clone();
         self.sending.spawn(async move {
-            let sends = batch.iter().map(|ready| commands.send(&ready.record));
+            let records = batch.iter().map(|ready| &ready.record).chain(&spoilt);
+            let sends = records.map(|record| commands.send(record));
             futures_util::future::try_join_all(sends).await.map(drop)
         });
         Ok(())

@@ -9,7 +9,8 @@ use signalbox_schemas::TopicName;
 use signalbox_store::Reader;
 
 use crate::scene::{
-    Cpu, Scene, SceneError, Started, contract, cpu_of_tree, kafka, own_cpu, topic_bytes,
+    Cpu, Scene, SceneError, Started, contract, cpu_of_tree, kafka, own_cpu, peak_memory,
+    topic_bytes,
 };
 
 /// Process trees that are told apart.
@@ -32,6 +33,8 @@ pub(crate) struct Reading {
     pub(crate) topic_bytes: u64,
     pub(crate) records: i64,
     pub(crate) transitions: i64,
+    /// Most memory that the engine and the adapters have held, in bytes.
+    pub(crate) memory: [u64; 2],
     /// Inputs handled in ticks, and ticks.
     ticks: Totals,
     /// Permits asked for, and statements that asked.
@@ -116,6 +119,7 @@ impl Meter {
             topic_bytes: topic_bytes(&self.data),
             records,
             transitions: lanes.iter().map(|lane| lane.journal_seq).sum(),
+            memory: [self.engine, self.adapters].map(|pid| peak_memory(pid).unwrap_or_default()),
             ticks: totals(&engine, "signalbox_tick_records"),
             permits: totals(&adapter, "signalbox_permit_batch_size"),
         })

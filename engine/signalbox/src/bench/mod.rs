@@ -43,6 +43,9 @@ pub struct BenchArgs {
     /// Flows under way at once in the throughput run
     #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..))]
     in_flight: u32,
+    /// Records that nobody can read, for a thousand commands of the throughput run: each is dead-lettered
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000))]
+    poison: u32,
     /// Flows per second of the latency run
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     rate_latency: u32,
@@ -64,6 +67,7 @@ impl BenchArgs {
             flows: to_usize(self.flows),
             warm_up: to_usize(self.warm_up.unwrap_or(part)),
             in_flight: to_usize(self.in_flight),
+            poison: to_usize(self.poison),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::bound::Bound;
 use super::load::Steady;
-use super::meter::{Batches, CpuSplit};
+use super::meter::{Batches, CpuSplit, Reading};
 use super::numbers::{cores, count, float, rounded};
 use crate::scene::{Console, Quantiles};
 
@@ -88,6 +88,13 @@ impl Report {
             "bytes written per flow",
             format!("{:.0} WAL + {:.0} topics", per_flow.wal_bytes, per_flow.topic_bytes),
         );
+        let memory = |at: &Reading| at.memory.map(|bytes| bytes >> 20);
+        let ([engine, adapters], [engine_then, adapters_then]) =
+            (memory(&self.steady.from), memory(&self.steady.to));
+        row(
+            "memory at most, engine, adapters",
+            format!("{engine} to {engine_then}, {adapters} to {adapters_then} MiB"),
+        );
         row(
             "records, transitions, permits",
             format!("{:.1}, {:.1}, 1 per flow", per_flow.records, per_flow.transitions),
@@ -132,6 +139,7 @@ impl Report {
                 "postgres": rounded(millis(cpu.postgres), 4),
                 "load": rounded(millis(cpu.load), 4),
             },
+            "memory_bytes": {"engine": self.steady.to.memory[0], "adapters": self.steady.to.memory[1]},
             "inputs_per_tick": rounded(self.batches.tick, 1),
             "permits_per_statement": rounded(self.batches.permits, 1),
             "bound_flows_per_s": rounded(self.bound.flows_per_second, 1),

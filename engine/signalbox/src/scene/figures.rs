@@ -71,6 +71,24 @@ pub fn own_cpu() -> Cpu {
     from_ticks(stat.map_or(0, |stat| stat.own_ticks))
 }
 
+/// Resident memory of a process, in bytes; none where it does not run.
+#[must_use]
+pub fn memory(pid: u32) -> Option<u64> {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// The most resident memory that a process has ever had, in bytes; none where it does not run.
+#[must_use]
+pub fn peak_memory(pid: u32) -> Option<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+fn status_bytes(pid: u32, field: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let value = status.lines().find_map(|line| line.strip_prefix(field))?;
+    value.split_whitespace().next()?.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+}
+
 fn from_ticks(ticks: u64) -> Cpu {
     Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND)
 }
@@ -114,7 +132,14 @@ fn parse_stat(text: &str) -> Option<Stat> {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Quantiles, Stat, cpu_of_tree, own_cpu, parse_stat};
+    use super::{Quantiles, Stat, cpu_of_tree, memory, own_cpu, parse_stat, peak_memory};
+
+    #[test]
+    fn a_process_holds_at_most_what_it_has_ever_held() {
+        let own = std::process::id();
+        assert!(memory(own) > Some(1 << 20) && memory(own) <= peak_memory(own));
+        assert_eq!(memory(u32::MAX), None);
+    }
 
     #[test]
     fn quantiles_are_times_that_occurred() {

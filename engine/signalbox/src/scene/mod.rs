@@ -16,7 +16,7 @@ pub use children::{Child, Program};
 pub use commands::{COMMANDS, Commands, DECISIONS, Decision, Word, codec, now};
 pub use console::Console;
 pub use error::SceneError;
-pub use figures::{Cpu, Quantiles, cpu_of_tree, own_cpu, topic_bytes};
+pub use figures::{Cpu, Quantiles, cpu_of_tree, memory, own_cpu, peak_memory, topic_bytes};
 pub(crate) use prepare::{contract, kafka};
 pub(crate) use processes::assignments;
 pub use processes::{EngineName, SandboxWish, Scene, Started};
