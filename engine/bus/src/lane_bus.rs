@@ -85,7 +85,7 @@ pub trait LaneBus: Send {
     /// Drops everything queued and begins with a new producer.
     fn reset_producer(&mut self) -> impl Future<Output = Result<(), BusError>> + Send;
 
-    /// What logs hold, in the order asked. All are asked for at once.
+    /// What logs hold, in the order asked. All are asked for at once, and none twice: brokers refuse that.
     fn ranges(
         &mut self,
         logs: &[(TopicName, i32)],

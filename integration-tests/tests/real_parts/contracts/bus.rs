@@ -230,7 +230,8 @@ impl<B: Delivering> Play<B> {
     }
 
     async fn ranges(&mut self, who: usize) -> Result<(), Failure> {
-        let logs: Vec<Log> = (0..self.rng.usize(1..8)).map(|_| self.any_log()).collect();
+        let logs: BTreeSet<Log> = (0..self.rng.usize(1..8)).map(|_| self.any_log()).collect();
+        let logs: Vec<Log> = logs.into_iter().collect();
         let ranges: Vec<LogRange> = self.buses[who].ranges(&logs).await?;
         self.tell("ranges", format!("{ranges:?}"));
         Ok(())
