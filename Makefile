@@ -9,7 +9,6 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO := cargo
-FLOWS ?= 100000
 # Of chaos: payouts and faults at least, the seed of every choice, cases per second.
 PAYOUTS ?= 10000
 FAULTS ?= 50
@@ -21,11 +20,11 @@ FUZZ_SEED ?= 20261129
 SEEDS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo dev test check catalog chaos upgrade model simulate planted bench clean
+.PHONY: help prerequisites demo dev test check catalog chaos upgrade model simulate planted bench bench-peers clean
 
 help: ## List these commands
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 prerequisites:
 	@sh deploy/local/prerequisites.sh build
@@ -84,7 +83,19 @@ planted: prerequisites ## Plant one bug after the other and see that the simulat
 
 bench: prerequisites ## Measure throughput and latency; FLOWS=100000 sets the number of flows
 	$(CARGO) build --release --bins
-	$(TARGET)/release/signalbox bench --flows $(FLOWS) --json
+	$(TARGET)/release/signalbox bench --flows $(or $(FLOWS),100000) --json
+
+# What peers need is built and installed apart. SIGNALBOX_BIN names a release build that is there already.
+bench-peers: ## Measure Restate and a consumer written by hand beside us; FLOWS=20000 sets the number of flows
+	@sh deploy/local/prerequisites.sh peers
+	@[ -n "$(SIGNALBOX_BIN)" ] || $(CARGO) build --release --bins
+	$(CARGO) build --release --locked --manifest-path integration-tests/peers/Cargo.toml --target-dir $(TARGET)/peers
+	@mkdir -p .local/peers && cp deploy/peers/package.json deploy/peers/package-lock.json .local/peers/
+	npm ci --prefix .local/peers --ignore-scripts --no-audit --no-fund
+	python3 deploy/peers/bench.py --flows $(or $(FLOWS),20000) \
+		--signalbox $(or $(SIGNALBOX_BIN),$(TARGET)/release/signalbox) \
+		--peers $(TARGET)/peers/release/signalbox-peers \
+		--restate-server .local/peers/node_modules/@restatedev/restate-server-*/bin/restate-server
 
 clean: ## Remove everything that was built or downloaded here
 	$(CARGO) clean

@@ -5,6 +5,7 @@
 #
 #   prerequisites.sh build   what `make` needs: to build, to run the local stack, to test
 #   prerequisites.sh run     what the local stack alone needs
+#   prerequisites.sh peers   what `make bench-peers` needs: the same as build, and npm
 #
 # engine/signalbox/src/local/programs.rs looks in the same places.
 set -eu
@@ -95,10 +96,11 @@ look() {
             lacks 'PostgreSQL server programs (version 15 or newer)' postgresql-15 postgresql
         fi
     fi
-    [ "$purpose" = build ] || return 0
+    [ "$purpose" != run ] || return 0
     has cc && has c++ && has make || lacks 'C and C++ compiler, make' build-essential
     has_perl || lacks 'perl with its standard modules' perl
     has python3 || lacks 'python3' python3
+    [ "$purpose" != peers ] || has npm || lacks npm npm
     has promtool || wants_promtool
     has cargo || by_hand="$by_hand  cargo (Rust): install it with rustup, see https://rustup.rs
 "
@@ -147,9 +149,9 @@ complain() {
 }
 
 case $purpose in
-build | run) ;;
+build | run | peers) ;;
 *)
-    echo "usage: prerequisites.sh [build|run]" >&2
+    echo "usage: prerequisites.sh [build|run|peers]" >&2
     exit 2
     ;;
 esac
