@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use reqwest::Client;
+use reqwest::{Client, ClientBuilder};
 use restate_sdk::prelude::{
     ContextSideEffects, Endpoint, HandlerResult, HttpServer, Json, RunFuture, TerminalError,
     WorkflowContext, workflow,
@@ -28,6 +28,11 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
 /// Connections of the load. Each carries as many requests as the server lets it.
 const CONNECTIONS: usize = 32;
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Payouts that have to end one after the other before anything is measured, many for each partition; their numbers are none
+/// of the load's.
+const PROBES: usize = 200;
+const FIRST_PROBE: usize = 1_000_000_000;
 
 /// Arguments of `restate`.
 #[derive(Debug, Args)]
@@ -92,6 +97,8 @@ pub(crate) async fn measure(arguments: &Measured) -> Result<()> {
     .await?;
     register(&mut server, admin, &port).await?;
 
+    answers_everywhere(ingress).await?;
+
     let (asks, asked) = channel(arguments.wanted.in_flight);
     let (end, endings) = channel(arguments.wanted.in_flight);
     tokio::spawn(ask_all(ingress, asked, end));
@@ -123,10 +130,29 @@ async fn register(server: &mut Child, admin: u16, service: &str) -> Result<()> {
     bail!("Restate's server does not take the workflow: {last}")
 }
 
+fn client() -> ClientBuilder {
+    Client::builder().no_proxy().http2_prior_knowledge()
+}
+
+/// Waits until payouts end wherever their ids lead: while its partitions look for leaders, what is asked may never be
+/// answered.
+async fn answers_everywhere(ingress: u16) -> Result<()> {
+    let client = client().timeout(ANSWER_WITHIN).build()?;
+    let begun = Instant::now();
+    let (mut number, mut in_a_row) = (FIRST_PROBE, 0);
+    while in_a_row < PROBES {
+        if begun.elapsed() > READY_WITHIN {
+            bail!("Restate does not answer everywhere");
+        }
+        in_a_row = if ask(&client, ingress, number).await.is_ok() { in_a_row + 1 } else { 0 };
+        number += 1;
+    }
+    Ok(())
+}
+
 /// Asks for every number as it comes; each is a task that waits for its ending.
 async fn ask_all(ingress: u16, mut asked: Receiver<usize>, end: Sender<Result<usize>>) {
-    let client = || Client::builder().no_proxy().http2_prior_knowledge().build();
-    let clients: Vec<Client> = match (0..CONNECTIONS).map(|_| client()).collect() {
+    let clients: Vec<Client> = match (0..CONNECTIONS).map(|_| client().build()).collect() {
         Ok(clients) => clients,
         Err(error) => return drop(end.send(Err(error.into())).await),
     };
