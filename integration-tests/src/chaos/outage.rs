@@ -13,8 +13,8 @@ use crate::failure::Failure;
 /// How long what has waited may take for each second of the outage, and at least.
 const PATIENCE: u32 = 3;
 const PATIENCE_MIN: Duration = Duration::from_secs(120);
-/// Cases more than before that count as nothing waiting: they come and go.
-const LEEWAY: usize = 20;
+/// How long a case takes where nothing waits, settlement and returns included: what came within that time is open anyway.
+const LASTS: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// How things stand at one moment.
@@ -40,6 +40,13 @@ impl Standing {
         Self { at: Instant::now(), cases: cases.len(), ended, memory }
     }
 
+    /// Cases that are open where nothing waits, at the pace at which they have come since.
+    fn usual_since(&self, before: &Self) -> usize {
+        let seconds = usize::try_from((self.at - before.at).as_secs()).unwrap_or(usize::MAX);
+        let lasts = usize::try_from(LASTS.as_secs()).unwrap_or(usize::MAX);
+        (self.cases - before.cases) * lasts / seconds.max(1)
+    }
+
     fn open(&self) -> usize {
         self.cases.saturating_sub(self.ended)
     }
@@ -55,7 +62,7 @@ pub(crate) struct Outage {
 }
 
 impl Outage {
-    /// Waits until no more cases are open than before.
+    /// Waits until no more cases are open than come while one lasts.
     ///
     /// # Errors
     /// `Late` where they take three times the outage, `Broken` where a service has ended.
@@ -69,7 +76,7 @@ impl Outage {
         let patience = PATIENCE_MIN.max((back.at - before.at) * PATIENCE);
         loop {
             let drained = Standing::of(site, load);
-            if drained.open() <= before.open() + LEEWAY {
+            if drained.open() <= drained.usual_since(&before) {
                 return Ok(Self { what, before, back, drained });
             }
             site.on.must_run()?;
