@@ -42,6 +42,24 @@ pub(crate) struct Fate {
 pub(crate) type Shared = Arc<Mutex<Fate>>;
 
 impl Fate {
+    /// Nothing happens.
+    pub(crate) fn calm(name: &str, chronicle: Chronicle, rng: fastrand::Rng) -> Self {
+        Self {
+            name: name.to_owned(),
+            chronicle,
+            rng,
+            crash_in: None,
+            crashed: false,
+            producer_refused: false,
+            ambiguous_commits: false,
+            broken_producers: false,
+            unlucky: false,
+            breaks: 0,
+            silent: false,
+            calm: true,
+        }
+    }
+
     /// True where the process is dead, from now on or already.
     fn strikes(&mut self) -> bool {
         if let Some(left) = &mut self.crash_in {
@@ -75,20 +93,8 @@ impl FaultyBus {
 
     /// A bus to which nothing happens.
     pub(crate) fn calm(broker: MemoryBroker) -> Self {
-        let fate = Fate {
-            name: "calm".to_owned(),
-            chronicle: Chronicle::default(),
-            rng: fastrand::Rng::with_seed(1),
-            crash_in: None,
-            crashed: false,
-            producer_refused: false,
-            ambiguous_commits: false,
-            broken_producers: false,
-            unlucky: false,
-            breaks: 0,
-            silent: false,
-            calm: true,
-        };
+        let rng = fastrand::Rng::with_seed(1);
+        let fate = Fate::calm("calm", Chronicle::default(), rng);
         let inner = MemoryLaneBus::connect(broker);
         Self::new(inner, Arc::new(Mutex::new(fate)), Orphans::default())
     }

@@ -107,9 +107,7 @@ impl World {
             let heartbeats_later = Instant::now() + PAST_LEASES;
             world.step_until(lanes, |_| Instant::now() > heartbeats_later).await;
             world.fates(|fate| fate.silent = false);
-            for index in 0..world.processes.len() {
-                world.turn(index).await;
-            }
+            world.workers_turn().await;
             assert!(world.store.lost_commits(), "nobody holds the money");
             assert_eq!(world.missing().await.gaps, [], "what was forgotten was published");
             world.reconcile().await;

@@ -25,6 +25,9 @@ use super::restore::Restore;
 const START: Micros = Micros(1_800_000_000_000_000);
 /// Bytes of the largest record while topics are too narrow.
 const NARROW: usize = 3_000;
+/// Time that passes in a step, where small ones matter and where not.
+const LITTLE: Duration = Duration::from_millis(20);
+const STRIDE: Duration = Duration::from_millis(500);
 /// Turns until everything must have ended.
 const UNTIL_ENDED: usize = 6_000;
 
@@ -144,13 +147,13 @@ impl World {
             for _ in 0..world.rng.usize(1..8) {
                 // Something is queued, then the answer is lost, and what is queued is lost too.
                 world.fates(|fate| fate.silent = true);
-                world.step().await;
+                world.step(LITTLE).await;
                 world.fates(|fate| fate.unlucky = true);
-                world.step().await;
-                world.step().await;
+                world.step(LITTLE).await;
+                world.step(LITTLE).await;
                 world.fates(|fate| fate.silent = false);
                 for _ in 0..world.rng.usize(3..20) {
-                    world.step().await;
+                    world.step(LITTLE).await;
                 }
             }
             world.calm_down().await;
@@ -164,20 +167,25 @@ impl World {
             if is_so(self) {
                 return;
             }
-            self.step().await;
+            self.step(LITTLE).await;
             let free = self.lanes().filter(|lane| self.store.owner(*lane).is_none()).count();
             assert!(free <= free_max, "{free} lanes have no worker");
         }
         panic!("{} lanes were handed over, east has {}", self.handed_over, self.owned("east"));
     }
 
-    /// Everybody works, and a little time passes.
-    async fn step(&mut self) {
+    /// Everybody works, and some time passes.
+    async fn step(&mut self, by: Duration) {
+        self.workers_turn().await;
+        self.adapters.turn().await;
+        self.pass(by).await;
+    }
+
+    /// Every worker's turn, one after the other.
+    pub(super) async fn workers_turn(&mut self) {
         for index in 0..self.processes.len() {
             self.turn(index).await;
         }
-        self.adapters.turn().await;
-        self.pass(Duration::from_millis(20)).await;
     }
 
     /// The same happens to every worker.
@@ -254,19 +262,13 @@ impl World {
 
     fn fate(&mut self, name: &str) -> Shared {
         let crash_in = self.plan.has(Fault::Crashes).then(|| self.rng.u32(5..400));
+        let rng = fastrand::Rng::with_seed(self.rng.u64(..));
         Arc::new(Mutex::new(Fate {
-            name: name.to_owned(),
-            chronicle: self.chronicle.clone(),
-            rng: fastrand::Rng::with_seed(self.rng.u64(..)),
             crash_in,
-            crashed: false,
-            producer_refused: false,
             ambiguous_commits: self.plan.has(Fault::AmbiguousCommits),
             broken_producers: self.plan.has(Fault::BrokenProducers),
-            unlucky: false,
-            breaks: 0,
-            silent: false,
             calm: false,
+            ..Fate::calm(name, self.chronicle.clone(), rng)
         }))
     }
 
@@ -351,14 +353,12 @@ impl World {
             if turn % 20 == 0 {
                 self.operators.mend(&self.store.flows());
             }
-            for index in 0..self.processes.len() {
-                self.turn(index).await;
-            }
+            self.workers_turn().await;
             self.late_deliveries(usize::MAX);
             self.adapters.turn().await;
             let (books, lanes) = (self.books(), self.known_lanes());
             self.people.turn(&mut self.rng, lanes, books.as_ref());
-            self.pass(Duration::from_millis(500)).await;
+            self.pass(STRIDE).await;
             if self.is_over() {
                 self.said_again().await;
                 return self.last_wishes().await;
@@ -387,9 +387,7 @@ impl World {
         }
         for _ in 0..8 * self.commanded.len() {
             self.erase();
-            for index in 0..self.processes.len() {
-                self.turn(index).await;
-            }
+            self.workers_turn().await;
             if let Some((business, id)) = self.rng.choice(&self.commanded).cloned() {
                 let request = self.request_of(business, &id);
                 let lanes = self.known_lanes();
@@ -412,11 +410,7 @@ impl World {
             self.request(business, &id, (&request, false), lanes);
         }
         for _ in 0..20 {
-            for index in 0..self.processes.len() {
-                self.turn(index).await;
-            }
-            self.adapters.turn().await;
-            self.pass(Duration::from_millis(500)).await;
+            self.step(STRIDE).await;
         }
     }
 
