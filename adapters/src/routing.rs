@@ -97,7 +97,7 @@ impl Policy {
             }
         }
         for (vendor, entry) in &policy.vendors {
-            if vendors::find(vendor).is_none() {
+            if vendors::find(vendors::ALL, vendor).is_none() {
                 return Err(PolicyError(format!("vendor {vendor} does not exist")));
             }
             entry.check(vendor)?;
@@ -165,7 +165,7 @@ mod tests {
         let policy = Policy::parse(SHIPPED).unwrap();
         for capability in ["kyc.check", "aml.screen", "fraud.score", "payout.send"] {
             let route = route(&policy, capability, &[]).unwrap();
-            assert!(vendors::find(&route.vendor).is_some());
+            assert!(vendors::find(vendors::ALL, &route.vendor).is_some());
             assert!(route.reason.contains(capability));
         }
     }

@@ -240,6 +240,16 @@ fn whatever_can_come_together_comes_together() {
 }
 
 #[test]
+fn a_database_whose_clock_jumps_both_ways_loses_and_repeats_nothing() {
+    under_seeds("a_database_whose_clock_jumps_both_ways_loses_and_repeats_nothing");
+}
+
+#[test]
+fn while_the_registry_is_away_lanes_wait_and_no_record_dies_of_it() {
+    under_seeds("while_the_registry_is_away_lanes_wait_and_no_record_dies_of_it");
+}
+
+#[test]
 fn tails_are_lost_while_workers_leave_and_operators_act() {
     under_seeds("tails_are_lost_while_workers_leave_and_operators_act");
 }

@@ -19,11 +19,12 @@ use crate::model::{Answer, Exchange, HttpRequest, Lost, Reply, Vendor};
 use crate::routing::{Policy, VendorPolicy};
 use crate::rules;
 use crate::runtime::batch::Batcher;
-use crate::runtime::http::{Http, Sending};
+use crate::runtime::http::{Http, Sending, is_too_late};
+use crate::runtime::pace::Pace;
 use crate::runtime::publish;
 use crate::runtime::safe::{Safe, SafeError, disturbed};
 use crate::runtime::{AdapterError, AdapterOptions};
-use crate::vendors::Listing;
+use crate::vendors;
 
 /// Permits or results in one statement.
 const BATCH_MAX: usize = 1_000;
@@ -55,6 +56,7 @@ pub(crate) struct Desk<S> {
     pub(crate) codec: Arc<Codec>,
     pub(crate) learning: Mutex<()>,
     pub(crate) permit_age_max: Duration,
+    pub(crate) pace: Pace,
     store: Arc<S>,
     partners: BTreeMap<String, Partner>,
     /// None where every vendor is inside the process.
@@ -77,8 +79,7 @@ impl<S: AttemptStore + 'static> Desk<S> {
     ) -> Result<Self, AdapterError> {
         let mut partners = BTreeMap::new();
         for (name, terms) in &options.policy.vendors {
-            let listed = |listing: &&Listing| listing.name == name;
-            let Some(listing) = options.vendors.iter().find(listed) else { continue };
+            let Some(listing) = vendors::find(options.vendors, name) else { continue };
             let settings = options
                 .settings
                 .get(name)
@@ -98,6 +99,7 @@ impl<S: AttemptStore + 'static> Desk<S> {
             codec,
             learning: Mutex::new(()),
             permit_age_max: Duration::from_millis(options.permit_age_ms_max),
+            pace: Pace::new(),
             store,
             partners,
             http: outside.then(Http::new).transpose().map_err(AdapterError::Http)?,
@@ -206,8 +208,10 @@ impl<S: AttemptStore + 'static> Desk<S> {
         leave_before: Option<Instant>,
     ) -> Exchange {
         if let Some(inside) = &partner.vendor.inside {
-            let too_old = leave_before.is_some_and(|limit| Instant::now() >= limit);
-            let reply = if too_old { Reply::Lost(Lost::NotSent) } else { inside(request) };
+            let reply = match is_too_late(leave_before) {
+                true => Reply::Lost(Lost::NotSent),
+                false => inside(request),
+            };
             return Exchange { operation: request.operation.clone(), reply };
         }
         let Some(http) = &self.http else {
@@ -308,10 +312,7 @@ async fn store_results<S: AttemptStore>(
             Ok(sent_again) => {
                 not_kept.extend(sent_again.into_iter().map(|attempt| (attempt, number)));
             }
-            Err(error) => {
-                disturbed(&error.into());
-                return vec![Err(Trouble); places.len()];
-            }
+            Err(error) => return all_in_trouble(&error.into(), places.len()),
         }
     }
     places.iter().map(|place| Ok(!not_kept.contains(place))).collect()
@@ -336,10 +337,7 @@ pub(super) async fn find_rows<S: AttemptStore>(
             }
             found
         }
-        Err(error) => {
-            disturbed(&error);
-            vec![Err(Trouble); asked.len()]
-        }
+        Err(error) => all_in_trouble(&error, asked.len()),
     }
 }
 
@@ -350,11 +348,14 @@ async fn recognise<S: AttemptStore>(
 ) -> Vec<Result<Recognised, Trouble>> {
     match store.recognitions(&asked).await {
         Ok((found, now)) => asked.iter().map(|flow| Ok((found.get(flow).copied(), now))).collect(),
-        Err(error) => {
-            disturbed(&error.into());
-            vec![Err(Trouble); asked.len()]
-        }
+        Err(error) => all_in_trouble(&error.into(), asked.len()),
     }
+}
+
+/// Tells of trouble once, and each of a group that it was in it.
+fn all_in_trouble<A>(error: &SafeError, count: usize) -> Vec<Result<A, Trouble>> {
+    disturbed(error);
+    std::iter::repeat_with(|| Err(Trouble)).take(count).collect()
 }
 
 /// Waits, longer each time.

@@ -129,6 +129,11 @@ async fn exchange(built: reqwest::RequestBuilder) -> Result<Reply, reqwest::Erro
     Ok(Reply::Answered { status, retry_after: retry_after.map(Duration::from_secs), body })
 }
 
+/// Whether a write that was to leave before an instant has missed it.
+pub(crate) fn is_too_late(leave_before: Option<Instant>) -> bool {
+    leave_before.is_some_and(|limit| Instant::now() >= limit)
+}
+
 /// A body that leaves only while it may, and remembers that it did.
 struct HeldBody {
     bytes: Option<Bytes>,
@@ -150,7 +155,7 @@ impl Body for HeldBody {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, TooOld>>> {
         let Some(bytes) = self.bytes.take() else { return Poll::Ready(None) };
-        if self.leave_before.is_some_and(|limit| Instant::now() >= limit) {
+        if is_too_late(self.leave_before) {
             return Poll::Ready(Some(Err(TooOld)));
         }
         self.left.store(true, Ordering::SeqCst);

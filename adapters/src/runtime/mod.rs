@@ -7,6 +7,7 @@ mod desk;
 mod http;
 mod intake;
 mod offsets;
+mod pace;
 mod publish;
 mod request;
 mod safe;

@@ -76,6 +76,7 @@ pub(crate) async fn handle<S: AttemptStore + 'static, O: Outlet>(
             Err(error) => tracing::error!(error = %error, "a vendor call cannot be recorded"),
         }
     }
+    desk.pace.depart(records.len()).await;
     futures_util::future::join_all(records.iter().map(|record| tell(outlet, record))).await;
     if let Some(answer) = &answer {
         metrics::outcome(&capability.name, answer.outcome.word(), arrived.elapsed());

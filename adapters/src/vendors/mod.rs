@@ -26,8 +26,8 @@ pub const ALL: &[Listing] =
     &[increase::LISTING, instant::LISTING, onfido::LISTING, seon::LISTING, yente::LISTING];
 
 /// Finds a vendor by its name.
-pub fn find(name: &str) -> Option<&'static Listing> {
-    ALL.iter().find(|listing| listing.name == name)
+pub fn find<'a>(listings: &'a [Listing], name: &str) -> Option<&'a Listing> {
+    listings.iter().find(|listing| listing.name == name)
 }
 
 /// Reads a vendor's own settings.

@@ -7,6 +7,7 @@ use signalbox_schemas::{Contract, DecodeError, EncodeError, RecordName, RecordSc
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
+use crate::memory::MemoryRegistry;
 use crate::registry::{Registry, RegistryError};
 
 /// A schema whose id is known.
@@ -21,9 +22,17 @@ pub struct KnownSchema {
 /// Encodes and decodes. Cheap to share in an `Arc`.
 pub struct Codec {
     contract: &'static Contract,
-    registry: Option<Registry>,
+    teacher: Teacher,
     ids: HashMap<(TopicName, RecordName), u32>,
     writers: RwLock<HashMap<u32, Arc<RecordSchema>>>,
+}
+
+/// Who tells what an unknown id is.
+enum Teacher {
+    /// Nobody: no other ids exist.
+    Nobody,
+    Registry(Registry),
+    Twin(MemoryRegistry),
 }
 
 /// Why bytes did not become a value.
@@ -82,7 +91,12 @@ impl Codec {
                 }
             }
         }
-        let codec = Self { contract, registry: Some(registry), ids, writers: RwLock::new(writers) };
+        let codec = Self {
+            contract,
+            teacher: Teacher::Registry(registry),
+            ids,
+            writers: RwLock::new(writers),
+        };
         Ok((codec, learnt))
     }
 
@@ -104,7 +118,24 @@ impl Codec {
                 }
             }
         }
-        Self { contract, registry: None, ids, writers: RwLock::new(writers) }
+        Self { contract, teacher: Teacher::Nobody, ids, writers: RwLock::new(writers) }
+    }
+
+    /// A registry's twin with every schema that this codec knows.
+    pub fn memory_registry(&self) -> MemoryRegistry {
+        let known = self.writers.read();
+        let texts = known.iter().flat_map(|known| known.iter());
+        MemoryRegistry::holding(texts.map(|(id, schema)| (*id, schema.text().to_owned())).collect())
+    }
+
+    /// A codec that writes under the same ids, and has yet to learn from a registry's twin whatever it reads.
+    pub fn to_learn_from(&self, registry: MemoryRegistry) -> Self {
+        Self {
+            contract: self.contract,
+            teacher: Teacher::Twin(registry),
+            ids: self.ids.clone(),
+            writers: RwLock::default(),
+        }
     }
 
     /// Writes a value in the Confluent wire format.
@@ -149,8 +180,12 @@ impl Codec {
 
     /// Asks the registry for an id. `Ok(None)`: there is no such schema, or it is none that can be read.
     pub async fn learn(&self, id: u32) -> Result<Option<KnownSchema>, RegistryError> {
-        let Some(registry) = &self.registry else { return Ok(None) };
-        let text = match registry.by_id(id).await {
+        let told = match &self.teacher {
+            Teacher::Nobody => return Ok(None),
+            Teacher::Registry(registry) => registry.by_id(id).await,
+            Teacher::Twin(registry) => registry.by_id(id).await,
+        };
+        let text = match told {
             Ok(text) => text,
             Err(RegistryError::Missing(_)) => return Ok(None),
             Err(error) => return Err(error),

@@ -90,7 +90,10 @@ impl KafkaConfig {
             .set("check.crcs", "true")
             .set("allow.auto.create.topics", "false")
             .set("fetch.wait.max.ms", "100")
-            .set("fetch.queue.backoff.ms", "1")
+            // The next records are asked for when these have been taken: while a tick or a group is worked on, what comes
+            // gathers at the broker, and one answer brings it all.
+            .set("queued.min.messages", "1")
+            .set("fetch.queue.backoff.ms", "5")
             .set("fetch.error.backoff.ms", "5")
             .set("reconnect.backoff.max.ms", "1000")
             .set("queued.max.messages.kbytes", "65536");

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::config::KafkaConfig;
 use crate::error::BusError;
-use crate::kafka::inbound;
+use crate::kafka::{drain, inbound};
 use crate::record::Inbound;
 
 /// Batches that may wait for the adapter.
@@ -169,20 +169,20 @@ fn read(
     names: &mut HashMap<String, TopicName>,
     held: &mut Vec<Inbound>,
 ) -> Result<(), KafkaError> {
-    let mut wait = if held.is_empty() { POLL } else { POLL_HOLDING };
-    // Polled at least once, as the group counts on it.
-    loop {
-        match consumer.poll(wait) {
-            Some(Ok(message)) => held.push(inbound(&message, names)),
-            Some(Err(fatal @ KafkaError::MessageConsumptionFatal(_))) => return Err(fatal),
-            Some(Err(error)) => tracing::debug!(%error, "kafka group poll is disturbed"),
-            None => return Ok(()),
-        }
-        if held.len() >= BATCH {
-            return Ok(());
-        }
-        wait = Duration::ZERO;
-    }
+    let wait = if held.is_empty() { POLL } else { POLL_HOLDING };
+    let room = BATCH.saturating_sub(held.len());
+    drain(
+        consumer,
+        (wait, room),
+        |message| held.push(inbound(message, names)),
+        |error| match error {
+            fatal @ KafkaError::MessageConsumptionFatal(_) => Err(fatal),
+            passing => {
+                tracing::debug!(error = %passing, "kafka group poll is disturbed");
+                Ok(())
+            }
+        },
+    )
 }
 
 /// Pauses or resumes everything assigned; says whether it is paused now.

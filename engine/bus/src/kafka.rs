@@ -6,7 +6,7 @@ mod poll_loop;
 mod prober;
 mod producer;
 
-pub(crate) use poll_loop::inbound;
+pub(crate) use poll_loop::{drain, inbound};
 
 use signalbox_schemas::{Micros, TopicName};
 use std::collections::{HashMap, VecDeque};

@@ -22,7 +22,7 @@ pub use error::BusError;
 pub use group::GroupConsumer;
 pub use kafka::KafkaLaneBus;
 pub use lane_bus::{Ack, LaneBus, LogRange, Position, Stretch};
-pub use memory::{MemoryBroker, MemoryLaneBus};
+pub use memory::{MemoryBroker, MemoryLaneBus, MemoryRegistry};
 pub use publisher::Publisher;
 pub use record::{Headers, Inbound, Outbound};
 pub use registry::{Registry, RegistryError, SubjectCheck};

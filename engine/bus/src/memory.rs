@@ -1,15 +1,17 @@
-//! The bus's twin in memory: logs, offsets, acknowledgements and failures on demand, all deterministic.
+//! The twins in memory of bus and registry: logs, offsets, acknowledgements and failures on demand, all deterministic.
 //! It lies about nothing that a worker relies on: order per partition, what is acknowledged is in the log, what was
 //! queued and not acknowledged may or may not be.
 
 use signalbox_schemas::{Micros, TopicName};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::BusError;
 use crate::lane_bus::{Ack, LaneBus, LogRange, Position, Stretch};
 use crate::record::{Inbound, Outbound};
+use crate::registry::RegistryError;
 
 type Logs = BTreeMap<(TopicName, i32), Vec<Inbound>>;
 
@@ -73,6 +75,42 @@ impl MemoryBroker {
 
     fn lock(&self) -> MutexGuard<'_, Logs> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A registry that may be away, shared by every codec that learns from it.
+#[derive(Clone, Default)]
+pub struct MemoryRegistry {
+    texts: Arc<BTreeMap<u32, String>>,
+    away: Arc<AtomicBool>,
+    unanswered: Arc<AtomicUsize>,
+}
+
+impl MemoryRegistry {
+    /// A registry that holds these schemas by their ids.
+    pub(crate) fn holding(texts: BTreeMap<u32, String>) -> Self {
+        Self { texts: Arc::new(texts), ..Self::default() }
+    }
+
+    /// From now on it answers nobody, or everybody again.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// How often it was asked while it was away.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.load(Ordering::SeqCst)
+    }
+
+    /// The text of a schema by its id.
+    pub(crate) async fn by_id(&self, id: u32) -> Result<String, RegistryError> {
+        tokio::task::yield_now().await;
+        if self.away.load(Ordering::SeqCst) {
+            self.unanswered.fetch_add(1, Ordering::SeqCst);
+            return Err(RegistryError::Unavailable("it is away".to_owned()));
+        }
+        let found = self.texts.get(&id).cloned();
+        found.ok_or_else(|| RegistryError::Missing(format!("schema id {id}")))
     }
 }
 

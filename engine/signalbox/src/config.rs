@@ -135,7 +135,7 @@ impl Default for EngineConfig {
             worker_id: None,
             admin_listen: (Ipv4Addr::LOCALHOST, 9464).into(),
             lease_ms: 5_000,
-            tick_records_max: 1_000,
+            tick_records_max: 2_000,
             unpublished_max: 20_000,
         }
     }

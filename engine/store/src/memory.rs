@@ -96,6 +96,11 @@ impl MemoryStore {
         tables.now = tables.now.after(by);
     }
 
+    /// Sets its time, as somebody does who sets the clock of a server: forward or back.
+    pub fn set_clock(&self, now: Micros) {
+        self.lock().now = now;
+    }
+
     /// Database time.
     pub fn clock(&self) -> Micros {
         self.lock().now

@@ -42,7 +42,7 @@ impl WorkerOptions {
             lanes,
             worker_id: worker_id.into(),
             lease: Duration::from_secs(5),
-            tick_records_max: 1_000,
+            tick_records_max: 2_000,
             tick_wait: Duration::from_millis(20),
             unpublished_max: 20_000,
             cached_flows_max: 200_000,

@@ -4,7 +4,7 @@
 
 use serde_json::json;
 use signalbox_adapters::{AdapterOptions, Inlet, Outlet, Policy, VendorPolicy, run_on};
-use signalbox_bus::{BusError, Codec, Inbound, MemoryBroker, Outbound};
+use signalbox_bus::{BusError, Codec, Inbound, MemoryBroker, MemoryRegistry, Outbound};
 use signalbox_schemas::{AttemptId, FlowId, KeyId, Micros, TopicName};
 use signalbox_store::{
     AttemptRow, AttemptStore, FlowRow, KeyRow, MemoryStore, Permit, PermitRequest, RecognitionRow,
@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use super::chronicle::Chronicle;
 use super::plan::{Fault, Plan};
 use super::vendor::{Books, LISTINGS, NAME, SharedBooks};
+use super::world::codec_of_a_process;
 
 /// Turns of its tasks in one turn of the world, at most; and all that it may need once nothing fails.
 const STEPS: usize = 60;
@@ -30,6 +31,7 @@ pub(crate) struct Adapters {
     around: Shared,
     books: SharedBooks,
     codec: Arc<Codec>,
+    registry: MemoryRegistry,
     keys: Arc<EnvelopeKeys>,
 }
 
@@ -58,7 +60,7 @@ struct Around {
 
 impl Adapters {
     pub(crate) fn new(
-        (broker, store, codec): (MemoryBroker, MemoryStore, Arc<Codec>),
+        (broker, store, codec, registry): (MemoryBroker, MemoryStore, Arc<Codec>, MemoryRegistry),
         keys: Arc<EnvelopeKeys>,
         mut rng: fastrand::Rng,
         plan: Plan,
@@ -81,7 +83,7 @@ impl Adapters {
             restored: false,
             wrong: Vec::new(),
         };
-        Self { process: None, around: Arc::new(Mutex::new(around)), books, codec, keys }
+        Self { process: None, around: Arc::new(Mutex::new(around)), books, codec, registry, keys }
     }
 
     /// Some requests are read, what is under way goes on for a while, some outcomes arrive. The process may die.
@@ -176,7 +178,8 @@ impl Adapters {
         };
         let attempts = Attempts(Arc::clone(&self.around));
         let outlet = Outcomes(Arc::clone(&self.around));
-        let codec = Arc::clone(&self.codec);
+        let plan = self.around.lock().unwrap().plan;
+        let codec = codec_of_a_process(plan, &self.codec, &self.registry);
         let running = run_on(options, codec, attempts, inlet, outlet, stopping);
         let around = Arc::clone(&self.around);
         let process = tokio::spawn(async move {

@@ -37,6 +37,9 @@ pub(crate) struct Standstills {
     /// Runs in which lanes were added, and records that lanes forwarded in them.
     pub(crate) grown: usize,
     pub(crate) forwarded: usize,
+    /// How often the clock of the database was set back, and questions to a registry that was away.
+    pub(crate) went_back: usize,
+    pub(crate) unanswered: usize,
     /// Payouts whose customer was recognised and not checked again.
     pub(crate) recognised: usize,
 }
@@ -57,6 +60,8 @@ impl Standstills {
         self.forgotten_endings += other.forgotten_endings;
         self.grown += other.grown;
         self.forwarded += other.forwarded;
+        self.went_back += other.went_back;
+        self.unanswered += other.unanswered;
         self.recognised += other.recognised;
     }
 }
@@ -86,6 +91,8 @@ pub(crate) fn everything(world: &World, commanded: &[(&Business, String)]) -> St
         grown,
         forwarded,
         recognised,
+        went_back: world.went_back,
+        unanswered: world.registry.unanswered(),
         handed_over: world.handed_over,
         found_out: usize::from(world.restore.found_out),
         forgotten_writes: world.restore.forgotten_writes,
@@ -114,7 +121,7 @@ pub(crate) fn every_flow_is_woken_in_time(world: &World) {
         for (name, due) in data.timers {
             let woken = rows.get(&(flow.id, name.clone()));
             assert!(
-                woken.is_some_and(|at| *at <= due || due <= world.store.clock()),
+                woken.is_some_and(|at| *at <= due || due <= world.latest),
                 "{} waits for {name} until {due:?} and is woken at {woken:?}",
                 flow.aggregate
             );

@@ -43,11 +43,15 @@ pub(crate) enum Fault {
     FromFirst,
     /// In the midst of it lanes are added, with everything that is under way; producers learn of it late.
     Grows,
+    /// Somebody sets the clock of the database, forward and back.
+    ClockJumps,
+    /// The registry is away now and then, and every process has yet to learn what it reads.
+    RegistryAway,
 }
 
 impl Fault {
     /// Every fault.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Crashes,
         Self::Pauses,
         Self::LostAnswers,
@@ -66,6 +70,8 @@ impl Fault {
         Self::Majors,
         Self::FromFirst,
         Self::Grows,
+        Self::ClockJumps,
+        Self::RegistryAway,
     ];
 }
 

@@ -4,9 +4,9 @@
 use super::check::Standstills;
 use super::chronicle::Chronicle;
 use super::plan::Fault::{
-    AmbiguousCommits, BadData, BrokenProducers, Crashes, Duplicates, Erasures, ForeignPartitions,
-    FromFirst, Grows, Leaves, LostAnswers, LostTails, Majors, Migrates, Operators, Pauses,
-    Restores, Stops,
+    AmbiguousCommits, BadData, BrokenProducers, ClockJumps, Crashes, Duplicates, Erasures,
+    ForeignPartitions, FromFirst, Grows, Leaves, LostAnswers, LostTails, Majors, Migrates,
+    Operators, Pauses, RegistryAway, Restores, Stops,
 };
 use super::plan::{Plan, STORM};
 use super::world::World;
@@ -31,7 +31,7 @@ fn anything(_: &Standstills) -> bool {
 }
 
 /// Every story.
-pub(crate) static STORIES: [Story; 27] = [
+pub(crate) static STORIES: [Story; 29] = [
     storm("without_faults_every_flow_ends_once", Plan::CALM, anything),
     storm("duplicated_and_reordered_outcomes_change_nothing", Plan::with(&[Duplicates]), |seen| {
         seen.recognised > 0
@@ -169,8 +169,20 @@ pub(crate) static STORIES: [Story; 27] = [
             Grows,
             ForeignPartitions,
             Erasures,
+            ClockJumps,
+            RegistryAway,
         ]),
         |seen| seen.grown > 0 && seen.migrated > 0 && seen.parked > 0 && seen.erased > 0,
+    ),
+    storm(
+        "a_database_whose_clock_jumps_both_ways_loses_and_repeats_nothing",
+        Plan::with(STORM).and(&[ClockJumps, Leaves, Operators]),
+        |seen| seen.went_back > 0,
+    ),
+    storm(
+        "while_the_registry_is_away_lanes_wait_and_no_record_dies_of_it",
+        Plan::with(STORM).and(&[RegistryAway, ForeignPartitions, Operators, BadData]),
+        |seen| seen.unanswered > 0,
     ),
     storm(
         "tails_are_lost_while_workers_leave_and_operators_act",

@@ -1,7 +1,7 @@
 //! The world of one run: a store, a broker, two workers that may die, adapters, people and a clock, all from one seed.
 
 use serde_json::Value;
-use signalbox_bus::{Codec, Headers, MemoryBroker, MemoryLaneBus, Outbound};
+use signalbox_bus::{Codec, Headers, MemoryBroker, MemoryLaneBus, MemoryRegistry, Outbound};
 use signalbox_schemas::{Contract, FlowId, KeyId, LaneId, Micros, TenantKey, TopicName, home_lane};
 use signalbox_store::{Erasure, ErasureOrder, MemoryStore};
 use signalbox_vault::EnvelopeKeys;
@@ -25,6 +25,8 @@ use super::restore::Restore;
 const START: Micros = Micros(1_800_000_000_000_000);
 /// Bytes of the largest record while topics are too narrow.
 const NARROW: usize = 3_000;
+/// How far somebody sets a clock at most, in microseconds: several leases.
+const JUMP_MAX: i64 = 30_000_000;
 /// Time that passes in a step, where small ones matter and where not.
 const LITTLE: Duration = Duration::from_millis(20);
 const STRIDE: Duration = Duration::from_millis(500);
@@ -50,6 +52,7 @@ pub(crate) struct World {
     pub(crate) broker: MemoryBroker,
     pub(crate) store: MemoryStore,
     pub(crate) codec: Arc<Codec>,
+    pub(crate) registry: MemoryRegistry,
     pub(crate) adapters: Adapters,
     people: People,
     operators: Operators,
@@ -63,6 +66,11 @@ pub(crate) struct World {
     pub(super) processes: Vec<Process>,
     orphans: Orphans,
     begun: Instant,
+    /// How far the clock of the database is ahead of time, in microseconds; how often it was set back, and the latest that
+    /// it has ever shown.
+    ahead: i64,
+    pub(crate) went_back: usize,
+    pub(crate) latest: Micros,
     /// What was asked for: the journey and the id.
     pub(super) commanded: Vec<(&'static Business, String)>,
     /// Commands with the id of another and another meaning.
@@ -85,6 +93,18 @@ fn codec() -> Arc<Codec> {
     static CODEC: LazyLock<Arc<Codec>> =
         LazyLock::new(|| Arc::new(Codec::offline(Contract::builtin().unwrap())));
     Arc::clone(&CODEC)
+}
+
+/// The codec with which a process begins: it knows everything, unless it has to learn it.
+pub(super) fn codec_of_a_process(
+    plan: Plan,
+    codec: &Arc<Codec>,
+    registry: &MemoryRegistry,
+) -> Arc<Codec> {
+    match plan.has(Fault::RegistryAway) {
+        true => Arc::new(codec.to_learn_from(registry.clone())),
+        false => Arc::clone(codec),
+    }
 }
 
 /// Runs something by such a clock.
@@ -219,7 +239,8 @@ impl World {
         let broker = MemoryBroker::new();
         let mut rng = fastrand::Rng::with_seed(seed);
         let keys = Arc::new(EnvelopeKeys::of_text(&"5a".repeat(32)).unwrap());
-        let around = (broker.clone(), store.clone(), Arc::clone(&codec));
+        let registry = codec.memory_registry();
+        let around = (broker.clone(), store.clone(), Arc::clone(&codec), registry.clone());
         let adapters =
             Adapters::new(around, Arc::clone(&keys), rng.fork(), plan, chronicle.clone());
         let mut world = Self {
@@ -236,6 +257,9 @@ impl World {
             processes: Vec::new(),
             orphans: Orphans::default(),
             begun: Instant::now(),
+            ahead: 0,
+            went_back: 0,
+            latest: START,
             commanded: Vec::new(),
             contradictions: 0,
             mended: false,
@@ -244,6 +268,7 @@ impl World {
             broker,
             store,
             codec,
+            registry,
         };
         for name in ["east", "west"] {
             let fate = world.fate(name);
@@ -289,7 +314,8 @@ impl World {
         let store = FaultyStore::new(self.store.clone(), Arc::clone(fate));
         let library = migrations::library_at_first(self.plan.has(Fault::FromFirst));
         let keys = Arc::clone(&self.keys);
-        Worker::new(options, bus, store, Arc::clone(&self.codec), library, keys).unwrap()
+        let codec = codec_of_a_process(self.plan, &self.codec, &self.registry);
+        Worker::new(options, bus, store, codec, library, keys).unwrap()
     }
 
     /// Faults rain while commands come in.
@@ -336,6 +362,7 @@ impl World {
     /// No more faults; everything has to come to its end.
     pub(super) async fn calm_down(&mut self) {
         self.chronicle.tell("turn", || "no more faults".to_owned());
+        self.registry.set_away(false);
         for process in &mut self.processes {
             process.paused_until = None;
             let mut fate = process.fate.lock().unwrap();
@@ -498,7 +525,8 @@ impl World {
         }
     }
 
-    /// Stops a worker for longer than its lease, lets one leave, or takes the tail of a topic away.
+    /// Stops a worker for longer than its lease, lets one leave, sets a clock, sends the registry away, or takes the tail of
+    /// a topic away.
     async fn disturb(&mut self) {
         if self.plan.has(Fault::Leaves) && self.rng.u8(0..3) == 0 {
             let index = self.rng.usize(0..self.processes.len());
@@ -513,6 +541,19 @@ impl World {
         }
         if self.plan.has(Fault::LostTails) && self.rng.u8(0..6) == 0 {
             self.lose_a_tail();
+        }
+        if self.plan.has(Fault::ClockJumps) && self.rng.u8(0..4) == 0 {
+            let by = self.rng.i64(-JUMP_MAX..JUMP_MAX);
+            self.chronicle.tell("time", || format!("of the database jumps by {by} us"));
+            self.ahead += by;
+            self.went_back += usize::from(by < 0);
+            self.sync_clock();
+        }
+        if self.plan.has(Fault::RegistryAway) && self.rng.u8(0..3) == 0 {
+            let away = self.rng.bool();
+            self.chronicle
+                .tell("registry", || if away { "is away" } else { "is there" }.to_owned());
+            self.registry.set_away(away);
         }
     }
 
@@ -583,10 +624,11 @@ impl World {
         self.sync_clock();
     }
 
-    /// The store's clock follows the simulated one.
+    /// The store's clock follows the simulated one, as far ahead of it or behind it as somebody has set it.
     pub(super) fn sync_clock(&mut self) {
-        let should = START.after(self.begun.elapsed());
-        self.store.advance(should.since(self.store.clock()));
+        let now = Micros(START.after(self.begun.elapsed()).0 + self.ahead);
+        self.store.set_clock(now);
+        self.latest = self.latest.max(now);
     }
 
     /// Something is asked for; sometimes twice, sometimes at a foreign partition, sometimes taken back.

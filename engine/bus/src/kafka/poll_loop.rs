@@ -137,27 +137,38 @@ fn fetch(
     names: &mut HashMap<String, TopicName>,
 ) -> Fetched {
     let mut records = Vec::new();
-    let mut wait = FIRST_POLL;
-    while records.len() < BATCH {
-        match consumer.poll(wait) {
-            None => break,
-            Some(Ok(message)) => {
-                let record = inbound(&message, names);
-                if let Some(generation) = generations.get(&(record.topic.clone(), record.partition))
-                {
-                    records.push((*generation, record));
-                }
-                wait = Duration::ZERO;
-            }
-            Some(Err(error)) => {
-                if let Some(reported) = worth_reporting(error) {
-                    // Records read before the error are re-read after the lane was claimed again.
-                    return Err(reported);
-                }
-            }
+    let take = |message: &BorrowedMessage<'_>| {
+        let record = inbound(message, names);
+        if let Some(generation) = generations.get(&(record.topic.clone(), record.partition)) {
+            records.push((*generation, record));
         }
-    }
+    };
+    // Records read before an error are re-read after the lane was claimed again.
+    drain(consumer, (FIRST_POLL, BATCH), take, |error| worth_reporting(error).map_or(Ok(()), Err))?;
     Ok(records)
+}
+
+/// Reads what is there, so many records at most; waits a moment for the first. It polls at least once, as a group counts on
+/// that. An error that `judge` lets pass is passed over.
+pub(crate) fn drain<E>(
+    consumer: &BaseConsumer,
+    (mut wait, at_most): (Duration, usize),
+    mut take: impl FnMut(&BorrowedMessage<'_>),
+    mut judge: impl FnMut(KafkaError) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut taken = 0;
+    loop {
+        match consumer.poll(wait) {
+            Some(Ok(message)) => take(&message),
+            Some(Err(error)) => judge(error)?,
+            None => return Ok(()),
+        }
+        taken += 1;
+        if taken >= at_most {
+            return Ok(());
+        }
+        wait = Duration::ZERO;
+    }
 }
 
 /// librdkafka reconnects by itself; only what it cannot mend is reported.

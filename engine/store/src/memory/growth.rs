@@ -1,6 +1,6 @@
 //! More lanes in memory: the same decisions as in Postgres, under one lock.
 
-use signalbox_schemas::{AggregateId, FlowId, LaneId};
+use signalbox_schemas::{AggregateId, FlowId, LaneId, Micros};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -59,7 +59,13 @@ impl MemoryStore {
         let tables = self.lock();
         let rows = tables.journal.values().flatten().filter(|row| row.flow == Some(flow));
         let mut rows: Vec<JournalRow> = rows.map(|row| JournalRow::clone(row)).collect();
-        rows.sort_by_key(|row| (row.at, row.lane, row.seq));
+        let mut since: BTreeMap<(i64, LaneId), Micros> = BTreeMap::new();
+        for row in &rows {
+            let first = since.entry((row.flow_rev, row.lane)).or_insert(row.at);
+            *first = row.at.min(*first);
+        }
+        let began = |row: &JournalRow| since.get(&(row.flow_rev, row.lane)).copied();
+        rows.sort_by_key(|row| (row.flow_rev, began(row), row.lane, row.seq));
         rows
     }
 

@@ -80,13 +80,17 @@ pub(crate) async fn after(
     rows.iter().map(journal_row).collect()
 }
 
-/// Rows about a flow, in order. They are in several lanes where lanes were added meanwhile; time orders them then, since
-/// it goes on from one lane to the other.
+/// Rows about a flow, in order: by its revision, and by sequence within a lane. They are in several lanes where lanes were
+/// added meanwhile; what two lanes tell of one revision is ordered by when each began to. Time alone orders nothing, as
+/// somebody may have set the clock back.
 pub(crate) async fn of_flow(
     connection: &mut PgConnection,
     flow: FlowId,
 ) -> Result<Vec<JournalRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM journal WHERE flow = $1 ORDER BY at, lane, seq");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM journal WHERE flow = $1 \
+         ORDER BY flow_rev, min(at) OVER (PARTITION BY flow_rev, lane), lane, seq"
+    );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(flow.0).fetch_all(connection).await?;
     rows.iter().map(journal_row).collect()
 }
