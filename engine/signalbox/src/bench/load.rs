@@ -9,8 +9,9 @@ use signalbox_bus::Outbound;
 use tokio::task::JoinSet;
 
 use super::meter::{Meter, Reading};
+use super::trouble::SCORED;
 use crate::consumer_rule::Verdict;
-use crate::payouts::{Payouts, REQUEST_PAYOUT, Wish};
+use crate::payouts::{Payout, Payouts, REQUEST_PAYOUT, Wish};
 use crate::scene::{
     COMMANDS, Commands, Console, Quantiles, Scene, SceneError, Watcher, codec, now,
 };
@@ -32,8 +33,18 @@ pub(crate) struct Throughput {
     pub(crate) warm_up: usize,
     /// How many are under way at once.
     pub(crate) in_flight: usize,
-    /// Records that nobody can read, for a thousand commands.
+    pub(crate) besides: Besides,
+}
+
+/// What comes besides, for a thousand commands each. It is counted by nobody.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Besides {
+    /// Records that nobody can read, at the keys of commands.
     pub(crate) poison: usize,
+    /// Repeats of the first command.
+    pub(crate) repeats: usize,
+    /// Commands of customers who are scored by a vendor that does not answer.
+    pub(crate) hung: usize,
 }
 
 /// The measured stretch of a throughput run.
@@ -53,6 +64,10 @@ pub(crate) struct Load {
     commands: Commands,
     watcher: Watcher,
     payouts: Payouts,
+    /// Of customers who are scored by a vendor that does not answer.
+    hung: Payouts,
+    /// The first command of all, which is repeated.
+    first: Option<Outbound>,
     under_way: HashMap<String, Instant>,
     commanded: usize,
     ended: usize,
@@ -73,6 +88,8 @@ impl Load {
             commands: Commands::connect(scene.settings(), codec.clone())?,
             watcher: Watcher::start(scene.settings(), codec, "signalbox-bench", &[EVENTS])?,
             payouts: Payouts::new("bench", 1),
+            hung: Payouts::new("hung", 2),
+            first: None,
             under_way: HashMap::new(),
             commanded: 0,
             ended: 0,
@@ -93,7 +110,7 @@ impl Load {
         run: Throughput,
         meter: &mut Meter,
     ) -> Result<Steady, SceneError> {
-        let Throughput { flows, warm_up, in_flight, poison } = run;
+        let Throughput { flows, warm_up, in_flight, besides } = run;
         let mut waiting = self.prepare(flows)?.into_iter();
         let mut from: Option<(usize, Reading)> = None;
         let mut to: Option<(usize, Reading)> = None;
@@ -102,8 +119,8 @@ impl Load {
         while self.ended < flows {
             let room = in_flight.saturating_sub(self.under_way.len());
             let batch: Vec<Ready> = waiting.by_ref().take(room).collect();
-            let spoilt = self.spoilt(&batch, poison);
-            self.send(batch, spoilt)?;
+            let others = self.besides(&batch, besides)?;
+            self.send(batch, others)?;
             self.read(LOOK).await?;
             if from.is_none() && self.ended >= warm_up {
                 from = Some((self.ended, meter.read().await?));
@@ -162,27 +179,41 @@ impl Load {
         let wish = Wish::default();
         let make = |_| {
             let payout = self.payouts.next(&wish, now());
-            let record =
-                self.commands.record(COMMANDS, REQUEST_PAYOUT, &payout.id, &payout.command)?;
-            Ok(Ready { id: payout.id, record })
+            Ok(Ready { record: self.command(&payout)?, id: payout.id })
         };
         (0..flows).map(make).collect()
     }
 
-    /// Records that nobody can read, at the keys of some commands: so many for a thousand of them.
-    fn spoilt(&mut self, batch: &[Ready], poison: usize) -> Vec<Outbound> {
-        let due = |commanded: usize| commanded * poison / 1_000;
-        let before = due(self.commanded);
-        self.commanded += batch.len();
-        let spoil = |ready: &Ready| Outbound {
+    /// What comes besides these commands.
+    fn besides(&mut self, batch: &[Ready], besides: Besides) -> Result<Vec<Outbound>, SceneError> {
+        let Some(newest) = batch.last() else { return Ok(Vec::new()) };
+        let first = self.first.get_or_insert_with(|| newest.record.clone()).clone();
+        let (before, after) = (self.commanded, self.commanded + batch.len());
+        self.commanded = after;
+        let due =
+            |per_thousand: usize| after * per_thousand / 1_000 - before * per_thousand / 1_000;
+        let poison = Outbound {
             payload: Some(b"no schema tells what this is".to_vec()),
-            ..ready.record.clone()
+            ..newest.record.clone()
         };
-        batch.iter().take(due(self.commanded) - before).map(spoil).collect()
+        let mut records = vec![poison; due(besides.poison)];
+        records.extend(std::iter::repeat_n(first, due(besides.repeats)));
+        for _ in 0..due(besides.hung) {
+            let mut payout = self.hung.next(&Wish::default(), now());
+            if let Some(segment) = payout.command.get_mut("segment") {
+                *segment = SCORED.into();
+            }
+            records.push(self.command(&payout)?);
+        }
+        Ok(records)
+    }
+
+    fn command(&self, payout: &Payout) -> Result<Outbound, SceneError> {
+        self.commands.record(COMMANDS, REQUEST_PAYOUT, &payout.id, &payout.command)
     }
 
     /// Hands records to the producer; acknowledgements are looked at when they are there.
-    fn send(&mut self, batch: Vec<Ready>, spoilt: Vec<Outbound>) -> Result<(), SceneError> {
+    fn send(&mut self, batch: Vec<Ready>, others: Vec<Outbound>) -> Result<(), SceneError> {
         while let Some(sent) = self.sending.try_join_next() {
             sent.map_err(|error| {
                 SceneError::Data(format!("a publishing task was lost: {error}"))
@@ -197,7 +228,7 @@ impl Load {
         }
         let commands = self.commands.clone();
         self.sending.spawn(async move {
-            let records = batch.iter().map(|ready| &ready.record).chain(&spoilt);
+            let records = batch.iter().map(|ready| &ready.record).chain(&others);
             let sends = records.map(|record| commands.send(record));
             futures_util::future::try_join_all(sends).await.map(drop)
         });
@@ -217,14 +248,13 @@ impl Load {
                 continue;
             }
             let Some(id) = content.get("payout_id").and_then(Value::as_str) else { continue };
+            let Some((id, published_at)) = self.under_way.remove_entry(id) else { continue };
             if content.get("status").and_then(Value::as_str) != Some("completed") {
                 return Err(SceneError::Broken(format!("a flow did not complete: {content}")));
             }
-            if let Some((id, published_at)) = self.under_way.remove_entry(id) {
-                self.ended += 1;
-                self.last_ended = id;
-                ended.push((published_at, now));
-            }
+            self.ended += 1;
+            self.last_ended = id;
+            ended.push((published_at, now));
         }
         Ok(ended)
     }

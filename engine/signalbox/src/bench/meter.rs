@@ -77,6 +77,7 @@ impl Meter {
         scene: &Scene,
         engine: &Started,
         adapter: &Started,
+        lanes: u16,
     ) -> Result<Self, SceneError> {
         let pids = scene.stack().pids();
         let pid =
@@ -91,7 +92,7 @@ impl Meter {
             reader: Reader::connect(&scene.settings().postgres)?,
             prober: KafkaLaneBus::connect(&kafka(scene.settings()), "signalbox-bench-meter")?,
             topics: topics
-                .wanted(topics.lanes, Some(1))
+                .wanted(lanes, Some(1))
                 .into_iter()
                 .map(|topic| (TopicName::from(topic.name), topic.partitions))
                 .collect(),

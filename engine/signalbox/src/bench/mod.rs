@@ -9,13 +9,15 @@ mod load;
 mod meter;
 mod numbers;
 mod report;
+mod trouble;
 
+use std::net::TcpListener;
 use std::path::Path;
 
 use clap::Args;
 
-use crate::scene::{Console, EngineName, Scene, SceneError, Started};
-use load::{Load, Throughput, to_usize};
+use crate::scene::{Console, EngineName, Scene, SceneError, Started, contract};
+use load::{Besides, Load, Throughput, to_usize};
 use meter::{Batches, Meter};
 
 const JOURNEY: &str = include_str!("../../../../deploy/bench/journey.yaml");
@@ -46,6 +48,17 @@ pub struct BenchArgs {
     /// Records that nobody can read, for a thousand commands of the throughput run: each is dead-lettered
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000))]
     poison: u32,
+    /// The first command once more, so often for a thousand commands of the throughput run: a client that repeats itself
+    /// makes one key hot
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
+    repeats: u32,
+    /// Flows that are scored for fraud by a vendor who takes connections and never answers, for a thousand commands of the
+    /// throughput run; all others are not scored. They are counted by nobody. Compare with 0
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000))]
+    hung: Option<u32>,
+    /// Lanes [default: as many as topics.yaml names]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    lanes: Option<u16>,
     /// Flows per second of the latency run
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     rate_latency: u32,
@@ -67,7 +80,11 @@ impl BenchArgs {
             flows: to_usize(self.flows),
             warm_up: to_usize(self.warm_up.unwrap_or(part)),
             in_flight: to_usize(self.in_flight),
-            poison: to_usize(self.poison),
+            besides: Besides {
+                poison: to_usize(self.poison),
+                repeats: to_usize(self.repeats),
+                hung: to_usize(self.hung.unwrap_or(0)),
+            },
         }
     }
 }
@@ -79,11 +96,13 @@ impl BenchArgs {
 pub async fn run(args: &BenchArgs) -> Result<(), SceneError> {
     let console = Console::start();
     let scene = Scene::start(console, args.keep).await?;
-    scene.prepare().await?;
-    let settings = settings(&scene)?;
+    let lanes = args.lanes.unwrap_or(contract()?.topics().lanes);
+    scene.prepare_for(lanes).await?;
+    let hung = args.hung.map(|_| trouble::silent_vendor()).transpose()?;
+    let settings = settings(&scene, hung.as_ref())?;
     let adapter = scene.adapter(None, &settings).await?;
     let engine = scene.engine(EngineName("engine"), &settings).await?;
-    let mut meter = Meter::new(&scene, &engine, &adapter)?;
+    let mut meter = Meter::new(&scene, &engine, &adapter, lanes)?;
     let mut load = Load::connect(&scene, console).await?;
 
     console.say(&format!("throughput: {} flows, at most {} under way", args.flows, args.in_flight));
@@ -119,7 +138,14 @@ async fn stop(console: Console, services: Vec<Started>) -> Result<(), SceneError
 }
 
 /// The benchmark's own journey and routes, as files of this run.
-fn settings(scene: &Scene) -> Result<Vec<(String, String)>, SceneError> {
+fn settings(
+    scene: &Scene,
+    hung: Option<&TcpListener>,
+) -> Result<Vec<(String, String)>, SceneError> {
+    let (journey, routes) = match hung {
+        None => (JOURNEY.to_owned(), ROUTING.to_owned()),
+        Some(vendor) => (trouble::journey(JOURNEY), trouble::routes(vendor)?),
+    };
     let directory = scene.stack().directory().join("bench");
     let journeys = directory.join("journeys");
     let routing = directory.join("routing.yaml");
@@ -129,8 +155,8 @@ fn settings(scene: &Scene) -> Result<Vec<(String, String)>, SceneError> {
     };
     std::fs::create_dir_all(&journeys)
         .map_err(SceneError::while_doing(format!("creating {}", journeys.display())))?;
-    write(&journeys.join("benchmark.yaml"), JOURNEY)?;
-    write(&routing, ROUTING)?;
+    write(&journeys.join("benchmark.yaml"), &journey)?;
+    write(&routing, &routes)?;
     Ok(vec![
         ("SIGNALBOX__JOURNEYS__PATH".to_owned(), journeys.display().to_string()),
         ("SIGNALBOX__ADAPTER__POLICY".to_owned(), routing.display().to_string()),
@@ -146,9 +172,24 @@ mod tests {
     use signalbox_schemas::Contract;
 
     #[test]
-    fn the_measured_journey_is_one_that_the_checker_accepts() {
+    fn the_measured_journeys_are_some_that_the_checker_accepts() {
         let contract = Contract::builtin().unwrap();
-        let journey = Journey::parse(super::JOURNEY, contract, &BTreeMap::new()).unwrap();
-        assert_eq!(signalbox_flow::check(&journey, contract), []);
+        let in_trouble = super::trouble::journey(super::JOURNEY);
+        assert!(in_trouble.contains("is_it_scored"), "{in_trouble}");
+        for text in [super::JOURNEY, &in_trouble] {
+            let journey = Journey::parse(text, contract, &BTreeMap::new()).unwrap();
+            assert_eq!(signalbox_flow::check(&journey, contract), []);
+        }
+    }
+
+    #[test]
+    fn the_routes_lead_to_vendors_that_there_are() {
+        let vendor = super::trouble::silent_vendor().unwrap();
+        let in_trouble = super::trouble::routes(&vendor).unwrap();
+        let port = vendor.local_addr().unwrap().port().to_string();
+        assert!(in_trouble.contains(&port), "{in_trouble}");
+        for text in [super::ROUTING, &in_trouble] {
+            signalbox_adapters::Policy::parse(text).unwrap();
+        }
     }
 }

@@ -44,9 +44,9 @@ pub(crate) fn registry(settings: &Settings) -> Result<Registry, SceneError> {
 const LEADERS_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Creates tables. Doing it again changes nothing.
-pub(crate) async fn tables(settings: &Settings) -> Result<(), SceneError> {
-    Reader::connect(&settings.postgres)?.migrate(contract()?.topics().lanes).await?;
+/// Creates tables, of a new installation for so many lanes. Doing it again changes nothing.
+pub(crate) async fn tables(settings: &Settings, lanes: u16) -> Result<(), SceneError> {
+    Reader::connect(&settings.postgres)?.migrate(lanes).await?;
     Ok(())
 }
 

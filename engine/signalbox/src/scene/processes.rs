@@ -95,8 +95,16 @@ impl Scene {
     /// # Errors
     /// `Store`, `Bus` or `Registry`, after the part that refuses.
     pub async fn prepare(&self) -> Result<(), SceneError> {
+        self.prepare_for(prepare::contract()?.topics().lanes).await
+    }
+
+    /// The same for another number of lanes than the contract names.
+    ///
+    /// # Errors
+    /// As `prepare`.
+    pub async fn prepare_for(&self, lanes: u16) -> Result<(), SceneError> {
         self.console.say("creating tables and topics, registering schemas");
-        prepare::tables(&self.settings).await?;
+        prepare::tables(&self.settings, lanes).await?;
         prepare::topics_and_subjects(&self.settings).await
     }
 
