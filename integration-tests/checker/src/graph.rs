@@ -122,9 +122,15 @@ impl Graph {
         self.edges.insert(name.to_owned(), targets);
     }
 
-    /// A state that takes another's answers, or joins it, leads where that one leads.
+    /// A state that takes another's answers, or joins it, leads where that one leads; so does one that settles the other's
+    /// doubt, as the answer that was missed may come before the inquiry's.
     fn share_answers(&mut self, states: &Map<String, Value>) {
         for (name, state) in states {
+            let doubt = state.pointer("/on/in_doubt").and_then(Value::as_str);
+            if let Some(doubt) = doubt.filter(|doubt| states.contains_key(*doubt)) {
+                let also = self.edges.get(name).cloned().unwrap_or_default();
+                self.edges.entry(doubt.to_owned()).or_default().extend(also);
+            }
             let mut others: Vec<String> = words(state.get("answers_of")).into_iter().collect();
             joins(state, &mut others);
             for other in others {

@@ -396,6 +396,9 @@ fn journeys_lead_where_their_files_say() {
         (Some("confirm_identity"), "declined_step_up"),
         (Some("await_customer"), "screen_parties"),
         (Some("settle_doubt"), "cancelled"),
+        // The answer to the payment itself, when it comes while it is asked about.
+        (Some("settle_doubt"), "declined_bank"),
+        (Some("settle_doubt"), "repair_payment"),
         (Some("send"), "await_settlement"),
         (Some("recall_payment"), "await_settlement"),
     ] {
@@ -407,8 +410,8 @@ fn journeys_lead_where_their_files_say() {
         (Some("confirm_identity"), "score_fraud"),
         (Some("compliance_hold"), "send"),
         (Some("send"), "completed"),
-        (Some("settle_doubt"), "declined_bank"),
         (Some("await_settlement"), "completed"),
+        (Some("await_settlement"), "repair_payment"),
         (Some("completed"), "send"),
     ] {
         assert!(!payout.allows(before, after), "{before:?} to {after}");
