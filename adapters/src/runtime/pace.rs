@@ -2,7 +2,7 @@
 //! its clients is mostly the request that it comes with, and a group shares one for each partition.
 //! It orders nothing and holds nothing back for longer than `LONGEST`.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -30,13 +30,10 @@ impl Pace {
     /// Waits until so many records may leave.
     pub(crate) async fn depart(&self, records: usize) {
         let now = Instant::now();
-        let leaves_at = match self.0.lock() {
-            Ok(mut newest) => {
-                *newest = newest.join(now, u32::try_from(records).unwrap_or(u32::MAX));
-                newest.leaves_at
-            }
-            // Whoever panicked meanwhile was in no step of this: nothing to wait for.
-            Err(_) => return,
+        let leaves_at = {
+            let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *newest = newest.join(now, u32::try_from(records).unwrap_or(u32::MAX));
+            newest.leaves_at
         };
         if leaves_at > now {
             tokio::time::sleep_until(leaves_at).await;

@@ -123,9 +123,7 @@ impl Codec {
 
     /// A registry's twin with every schema that this codec knows.
     pub fn memory_registry(&self) -> MemoryRegistry {
-        let known = self.writers.read();
-        let texts = known.iter().flat_map(|known| known.iter());
-        MemoryRegistry::holding(texts.map(|(id, schema)| (*id, schema.text().to_owned())).collect())
+        MemoryRegistry::holding(self.writers.read().map(|known| known.clone()).unwrap_or_default())
     }
 
     /// A codec that writes under the same ids, and has yet to learn from a registry's twin whatever it reads.

@@ -2,8 +2,8 @@
 //! It lies about nothing that a worker relies on: order per partition, what is acknowledged is in the log, what was
 //! queued and not acknowledged may or may not be.
 
-use signalbox_schemas::{Micros, TopicName};
-use std::collections::{BTreeMap, VecDeque};
+use signalbox_schemas::{Micros, RecordSchema, TopicName};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -81,15 +81,15 @@ impl MemoryBroker {
 /// A registry that may be away, shared by every codec that learns from it.
 #[derive(Clone, Default)]
 pub struct MemoryRegistry {
-    texts: Arc<BTreeMap<u32, String>>,
+    schemas: Arc<HashMap<u32, Arc<RecordSchema>>>,
     away: Arc<AtomicBool>,
     unanswered: Arc<AtomicUsize>,
 }
 
 impl MemoryRegistry {
     /// A registry that holds these schemas by their ids.
-    pub(crate) fn holding(texts: BTreeMap<u32, String>) -> Self {
-        Self { texts: Arc::new(texts), ..Self::default() }
+    pub(crate) fn holding(schemas: HashMap<u32, Arc<RecordSchema>>) -> Self {
+        Self { schemas: Arc::new(schemas), ..Self::default() }
     }
 
     /// From now on it answers nobody, or everybody again.
@@ -109,7 +109,7 @@ impl MemoryRegistry {
             self.unanswered.fetch_add(1, Ordering::SeqCst);
             return Err(RegistryError::Unavailable("it is away".to_owned()));
         }
-        let found = self.texts.get(&id).cloned();
+        let found = self.schemas.get(&id).map(|schema| schema.text().to_owned());
         found.ok_or_else(|| RegistryError::Missing(format!("schema id {id}")))
     }
 }

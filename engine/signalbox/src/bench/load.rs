@@ -187,17 +187,18 @@ impl Load {
     /// What comes besides these commands.
     fn besides(&mut self, batch: &[Ready], besides: Besides) -> Result<Vec<Outbound>, SceneError> {
         let Some(newest) = batch.last() else { return Ok(Vec::new()) };
-        let first = self.first.get_or_insert_with(|| newest.record.clone()).clone();
         let (before, after) = (self.commanded, self.commanded + batch.len());
         self.commanded = after;
         let due =
             |per_thousand: usize| after * per_thousand / 1_000 - before * per_thousand / 1_000;
-        let poison = Outbound {
+        let poison = || Outbound {
             payload: Some(b"no schema tells what this is".to_vec()),
             ..newest.record.clone()
         };
-        let mut records = vec![poison; due(besides.poison)];
-        records.extend(std::iter::repeat_n(first, due(besides.repeats)));
+        let first = &*self.first.get_or_insert_with(|| newest.record.clone());
+        let mut records: Vec<Outbound> =
+            std::iter::repeat_with(poison).take(due(besides.poison)).collect();
+        records.extend(std::iter::repeat_n(first, due(besides.repeats)).cloned());
         for _ in 0..due(besides.hung) {
             let mut payout = self.hung.next(&Wish::default(), now());
             if let Some(segment) = payout.command.get_mut("segment") {

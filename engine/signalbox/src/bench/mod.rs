@@ -11,7 +11,6 @@ mod numbers;
 mod report;
 mod trouble;
 
-use std::net::TcpListener;
 use std::path::Path;
 
 use clap::Args;
@@ -19,6 +18,7 @@ use clap::Args;
 use crate::scene::{Console, EngineName, Scene, SceneError, Started, contract};
 use load::{Besides, Load, Throughput, to_usize};
 use meter::{Batches, Meter};
+use trouble::SilentVendor;
 
 const JOURNEY: &str = include_str!("../../../../deploy/bench/journey.yaml");
 const ROUTING: &str = include_str!("../../../../deploy/bench/routing.yaml");
@@ -98,9 +98,10 @@ pub async fn run(args: &BenchArgs) -> Result<(), SceneError> {
     let scene = Scene::start(console, args.keep).await?;
     let lanes = args.lanes.unwrap_or(contract()?.topics().lanes);
     scene.prepare_for(lanes).await?;
-    let hung = args.hung.map(|_| trouble::silent_vendor()).transpose()?;
-    let settings = settings(&scene, hung.as_ref())?;
-    let adapter = scene.adapter(None, &settings).await?;
+    let silent = args.hung.map(|_| SilentVendor::open()).transpose()?;
+    let settings = settings(&scene, silent.is_some())?;
+    let vendor = silent.as_ref().map(|vendor| vendor.address.as_str());
+    let adapter = scene.adapter(vendor, &settings).await?;
     let engine = scene.engine(EngineName("engine"), &settings).await?;
     let mut meter = Meter::new(&scene, &engine, &adapter, lanes)?;
     let mut load = Load::connect(&scene, console).await?;
@@ -138,13 +139,10 @@ async fn stop(console: Console, services: Vec<Started>) -> Result<(), SceneError
 }
 
 /// The benchmark's own journey and routes, as files of this run.
-fn settings(
-    scene: &Scene,
-    hung: Option<&TcpListener>,
-) -> Result<Vec<(String, String)>, SceneError> {
-    let (journey, routes) = match hung {
-        None => (JOURNEY.to_owned(), ROUTING.to_owned()),
-        Some(vendor) => (trouble::journey(JOURNEY), trouble::routes(vendor)?),
+fn settings(scene: &Scene, vendor_hangs: bool) -> Result<Vec<(String, String)>, SceneError> {
+    let (journey, routes) = match vendor_hangs {
+        false => (JOURNEY.to_owned(), ROUTING),
+        true => (trouble::journey(JOURNEY), trouble::ROUTING),
     };
     let directory = scene.stack().directory().join("bench");
     let journeys = directory.join("journeys");
@@ -156,7 +154,7 @@ fn settings(
     std::fs::create_dir_all(&journeys)
         .map_err(SceneError::while_doing(format!("creating {}", journeys.display())))?;
     write(&journeys.join("benchmark.yaml"), &journey)?;
-    write(&routing, &routes)?;
+    write(&routing, routes)?;
     Ok(vec![
         ("SIGNALBOX__JOURNEYS__PATH".to_owned(), journeys.display().to_string()),
         ("SIGNALBOX__ADAPTER__POLICY".to_owned(), routing.display().to_string()),
@@ -184,12 +182,12 @@ mod tests {
 
     #[test]
     fn the_routes_lead_to_vendors_that_there_are() {
-        let vendor = super::trouble::silent_vendor().unwrap();
-        let in_trouble = super::trouble::routes(&vendor).unwrap();
-        let port = vendor.local_addr().unwrap().port().to_string();
-        assert!(in_trouble.contains(&port), "{in_trouble}");
-        for text in [super::ROUTING, &in_trouble] {
-            signalbox_adapters::Policy::parse(text).unwrap();
+        for (text, leads_outside) in [(super::ROUTING, false), (super::trouble::ROUTING, true)] {
+            let policy = signalbox_adapters::Policy::parse(text).unwrap();
+            let route = signalbox_adapters::route(&policy, "fraud.score", &[]).unwrap();
+            let scores = policy.vendors.get(&route.vendor).unwrap();
+            // A vendor with a URL is looked for where the silent one is.
+            assert_eq!(!scores.base_url.is_empty(), leads_outside, "{text}");
         }
     }
 }

@@ -5,17 +5,27 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use crate::scene::SceneError;
 
-const ROUTING: &str = include_str!("../../../../deploy/bench/silent.yaml");
-/// Where the vendor is in that file.
-const NOWHERE: &str = "silent.invalid";
+/// Routes by which such a vendor scores for fraud. Where it is the adapter is told as of a sandbox.
+pub(crate) const ROUTING: &str = include_str!("../../../../deploy/bench/silent.yaml");
 
 /// The customer segment that is scored for fraud, where one is told from the others.
 pub(crate) const SCORED: &str = "company";
 
 /// A vendor that lives as long as this: the kernel takes its connections, and nobody reads what comes by them.
-pub(crate) fn silent_vendor() -> Result<TcpListener, SceneError> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .map_err(SceneError::while_doing("opening a port for a vendor"))
+pub(crate) struct SilentVendor {
+    /// Where it is, as host:port.
+    pub(crate) address: String,
+    _listener: TcpListener,
+}
+
+impl SilentVendor {
+    pub(crate) fn open() -> Result<Self, SceneError> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let listener = listener.map_err(SceneError::while_doing("opening a port for a vendor"))?;
+        let address = listener.local_addr();
+        let address = address.map_err(SceneError::while_doing("finding the port of a vendor"))?;
+        Ok(Self { address: address.to_string(), _listener: listener })
+    }
 }
 
 /// The journey, in which one segment alone is scored for fraud.
@@ -29,11 +39,4 @@ pub(crate) fn journey(usual: &str) -> String {
         .replace("released: score_fraud", "released: is_it_scored")
         .replace("  score_fraud:\n", &choice)
         .replace(" and fraud.score = approve", "")
-}
-
-/// The routes, by which such a vendor scores.
-pub(crate) fn routes(vendor: &TcpListener) -> Result<String, SceneError> {
-    let address = vendor.local_addr();
-    let address = address.map_err(SceneError::while_doing("finding the port of a vendor"))?;
-    Ok(ROUTING.replace(NOWHERE, &address.to_string()))
 }
