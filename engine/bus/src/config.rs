@@ -90,9 +90,10 @@ impl KafkaConfig {
             .set("check.crcs", "true")
             .set("allow.auto.create.topics", "false")
             .set("fetch.wait.max.ms", "100")
-            // The next records are asked for when these have been taken: while a tick or a group is worked on, what comes
-            // gathers at the broker, and one answer brings it all.
-            .set("queued.min.messages", "1")
+            // Where many wait, the next ones are asked for when these have been taken: while a tick or a group is worked on,
+            // what comes gathers at the broker, and one answer brings it all. Where few wait, every request must ask for
+            // every partition: one that is left out has nobody who waits for its next record until something else comes.
+            .set("queued.min.messages", "10")
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.error.backoff.ms", "5")
             .set("reconnect.backoff.max.ms", "1000")

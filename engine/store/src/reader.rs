@@ -359,6 +359,14 @@ impl Reader {
         tables::known_schema::forget_all(&mut *self.connection().await?).await
     }
 
+    /// Bytes on disk of the whole database, indexes included.
+    pub async fn database_bytes(&self) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT pg_database_size(current_database()) AS bytes")
+            .fetch_one(&mut *self.connection().await?)
+            .await?;
+        Ok(row.try_get("bytes")?)
+    }
+
     /// Current write-ahead log position in bytes: the difference of two is what was written between them.
     pub async fn wal_bytes(&self) -> Result<i64, StoreError> {
         let row =

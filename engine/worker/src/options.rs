@@ -15,6 +15,8 @@ pub struct WorkerOptions {
     pub lease: Duration,
     /// Most records in one tick.
     pub tick_records_max: usize,
+    /// Records with which a tick takes no further lane: the others have their turns in the next ticks.
+    pub tick_records_enough: usize,
     /// How long a tick waits for its first record.
     pub tick_wait: Duration,
     /// Most records committed and not acknowledged by Kafka before the worker stops reading.
@@ -43,6 +45,7 @@ impl WorkerOptions {
             worker_id: worker_id.into(),
             lease: Duration::from_secs(5),
             tick_records_max: 2_000,
+            tick_records_enough: 500,
             tick_wait: Duration::from_millis(20),
             unpublished_max: 20_000,
             cached_flows_max: 200_000,

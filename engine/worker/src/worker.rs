@@ -5,8 +5,9 @@ mod handover;
 mod leases;
 mod migrations;
 pub(crate) mod tick;
+mod waiting;
 
-use signalbox_bus::{BusError, Codec, Inbound, LaneBus};
+use signalbox_bus::{BusError, Codec, LaneBus};
 use signalbox_flow::Flow;
 use signalbox_schemas::{FlowId, LaneId, Micros, TopicName, topics::Role};
 use signalbox_store::{LaneFence, LaneStore, StoreError};
@@ -28,6 +29,7 @@ use crate::metrics;
 use crate::options::WorkerOptions;
 use handover::Handover;
 use migrations::Migrations;
+use waiting::Waiting;
 
 /// What a worker cannot mend by itself.
 #[derive(Debug, thiserror::Error)]
@@ -97,8 +99,8 @@ pub struct Worker<B: LaneBus, S: LaneStore> {
     cache: lru::LruCache<FlowId, Arc<Flow>>,
     /// Keys of subjects.
     vault: Vault,
-    /// Records read and not yet applied, in order.
-    pending: VecDeque<Arc<Inbound>>,
+    /// Records read and not yet taken into a tick.
+    waiting: Waiting,
     /// Work taken into a tick that has to be tried again.
     works: VecDeque<Work>,
     missing_schemas: Vec<u32>,
@@ -187,7 +189,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             lanes: BTreeMap::new(),
             handover: Handover::new(now),
             cache: lru::LruCache::new(cached),
-            pending: VecDeque::new(),
+            waiting: Waiting::new(),
             works: VecDeque::new(),
             missing_schemas: Vec::new(),
             paused: BTreeMap::new(),
@@ -385,7 +387,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         let Some(lane) = self.lanes.get_mut(&id) else { return Ok(()) };
         metrics::unpublished(id, lane.unpublished());
         self.health.lane(id, Some(format!("lag {lag}, unpublished {}", lane.unpublished())));
-        let waiting = !self.works.is_empty() || !self.pending.is_empty();
+        let waiting = !self.works.is_empty() || !self.waiting.is_empty();
         if lag == 0 || waiting || self.paused.contains_key(&id) {
             lane.progress_at = Instant::now();
         } else if lane.progress_at.elapsed() > self.options.stall_after {

@@ -301,6 +301,8 @@ impl World {
         let key = TenantKey::new(b"a tenant's secret".to_vec());
         let mut options = WorkerOptions::new(name, self.store.lane_count(), key);
         options.cached_flows_max = 5;
+        // So few that lanes wait for their turns.
+        options.tick_records_enough = 2;
         // So few at once that a lane has not moved everything when it is told to stop, or dies.
         options.migrated_flows_max = if self.plan.has(Fault::Stops) { 1 } else { 2 };
         if self.plan.has(Fault::BadData) && !self.mended {

@@ -112,26 +112,28 @@ impl Load {
     ) -> Result<Steady, SceneError> {
         let Throughput { flows, warm_up, in_flight, besides } = run;
         let mut waiting = self.prepare(flows)?.into_iter();
+        let ended_before = self.ended;
         let mut from: Option<(usize, Reading)> = None;
         let mut to: Option<(usize, Reading)> = None;
         let mut next_report = Instant::now() + REPORT_EVERY;
-        let mut last_ending = (Instant::now(), 0);
-        while self.ended < flows {
+        let mut last_ending = (Instant::now(), self.ended);
+        while self.ended - ended_before < flows {
             let room = in_flight.saturating_sub(self.under_way.len());
             let batch: Vec<Ready> = waiting.by_ref().take(room).collect();
             let others = self.besides(&batch, besides)?;
             self.send(batch, others)?;
             self.read(LOOK).await?;
-            if from.is_none() && self.ended >= warm_up {
-                from = Some((self.ended, meter.read().await?));
+            let ended = self.ended - ended_before;
+            if from.is_none() && ended >= warm_up {
+                from = Some((ended, meter.read().await?));
             }
             if from.is_some() && to.is_none() && waiting.len() == 0 {
-                to = Some((self.ended, meter.read().await?));
+                to = Some((ended, meter.read().await?));
             }
             self.must_go_on(&mut last_ending)?;
             if Instant::now() > next_report {
                 next_report += REPORT_EVERY;
-                self.console.say(&format!("{} of {flows} flows ended", self.ended));
+                self.console.say(&format!("{ended} of {flows} flows ended"));
             }
         }
         match (from, to) {

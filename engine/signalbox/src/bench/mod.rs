@@ -9,6 +9,7 @@ mod load;
 mod meter;
 mod numbers;
 mod report;
+mod stored;
 mod trouble;
 
 use std::path::Path;
@@ -56,6 +57,10 @@ pub struct BenchArgs {
     /// throughput run; all others are not scored. They are counted by nobody. Compare with 0
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000))]
     hung: Option<u32>,
+    /// Flows that are stored before the run, led to their end long ago: how the cost grows with the tables. A million take
+    /// 8 GB of disk
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    stored: u32,
     /// Lanes [default: as many as topics.yaml names]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_000))]
     lanes: Option<u16>,
@@ -106,6 +111,7 @@ pub async fn run(args: &BenchArgs) -> Result<(), SceneError> {
     let mut meter = Meter::new(&scene, &engine, &adapter, lanes)?;
     let mut load = Load::connect(&scene, console).await?;
 
+    let stored = stored::fill(&scene, console, &mut load, &mut meter, args.stored).await?;
     console.say(&format!("throughput: {} flows, at most {} under way", args.flows, args.in_flight));
     let steady = load.throughput(args.throughput(), &mut meter).await?;
     console.say(&format!(
@@ -120,7 +126,7 @@ pub async fn run(args: &BenchArgs) -> Result<(), SceneError> {
 
     console.say("the bound: Kafka, transitions and permits, each alone");
     let bound = bound::measure(&scene, &sample).await?;
-    let report = report::Report { steady, latency, batches, bound };
+    let report = report::Report { stored, steady, latency, batches, bound };
     report.print(console);
     scene.stop(Vec::new()).await?;
     if args.json {

@@ -8,11 +8,13 @@ use super::bound::Bound;
 use super::load::Steady;
 use super::meter::{Batches, CpuSplit, Reading};
 use super::numbers::{cores, count, float, rounded};
+use super::stored::Stored;
 use crate::scene::{Console, Quantiles};
 
 /// Everything that was measured.
 #[derive(Debug)]
 pub(crate) struct Report {
+    pub(crate) stored: Option<Stored>,
     pub(crate) steady: Steady,
     pub(crate) latency: Quantiles,
     pub(crate) batches: Batches,
@@ -64,6 +66,10 @@ impl Report {
         let seconds = self.steady.to.at.duration_since(self.steady.from.at).as_secs_f64();
         let row = |name: &str, value: String| console.print(&format!("  {name:<34} {value}"));
         console.print(&format!("\nsignalbox bench on {}", machine()));
+        if let Some(stored) = self.stored {
+            let gigabytes = float(stored.bytes) / 1e9;
+            row("stored before", format!("{} flows, {gigabytes:.1} GB", stored.flows));
+        }
         row(
             "flows per second",
             format!(
@@ -129,6 +135,7 @@ impl Report {
         let cpu = self.steady.per_flow().cpu;
         json!({
             "flows_before": self.steady.before,
+            "stored": self.stored.map(|stored| json!({"flows": stored.flows, "bytes": stored.bytes})),
             "flows_per_s": rounded(self.steady.flows_per_second(), 1),
             "p50_ms": rounded(millis(self.latency.at(50)), 2),
             "p99_ms": rounded(millis(self.latency.at(99)), 2),

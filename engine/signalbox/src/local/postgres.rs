@@ -1,8 +1,8 @@
 //! PostgreSQL of the local stack: a private cluster made by `initdb`, with durable settings.
 //!
 //! Postgres refuses to run as root. As root we run it as another account, which must be able to
-//! enter its directory: see [`base_directory`]. No SQL is spoken here; databases are created by
-//! Postgres's own tool.
+//! enter its directory: see [`base_directory`]. No SQL is spoken here: databases are created and
+//! scripts are run by Postgres's own tools.
 
 mod copies;
 
@@ -104,6 +104,22 @@ impl Postgres {
         let recipe = self.cluster.recipe("createdb", words.map(OsString::from).into());
         Running::spawn(&recipe)?.finish(&Progress::default()).await?;
         Ok(format!("postgres://{ROLE}@127.0.0.1:{port}/{name}"))
+    }
+
+    /// Has `psql` run a script on a database, with variables that the script names.
+    pub(crate) async fn run_script(
+        &self,
+        database: &str,
+        script: &Path,
+        variables: &[(&str, String)],
+        progress: &Progress,
+    ) -> Result<(), StackError> {
+        let mut arguments = vec![database.into(), "-w".into(), "-X".into(), "-q".into()];
+        for (name, value) in variables {
+            arguments.extend(["-v".into(), format!("{name}={value}").into()]);
+        }
+        arguments.extend(["-f".into(), script.into()]);
+        Running::spawn(&self.cluster.recipe("psql", arguments))?.finish(progress).await
     }
 }
 

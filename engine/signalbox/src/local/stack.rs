@@ -105,6 +105,20 @@ impl LocalStack {
         self.postgres.create_database(name).await
     }
 
+    /// Has Postgres's own client run a script on a database, with variables that the script names.
+    ///
+    /// # Errors
+    /// `PartFailed` with what the client wrote where a statement fails or Postgres is down.
+    pub async fn run_script(
+        &self,
+        database: &str,
+        script: &Path,
+        variables: &[(&str, String)],
+        progress: &Progress,
+    ) -> Result<(), StackError> {
+        self.postgres.run_script(database, script, variables, progress).await
+    }
+
     /// The parts that run and their process ids, for the accounting of CPU time. Postgres's is the
     /// postmaster: its work is done in child processes.
     pub fn pids(&self) -> Vec<(&'static str, u32)> {

@@ -213,7 +213,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
     pub(super) fn assign(&mut self, id: LaneId) -> Result<(), WorkerError> {
         let Some(lane) = self.lanes.get(&id) else { return Ok(()) };
         self.paused.remove(&id);
-        self.pending.retain(|record| record.partition != id.partition());
+        self.waiting.forget(id);
         self.works.retain(|work| work.lane != id);
         self.migrations.stale = true;
         // Timers among the works dropped are due still.
@@ -275,11 +275,11 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         for id in ids {
             self.lanes.remove(id);
             self.paused.remove(id);
+            self.waiting.forget(*id);
             self.heads.forget(*id);
             self.health.lane(*id, None);
             partitions.extend(self.inputs.iter().map(|topic| (topic.clone(), id.partition())));
         }
-        self.pending.retain(|record| !ids.iter().any(|id| id.partition() == record.partition));
         self.works.retain(|work| !ids.contains(&work.lane));
         self.migrations.stale = true;
         let stale: Vec<_> = self

@@ -24,6 +24,8 @@ use crate::traces;
 
 /// Timers taken into one tick at most.
 const TIMERS_MAX: usize = 500;
+/// Records that wait for ticks at most, in ticks of the largest size: lanes have turns among so many.
+const TICKS_WAITING_MAX: usize = 4;
 /// How long the registry is waited for while lanes could work; well below any lease.
 const REGISTRY_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a lane waits before the registry is asked again.
@@ -76,29 +78,42 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         Ok(())
     }
 
-    /// Records become works; a schema that is not known yet is learnt first, and trouble with the registry pauses
-    /// instead of killing records.
+    /// Records of the lanes whose turn it is become works; a schema that is not known yet is learnt first, and trouble with
+    /// the registry pauses a lane instead of killing its records.
     async fn take_records(&mut self) -> Result<(), WorkerError> {
-        if self.pending.is_empty() {
-            let wait = if self.works.is_empty() { self.wait_for_records() } else { Duration::ZERO };
-            let records = self.bus.poll(self.options.tick_records_max, wait).await?;
-            self.pending.extend(records.into_iter().map(Arc::new));
-        }
-        while let Some(record) = self.pending.pop_front() {
-            let lane = LaneId(u16::try_from(record.partition).unwrap_or(u16::MAX));
+        self.read_records().await?;
+        let (enough, at_most) = (self.options.tick_records_enough, self.options.tick_records_max);
+        for (lane, record) in self.waiting.take(enough.max(1), at_most.max(1)) {
             if !self.lanes.contains_key(&lane) || self.paused.contains_key(&lane) {
                 continue;
             }
-            match self.desk().classify(&record) {
-                Ok(work) => self.works.push_back(work),
-                Err(UnknownSchema(id)) => {
-                    if self.learn(id).await {
-                        self.pending.push_front(record);
-                    } else {
-                        self.pause(lane)?;
-                    }
+            let work = loop {
+                match self.desk().classify(&record) {
+                    Ok(work) => break Some(work),
+                    Err(UnknownSchema(id)) if self.learn(id).await => {}
+                    Err(UnknownSchema(_)) => break None,
                 }
+            };
+            match work {
+                Some(work) => self.works.push_back(work),
+                None => self.pause(lane)?,
             }
+        }
+        Ok(())
+    }
+
+    /// What has come joins what waits, as far as there is room. A worker with nothing to do waits for it.
+    async fn read_records(&mut self) -> Result<(), WorkerError> {
+        let waiting_max = self.options.tick_records_max.saturating_mul(TICKS_WAITING_MAX).max(1);
+        let room = waiting_max.saturating_sub(self.waiting.len());
+        if room == 0 {
+            return Ok(());
+        }
+        let is_idle = self.works.is_empty() && self.waiting.is_empty();
+        let wait = if is_idle { self.wait_for_records() } else { Duration::ZERO };
+        for record in self.bus.poll(room, wait).await? {
+            let lane = LaneId(u16::try_from(record.partition).unwrap_or(u16::MAX));
+            self.waiting.add(lane, Arc::new(record));
         }
         Ok(())
     }
