@@ -19,6 +19,7 @@ mod simulation {
     pub(crate) mod restore;
     pub(crate) mod run;
     pub(crate) mod scenarios;
+    pub(crate) mod standing;
     pub(crate) mod stories;
     pub(crate) mod vendor;
     pub(crate) mod world;
@@ -149,6 +150,11 @@ fn records_at_a_foreign_lane_are_forwarded_once() {
 #[test]
 fn a_forward_before_which_one_is_missing_stops_its_home() {
     simulation::forwards::stop_behind_a_gap();
+}
+
+#[test]
+fn a_flow_may_stand_still_twice_in_one_tick() {
+    simulation::standing::twice_in_one_tick();
 }
 
 #[test]

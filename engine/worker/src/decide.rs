@@ -21,7 +21,7 @@ use signalbox_schemas::{
 };
 use signalbox_store::{Contest, InputRow, Losers, TickWrite, TimerRow};
 use signalbox_vault::{KeyRing, Place};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ impl Tick<'_> {
             losers,
             rows: NetRows::default(),
             last_records: BTreeMap::new(),
-            kept: HashMap::new(),
+            queues: HashMap::new(),
             replaying: false,
             decided: Decided { lanes: self.lanes.clone(), ..Decided::default() },
         };
@@ -129,8 +129,8 @@ struct Deciding<'t, 'd> {
     rows: NetRows,
     /// The last record of each input: only its hash is kept.
     last_records: BTreeMap<(LaneId, &'d TopicName), &'d Inbound>,
-    /// Inputs that wait since this tick, by flow.
-    kept: HashMap<FlowId, Vec<(i64, &'d Work)>>,
+    /// What waits for flows that may go on in this tick, or that inputs were kept for, by position.
+    queues: HashMap<FlowId, VecDeque<(i64, &'d Work)>>,
     /// The input at hand is one that waited.
     replaying: bool,
     decided: Decided,

@@ -1,6 +1,7 @@
 //! Forwards as another lane publishes them, laid on the topic by hand, to a worker over store and bus in memory: one after
 //! the other, twice, and over a gap. How lanes forward, other simulations show.
 
+use serde_json::Value;
 use signalbox_bus::{Codec, Headers, MemoryBroker, Outbound};
 use signalbox_schemas::{Contract, LaneId, Micros, TenantKey, TopicName, headers, home_lane};
 use signalbox_store::MemoryStore;
@@ -18,12 +19,12 @@ const FORWARDS: &str = "signalbox.forwards.v1";
 const TURNS: usize = 60;
 
 /// A worker with every lane, and one of them as the home of what is forwarded.
-struct Home {
+pub(crate) struct Home {
     broker: MemoryBroker,
-    store: MemoryStore,
+    pub(crate) store: MemoryStore,
     codec: Arc<Codec>,
     worker: Worker<FaultyBus, MemoryStore>,
-    lane: LaneId,
+    pub(crate) lane: LaneId,
     source: LaneId,
 }
 
@@ -54,7 +55,7 @@ pub(crate) fn stop_behind_a_gap() {
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let contract = Contract::builtin().unwrap();
         let codec = Arc::new(Codec::offline(contract));
         let broker = MemoryBroker::new();
@@ -71,31 +72,41 @@ impl Home {
     }
 
     /// Business ids whose home is the lane.
-    fn ids(&self) -> Vec<String> {
+    pub(crate) fn ids(&self) -> Vec<String> {
         let lanes = self.store.lane_count();
         let here = |id: &String| home_lane(id.as_bytes(), lanes) == self.lane;
         (0..1_000).map(|number| format!("f{number}")).filter(here).take(3).collect()
     }
 
     /// A command that another lane forwards, with its place among those of that lane.
-    fn forward(&self, id: &str, seq: i64, prev: i64) {
+    pub(crate) fn forward(&self, id: &str, seq: i64, prev: i64) {
         let business = &ALL[0];
-        let commands = TopicName::from(business.commands);
-        let (record, value) = (business.starts_with.into(), (business.request)(id));
+        let request = (business.request)(id);
+        self.forward_record((business.commands, business.starts_with), &request, id, (seq, prev));
+    }
+
+    /// The same for any record.
+    pub(crate) fn forward_record(
+        &self,
+        (topic, record): (&str, &str),
+        value: &Value,
+        id: &str,
+        (seq, prev): (i64, i64),
+    ) {
         self.broker.append(&Outbound {
-            payload: Some(self.codec.encode(&commands, &record, &value).unwrap()),
+            payload: Some(self.codec.encode(&topic.into(), &record.into(), value).unwrap()),
             topic: TopicName::from(FORWARDS),
             partition: self.lane.partition(),
             key: id.as_bytes().to_vec(),
             headers: Headers::new()
-                .with(headers::FORWARD_TOPIC, business.commands)
+                .with(headers::FORWARD_TOPIC, topic)
                 .with(headers::LANE, self.source.to_string())
                 .with(headers::LANE_SEQ, seq.to_string())
                 .with(headers::PREV_SEQ, prev.to_string()),
         });
     }
 
-    async fn work(&mut self) {
+    pub(crate) async fn work(&mut self) {
         for _ in 0..TURNS {
             self.worker.turn().await.unwrap();
             tokio::time::advance(Duration::from_millis(100)).await;
@@ -107,7 +118,7 @@ impl Home {
     }
 
     /// Lanes that are stopped, and why.
-    fn stopped(&self) -> Vec<(LaneId, String)> {
+    pub(crate) fn stopped(&self) -> Vec<(LaneId, String)> {
         let lanes = (0..self.store.lane_count()).map(LaneId);
         lanes.filter_map(|lane| Some((lane, self.store.stopped(lane)?))).collect()
     }

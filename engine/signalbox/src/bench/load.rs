@@ -64,6 +64,8 @@ pub(crate) struct Load {
     commands: Commands,
     watcher: Watcher,
     payouts: Payouts,
+    /// What each payout tells its beneficiary, where that is not a few words.
+    text: Option<String>,
     /// Of customers who are scored by a vendor that does not answer.
     hung: Payouts,
     /// The first command of all, which is repeated.
@@ -81,13 +83,19 @@ struct Ready {
 }
 
 impl Load {
-    pub(crate) async fn connect(scene: &Scene, console: Console) -> Result<Self, SceneError> {
+    /// Payouts carry a text of so many bytes; a few words where none are told.
+    pub(crate) async fn connect(
+        scene: &Scene,
+        console: Console,
+        text_bytes: Option<u32>,
+    ) -> Result<Self, SceneError> {
         let codec = codec(scene.settings()).await?;
         Ok(Self {
             console,
             commands: Commands::connect(scene.settings(), codec.clone())?,
             watcher: Watcher::start(scene.settings(), codec, "signalbox-bench", &[EVENTS])?,
             payouts: Payouts::new("bench", 1),
+            text: text_bytes.map(|bytes| "x".repeat(to_usize(bytes))),
             hung: Payouts::new("hung", 2),
             first: None,
             under_way: HashMap::new(),
@@ -180,7 +188,11 @@ impl Load {
     fn prepare(&mut self, flows: usize) -> Result<Vec<Ready>, SceneError> {
         let wish = Wish::default();
         let make = |_| {
-            let payout = self.payouts.next(&wish, now());
+            let mut payout = self.payouts.next(&wish, now());
+            let told = payout.command.pointer_mut("/remittance/unstructured");
+            if let (Some(text), Some(told)) = (&self.text, told) {
+                *told = text.as_str().into();
+            }
             Ok(Ready { record: self.command(&payout)?, id: payout.id })
         };
         (0..flows).map(make).collect()

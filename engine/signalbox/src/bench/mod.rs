@@ -61,6 +61,9 @@ pub struct BenchArgs {
     /// 8 GB of disk
     #[arg(long, value_name = "N", default_value_t = 0)]
     stored: u32,
+    /// Bytes of text that each payout carries along to the bank: how the cost grows with the size of records
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    text: Option<u32>,
     /// Lanes [default: as many as topics.yaml names]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_000))]
     lanes: Option<u16>,
@@ -109,7 +112,7 @@ pub async fn run(args: &BenchArgs) -> Result<(), SceneError> {
     let adapter = scene.adapter(vendor, &settings).await?;
     let engine = scene.engine(EngineName("engine"), &settings).await?;
     let mut meter = Meter::new(&scene, &engine, &adapter, lanes)?;
-    let mut load = Load::connect(&scene, console).await?;
+    let mut load = Load::connect(&scene, console, args.text).await?;
 
     let stored = stored::fill(&scene, console, &mut load, &mut meter, args.stored).await?;
     console.say(&format!("throughput: {} flows, at most {} under way", args.flows, args.in_flight));

@@ -37,7 +37,8 @@ pub(crate) async fn fill(
     if flows == 0 {
         return Ok(None);
     }
-    console.say(&format!("storing {flows} flows, copies of {} that are led first", ORIGINALS.flows));
+    console
+        .say(&format!("storing {flows} flows, copies of {} that are led first", ORIGINALS.flows));
     load.throughput(ORIGINALS, meter).await?;
     let script = scene.stack().directory().join("bench").join("stored.sql");
     std::fs::write(&script, SCRIPT)

@@ -33,9 +33,11 @@ pub(crate) async fn find(
 ) -> Result<Vec<LoadedFlow>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS}, command.content, command.hash, command.record FROM flow JOIN command ON command.flow = flow.id \
-         WHERE flow.aggregate = $1 OR flow.id::text = $1 ORDER BY flow.started_at DESC LIMIT 100"
+         WHERE flow.id IN (SELECT id FROM flow WHERE aggregate = $1 UNION SELECT $2::uuid) ORDER BY flow.started_at DESC LIMIT 100"
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(text).fetch_all(connection).await?;
+    let id = uuid::Uuid::parse_str(text).ok();
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(text).bind(id);
+    let rows = rows.fetch_all(connection).await?;
     rows.iter().map(loaded).collect()
 }
 

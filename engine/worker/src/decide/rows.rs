@@ -32,8 +32,10 @@ pub(super) struct NetRows {
     rulings: Vec<StoredResult>,
     timers: BTreeMap<(FlowId, String), Option<TimerRow>>,
     peers: BTreeMap<(LaneId, LaneId), i64>,
-    /// Inputs kept in this tick; none where one that was kept before is taken.
-    parked: BTreeMap<(FlowId, i64), Option<ParkedRow>>,
+    /// Inputs that wait since this tick.
+    parked: BTreeMap<(FlowId, i64), ParkedRow>,
+    /// Inputs that have waited since an earlier one and wait no longer. Their positions may be given out again.
+    unparked: BTreeSet<(FlowId, i64)>,
     assents: Vec<AssentRow>,
     recognitions: BTreeMap<SubjectId, RecognitionRow>,
     migrations_begun: Vec<(MigrationId, LaneId)>,
@@ -49,13 +51,13 @@ impl NetRows {
 
     /// An input waits for its flow from now on.
     pub(super) fn keep(&mut self, row: ParkedRow) {
-        self.parked.insert((row.flow, row.seq), Some(row));
+        self.parked.insert((row.flow, row.seq), row);
     }
 
     /// It waits no longer. What was kept in the same tick was never stored.
     pub(super) fn take(&mut self, flow: FlowId, seq: i64) {
-        if !matches!(self.parked.remove(&(flow, seq)), Some(Some(_))) {
-            self.parked.insert((flow, seq), None);
+        if self.parked.remove(&(flow, seq)).is_none() {
+            self.unparked.insert((flow, seq));
         }
     }
 
@@ -167,12 +169,8 @@ impl NetRows {
         write.migrations_stopped = self.migrations_stopped;
         write.migrations_moved = self.migrations_moved.into_values().collect();
         write.migrated = self.migrated;
-        for (key, kept) in self.parked {
-            match kept {
-                Some(row) => write.parked.push(row),
-                None => write.unparked.push(key),
-            }
-        }
+        write.parked = self.parked.into_values().collect();
+        write.unparked = self.unparked.into_iter().collect();
         write.peers = self
             .peers
             .into_iter()

@@ -7,6 +7,7 @@ use signalbox_flow::{Act, Decision, Flow, Input, OperatorAct, Status, park};
 use signalbox_schemas::FlowId;
 use signalbox_store::ParkedRow;
 use signalbox_vault::Place;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Dead, Deciding, Note, Transition};
@@ -107,25 +108,21 @@ impl<'d> Deciding<'_, 'd> {
         };
         let sealed = self.seal(flow.subject, Place::Parked { flow: flow.id, seq }, &encoded);
         self.rows.keep(ParkedRow { flow: flow.id, seq, lane: flow.lane, record: sealed });
-        self.kept.entry(flow.id).or_default().push((seq, work));
+        self.queue(flow.id).push_back((seq, work));
         Some((seq, next))
     }
 
-    /// What waits for a flow, first to last.
-    fn queue(&self, id: FlowId) -> Vec<(i64, &'d Work)> {
-        let first = self
-            .flow(id)
-            .and_then(|flow| flow.data.standstill.as_ref().map(|still| still.first))
-            .unwrap_or(i64::MAX);
+    /// What waits for a flow at this point of the tick, first to last: what is stored, unless it was taken since, and what was
+    /// kept since.
+    fn queue(&mut self, id: FlowId) -> &mut VecDeque<(i64, &'d Work)> {
         let stored = self.tick.waiting.get(&id).into_iter().flatten();
         let stored = stored.map(|(seq, work)| (*seq, work));
-        let kept = self.kept.get(&id).into_iter().flatten().copied();
-        stored.chain(kept).filter(|(seq, _)| *seq >= first).collect()
+        self.queues.entry(id).or_insert_with(|| stored.collect())
     }
 
     /// The input that parked the flow becomes a dead letter.
     fn set_aside(&mut self, before: &Flow) {
-        let Some((seq, work)) = self.queue(before.id).into_iter().next() else { return };
+        let Some((seq, work)) = self.queue(before.id).front().copied() else { return };
         let mark = before.data.standstill.as_ref().and_then(|still| still.parked.as_ref());
         let cause = mark.map(|mark| mark.reason.as_str()).unwrap_or_default();
         let told = format!("set aside by operators; it had parked its flow: {cause}");
@@ -135,7 +132,7 @@ impl<'d> Deciding<'_, 'd> {
 
     /// Applies what waited, until nothing waits or the flow stands still again.
     fn replay(&mut self, id: FlowId) {
-        for (seq, work) in self.queue(id) {
+        while let Some((seq, work)) = self.queue(id).front().copied() {
             let Some(flow) = self.flow(id).filter(|flow| !flow.stands()) else { return };
             self.replaying = true;
             match &work.body {
@@ -152,6 +149,7 @@ impl<'d> Deciding<'_, 'd> {
     }
 
     fn take_first(&mut self, id: FlowId, seq: i64) {
+        self.queue(id).pop_front();
         self.rows.take(id, seq);
         if let Some(flow) = self.flow(id) {
             self.decided.flows.insert(id, Arc::new(flow.without_first()));
