@@ -79,10 +79,14 @@ impl Pool {
 
 /// The pool's own questions whether a connection lives have no end where it leads nowhere: a connection that is given back
 /// would keep its place for ever, one that has rested would use up the patience of whoever wants it. These ask first.
+/// Connections have no age at which they are closed: the pool would look through those that rest, every ten minutes, and lay
+/// them back as if they had just been used, dead ones too.
 fn options(connections: u32, patience: Duration, answer: Duration) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(patience)
+        .idle_timeout(None)
+        .max_lifetime(None)
         .test_before_acquire(false)
         .before_acquire(move |connection, meta| {
             Box::pin(async move {
@@ -190,6 +194,12 @@ mod tests {
         }
         forgets.store(true, Ordering::SeqCst);
         pool.acquire().await.unwrap().ping().await.unwrap();
+    }
+
+    #[test]
+    fn nobody_touches_connections_that_rest() {
+        let options = options(1, LONG, SOON);
+        assert_eq!((options.get_idle_timeout(), options.get_max_lifetime()), (None, None));
     }
 
     #[tokio::test]
