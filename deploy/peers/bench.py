@@ -10,6 +10,7 @@ what each does. It measures nothing itself and judges no figure.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 
@@ -40,7 +41,8 @@ def read_arguments():
     parser.add_argument("--table", action="store_true", help="read lines of JSON and print their table")
     parser.add_argument("--signalbox", metavar="FILE", help="program of Signalbox, a release build")
     parser.add_argument("--peers", metavar="FILE", help="program of integration-tests/peers, a release build")
-    parser.add_argument("--restate-server", metavar="FILE", help="program of Restate's server")
+    # Absolute, as the server is started in a directory of its own.
+    parser.add_argument("--restate-server", metavar="FILE", type=os.path.abspath, help="program of Restate's server")
     parser.add_argument("--flows", metavar="N", type=int, default=20_000, help="flows of each throughput run")
     arguments = parser.parse_args()
     if not arguments.table and not (arguments.signalbox and arguments.peers and arguments.restate_server):

@@ -21,6 +21,8 @@ const EVENTS: &str = "payments.payout.events.v1";
 const LATENCY_WARM_UP: Duration = Duration::from_secs(2);
 /// Without an ending for this long the run is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The same where a backlog is worked off: the first endings come when much of it has begun.
+const PATIENCE_WITH_BACKLOG: Duration = Duration::from_mins(10);
 const REPORT_EVERY: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -112,7 +114,8 @@ impl Load {
     }
 
     /// As many flows as it takes to keep `in_flight` under way. Measured from the end of the warm-up until the last
-    /// flow is published: the run-down is no steady state.
+    /// flow is published: the run-down is no steady state. Where that is before the end of the warm-up, a backlog is worked
+    /// off, and measured until nothing is left.
     pub(crate) async fn throughput(
         &mut self,
         run: Throughput,
@@ -121,6 +124,8 @@ impl Load {
         let Throughput { flows, warm_up, in_flight, besides } = run;
         let mut waiting = self.prepare(flows)?.into_iter();
         let ended_before = self.ended;
+        let is_backlog = in_flight >= flows - warm_up.min(flows);
+        let patience = if is_backlog { PATIENCE_WITH_BACKLOG } else { PATIENCE };
         let mut from: Option<(usize, Reading)> = None;
         let mut to: Option<(usize, Reading)> = None;
         let mut next_report = Instant::now() + REPORT_EVERY;
@@ -135,10 +140,11 @@ impl Load {
             if from.is_none() && ended >= warm_up {
                 from = Some((ended, meter.read().await?));
             }
-            if from.is_some() && to.is_none() && waiting.len() == 0 {
+            let over = if is_backlog { ended == flows } else { waiting.len() == 0 };
+            if from.is_some() && to.is_none() && over {
                 to = Some((ended, meter.read().await?));
             }
-            self.must_go_on(&mut last_ending)?;
+            self.must_go_on(&mut last_ending, patience)?;
             if Instant::now() > next_report {
                 next_report += REPORT_EVERY;
                 self.console.say(&format!("{ended} of {flows} flows ended"));
@@ -180,7 +186,7 @@ impl Load {
                     times.add(ended_at.duration_since(published_at));
                 }
             }
-            self.must_go_on(&mut last_ending)?;
+            self.must_go_on(&mut last_ending, PATIENCE)?;
         }
         Ok(times)
     }
@@ -274,14 +280,18 @@ impl Load {
         Ok(ended)
     }
 
-    fn must_go_on(&self, last: &mut (Instant, usize)) -> Result<(), SceneError> {
+    fn must_go_on(
+        &self,
+        last: &mut (Instant, usize),
+        patience: Duration,
+    ) -> Result<(), SceneError> {
         if self.ended > last.1 || self.under_way.is_empty() {
             *last = (Instant::now(), self.ended);
-        } else if last.0.elapsed() > PATIENCE {
+        } else if last.0.elapsed() > patience {
             let text = format!(
                 "{} flows are under way and none has ended for {} s",
                 self.under_way.len(),
-                PATIENCE.as_secs()
+                patience.as_secs()
             );
             return Err(SceneError::Broken(text));
         }

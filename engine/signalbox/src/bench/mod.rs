@@ -43,7 +43,7 @@ pub struct BenchArgs {
     /// [default: 40 % of the flows]
     #[arg(long, value_name = "N")]
     warm_up: Option<u32>,
-    /// Flows under way at once in the throughput run
+    /// Flows under way at once in the throughput run. As many as there are flows make a backlog that is worked off
     #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..))]
     in_flight: u32,
     /// Records that nobody can read, for a thousand commands of the throughput run: each is dead-lettered
@@ -58,7 +58,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000))]
     hung: Option<u32>,
     /// Flows that are stored before the run, led to their end long ago: how the cost grows with the tables. A million take
-    /// 8 GB of disk
+    /// 10 GB of disk
     #[arg(long, value_name = "N", default_value_t = 0)]
     stored: u32,
     /// Bytes of text that each payout carries along to the bank: how the cost grows with the size of records
