@@ -20,7 +20,7 @@ FUZZ_SEED ?= 20261129
 SEEDS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo dev test check catalog chaos upgrade model simulate planted bench bench-peers clean
+.PHONY: help prerequisites demo dev test check catalog chaos upgrade model simulate planted fuzz bench bench-peers clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
@@ -80,6 +80,9 @@ simulate: prerequisites ## Simulate many seeds of every story; SEEDS=100000 sets
 
 planted: prerequisites ## Plant one bug after the other and see that the simulation finds each; prints a table
 	SEEDS=$(SEEDS) sh integration-tests/planted/run.sh $(TARGET)
+
+fuzz: prerequisites ## Search every input surface guided by coverage; SECONDS_EACH=60, what is found is kept
+	SECONDS_EACH=$(or $(SECONDS_EACH),60) sh integration-tests/fuzz/run.sh $(TARGET)
 
 bench: prerequisites ## Measure throughput and latency; FLOWS=100000 sets the number of flows
 	$(CARGO) build --release --bins
