@@ -82,7 +82,7 @@ planted: prerequisites ## Plant one bug after the other and see that the simulat
 	SEEDS=$(SEEDS) sh integration-tests/planted/run.sh $(TARGET)
 
 fuzz: prerequisites ## Search every input surface guided by coverage; SECONDS_EACH=60, what is found is kept
-	SECONDS_EACH=$(or $(SECONDS_EACH),60) sh integration-tests/fuzz/run.sh $(TARGET)
+	SECONDS_EACH=$(SECONDS_EACH) sh integration-tests/fuzz/run.sh $(TARGET)
 
 bench: prerequisites ## Measure throughput and latency; FLOWS=100000 sets the number of flows
 	$(CARGO) build --release --bins

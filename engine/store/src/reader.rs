@@ -5,7 +5,7 @@ use signalbox_schemas::{
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Executor, Postgres, Row};
+use sqlx::{Executor, Postgres};
 use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::time::Duration;
@@ -361,18 +361,16 @@ impl Reader {
 
     /// Bytes on disk of the whole database, indexes included.
     pub async fn database_bytes(&self) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT pg_database_size(current_database()) AS bytes")
-            .fetch_one(&mut *self.connection().await?)
-            .await?;
-        Ok(row.try_get("bytes")?)
+        self.number("SELECT pg_database_size(current_database())").await
     }
 
     /// Current write-ahead log position in bytes: the difference of two is what was written between them.
     pub async fn wal_bytes(&self) -> Result<i64, StoreError> {
-        let row =
-            sqlx::query("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint AS bytes")
-                .fetch_one(&mut *self.connection().await?)
-                .await?;
-        Ok(row.try_get("bytes")?)
+        self.number("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint").await
+    }
+
+    /// The one number that a statement tells.
+    async fn number(&self, sql: &'static str) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar(sql).fetch_one(&mut *self.connection().await?).await?)
     }
 }

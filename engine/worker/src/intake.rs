@@ -241,15 +241,9 @@ impl StartWork {
 }
 
 impl Desk<'_> {
-    /// Says what a record is that a lane has read.
-    pub(crate) fn classify(&self, record: &Arc<Inbound>) -> Result<Work, UnknownSchema> {
-        let lane = LaneId(u16::try_from(record.partition).unwrap_or(0));
-        self.classify_again(record, lane)
-    }
-
-    /// Says what a record is that has waited for its flow, which may live in another lane by now than the record was
-    /// read by.
-    pub(crate) fn classify_again(
+    /// Says what a record is to a lane. One that has waited for its flow may have been read by another lane than that in which
+    /// the flow lives by now.
+    pub(crate) fn classify(
         &self,
         record: &Arc<Inbound>,
         lane: LaneId,

@@ -1,13 +1,23 @@
 //! Operators: they pause flows, hurry and cancel them at any moment, and mend what is parked, two by two where it takes
 //! two; some act twice, too early or about flows that never were.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use signalbox_bus::{Codec, Headers, MemoryBroker, Outbound};
 use signalbox_schemas::{TopicName, home_lane};
 use signalbox_store::{FlowRow, MemoryStore, Standing};
 use std::sync::Arc;
 
 use super::business::Business;
+
+pub(crate) const ACTS: &str = "signalbox.operator.acts.v1";
+pub(crate) const ACT: &str = "signalbox.operator.OperatorAct";
+
+/// What an operator says.
+pub(crate) fn act_of(journey: &str, id: &str, act: &str, actor: &str) -> Value {
+    json!({
+        "aggregate_id": id, "journey": journey, "act": act, "actor": actor, "reason": "a simulated one",
+        "requested_at": 0})
+}
 
 pub(crate) struct Operators {
     broker: MemoryBroker,
@@ -58,16 +68,9 @@ impl Operators {
     }
 
     fn act(&self, journey: &str, id: &str, act: &str, actor: &str) {
-        let value = json!({
-            "aggregate_id": id, "journey": journey, "act": act, "actor": actor, "reason": "a simulated one",
-            "requested_at": 0});
-        let topic = TopicName::from("signalbox.operator.acts.v1");
+        let (topic, value) = (TopicName::from(ACTS), act_of(journey, id, act, actor));
         self.broker.append(&Outbound {
-            payload: Some(
-                self.codec
-                    .encode(&topic, &"signalbox.operator.OperatorAct".into(), &value)
-                    .unwrap(),
-            ),
+            payload: Some(self.codec.encode(&topic, &ACT.into(), &value).unwrap()),
             topic,
             partition: home_lane(id.as_bytes(), self.store.lane_count()).partition(),
             key: id.as_bytes().to_vec(),

@@ -5,6 +5,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 use super::forwards::Home;
+use super::operators::{ACT, ACTS, act_of};
 use super::world::in_simulated_time;
 
 /// Each input waits once, is applied once, and leaves nothing behind.
@@ -19,22 +20,12 @@ pub(crate) fn twice_in_one_tick() {
 
         let mut seq = 1;
         for actor in ["ann", "bob"] {
-            let about = json!({"aggregate_id": id, "journey": "payout", "actor": actor, "reason": "a simulated one"});
-            let act = |act: &str| {
-                let mut value = about.clone();
-                value["act"] = act.into();
-                value["requested_at"] = 0.into();
-                (("signalbox.operator.acts.v1", "signalbox.operator.OperatorAct"), value)
-            };
-            let mut decision = about.clone();
-            for (field, value) in
-                [("tenant", "default"), ("step", "review_fraud"), ("decision", "approve")]
-            {
-                decision[field] = value.into();
-            }
-            decision["decided_at"] = 0.into();
+            let act = |word| ((ACTS, ACT), act_of("payout", id, word, actor));
+            let decided = json!({
+                "aggregate_id": id, "tenant": "default", "journey": "payout", "step": "review_fraud",
+                "decision": "approve", "actor": actor, "reason": "looked at it", "decided_at": 0});
             let decision =
-                (("signalbox.review.decisions.v1", "signalbox.review.ReviewDecision"), decision);
+                (("signalbox.review.decisions.v1", "signalbox.review.ReviewDecision"), decided);
             for (named, value) in [act("pause"), decision, act("resume")] {
                 home.forward_record(named, &value, id, (seq + 1, seq));
                 seq += 1;

@@ -124,7 +124,7 @@ impl Load {
         let Throughput { flows, warm_up, in_flight, besides } = run;
         let mut waiting = self.prepare(flows)?.into_iter();
         let ended_before = self.ended;
-        let is_backlog = in_flight >= flows - warm_up.min(flows);
+        let is_backlog = in_flight >= flows.saturating_sub(warm_up);
         let patience = if is_backlog { PATIENCE_WITH_BACKLOG } else { PATIENCE };
         let mut from: Option<(usize, Reading)> = None;
         let mut to: Option<(usize, Reading)> = None;
@@ -195,8 +195,9 @@ impl Load {
         let wish = Wish::default();
         let make = |_| {
             let mut payout = self.payouts.next(&wish, now());
-            let told = payout.command.pointer_mut("/remittance/unstructured");
-            if let (Some(text), Some(told)) = (&self.text, told) {
+            if let Some(text) = &self.text
+                && let Some(told) = payout.command.pointer_mut("/remittance/unstructured")
+            {
                 *told = text.as_str().into();
             }
             Ok(Ready { record: self.command(&payout)?, id: payout.id })

@@ -12,7 +12,7 @@ mod report;
 mod stored;
 mod trouble;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -147,19 +147,25 @@ async fn stop(console: Console, services: Vec<Started>) -> Result<(), SceneError
     Ok(())
 }
 
+/// Where files of this run are kept.
+fn directory(scene: &Scene) -> PathBuf {
+    scene.stack().directory().join("bench")
+}
+
+fn write(file: &Path, text: &str) -> Result<(), SceneError> {
+    std::fs::write(file, text)
+        .map_err(SceneError::while_doing(format!("writing {}", file.display())))
+}
+
 /// The benchmark's own journey and routes, as files of this run.
 fn settings(scene: &Scene, vendor_hangs: bool) -> Result<Vec<(String, String)>, SceneError> {
     let (journey, routes) = match vendor_hangs {
         false => (JOURNEY.to_owned(), ROUTING),
         true => (trouble::journey(JOURNEY), trouble::ROUTING),
     };
-    let directory = scene.stack().directory().join("bench");
+    let directory = directory(scene);
     let journeys = directory.join("journeys");
     let routing = directory.join("routing.yaml");
-    let write = |file: &Path, text: &str| {
-        std::fs::write(file, text)
-            .map_err(SceneError::while_doing(format!("writing {}", file.display())))
-    };
     std::fs::create_dir_all(&journeys)
         .map_err(SceneError::while_doing(format!("creating {}", journeys.display())))?;
     write(&journeys.join("benchmark.yaml"), &journey)?;

@@ -5,6 +5,7 @@ use signalbox_store::Reader;
 
 use super::load::{Besides, Load, Throughput};
 use super::meter::Meter;
+use super::{directory, write};
 use crate::scene::{Console, Scene, SceneError};
 
 const SCRIPT: &str = include_str!("../../../../deploy/bench/stored.sql");
@@ -40,12 +41,10 @@ pub(crate) async fn fill(
     console
         .say(&format!("storing {flows} flows, copies of {} that are led first", ORIGINALS.flows));
     load.throughput(ORIGINALS, meter).await?;
-    let script = scene.stack().directory().join("bench").join("stored.sql");
-    std::fs::write(&script, SCRIPT)
-        .map_err(SceneError::while_doing(format!("writing {}", script.display())))?;
+    let script = directory(scene).join("stored.sql");
+    write(&script, &format!("\\set flows {flows}\n{SCRIPT}"))?;
     let database = &scene.settings().postgres;
-    let variables = [("flows", flows.to_string())];
-    scene.stack().run_script(database, &script, &variables, &console.progress()).await?;
+    scene.stack().run_script(database, script, &console.progress()).await?;
     let bytes = Reader::connect(database)?.database_bytes().await?;
     Ok(Some(Stored { flows, bytes }))
 }

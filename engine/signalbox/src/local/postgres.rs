@@ -106,19 +106,16 @@ impl Postgres {
         Ok(format!("postgres://{ROLE}@127.0.0.1:{port}/{name}"))
     }
 
-    /// Has `psql` run a script on a database, with variables that the script names.
+    /// Has `psql` run a script on a database.
     pub(crate) async fn run_script(
         &self,
         database: &str,
-        script: &Path,
-        variables: &[(&str, String)],
+        script: PathBuf,
         progress: &Progress,
     ) -> Result<(), StackError> {
-        let mut arguments = vec![database.into(), "-w".into(), "-X".into(), "-q".into()];
-        for (name, value) in variables {
-            arguments.extend(["-v".into(), format!("{name}={value}").into()]);
-        }
-        arguments.extend(["-f".into(), script.into()]);
+        let mut arguments: Vec<OsString> =
+            [database, "-w", "-X", "-q", "-f"].map(Into::into).into();
+        arguments.push(script.into());
         Running::spawn(&self.cluster.recipe("psql", arguments))?.finish(progress).await
     }
 }

@@ -105,18 +105,17 @@ impl LocalStack {
         self.postgres.create_database(name).await
     }
 
-    /// Has Postgres's own client run a script on a database, with variables that the script names.
+    /// Has Postgres's own client run a script on a database.
     ///
     /// # Errors
     /// `PartFailed` with what the client wrote where a statement fails or Postgres is down.
     pub async fn run_script(
         &self,
         database: &str,
-        script: &Path,
-        variables: &[(&str, String)],
+        script: PathBuf,
         progress: &Progress,
     ) -> Result<(), StackError> {
-        self.postgres.run_script(database, script, variables, progress).await
+        self.postgres.run_script(database, script, progress).await
     }
 
     /// The parts that run and their process ids, for the accounting of CPU time. Postgres's is the

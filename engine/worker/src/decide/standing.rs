@@ -122,17 +122,17 @@ impl<'d> Deciding<'_, 'd> {
 
     /// The input that parked the flow becomes a dead letter.
     fn set_aside(&mut self, before: &Flow) {
-        let Some((seq, work)) = self.queue(before.id).front().copied() else { return };
+        let Some((_, work)) = self.queue(before.id).front().copied() else { return };
         let mark = before.data.standstill.as_ref().and_then(|still| still.parked.as_ref());
         let cause = mark.map(|mark| mark.reason.as_str()).unwrap_or_default();
         let told = format!("set aside by operators; it had parked its flow: {cause}");
         self.die(work, None, Death::unprocessable("set_aside", told));
-        self.take_first(before.id, seq);
+        self.take_first(before.id);
     }
 
     /// Applies what waited, until nothing waits or the flow stands still again.
     fn replay(&mut self, id: FlowId) {
-        while let Some((seq, work)) = self.queue(id).front().copied() {
+        while let Some((_, work)) = self.queue(id).front().copied() {
             let Some(flow) = self.flow(id).filter(|flow| !flow.stands()) else { return };
             self.replaying = true;
             match &work.body {
@@ -144,12 +144,12 @@ impl<'d> Deciding<'_, 'd> {
             if self.flow(id).is_some_and(|flow| flow.stands()) {
                 return;
             }
-            self.take_first(id, seq);
+            self.take_first(id);
         }
     }
 
-    fn take_first(&mut self, id: FlowId, seq: i64) {
-        self.queue(id).pop_front();
+    fn take_first(&mut self, id: FlowId) {
+        let Some((seq, _)) = self.queue(id).pop_front() else { return };
         self.rows.take(id, seq);
         if let Some(flow) = self.flow(id) {
             self.decided.flows.insert(id, Arc::new(flow.without_first()));

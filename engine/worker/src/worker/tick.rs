@@ -1,7 +1,7 @@
 //! One tick: read, load, decide, commit, publish. A tick that fails is tried again with the same works.
 
 use serde_json::Value;
-use signalbox_bus::LaneBus;
+use signalbox_bus::{Inbound, LaneBus};
 use signalbox_flow::{Flow, FlowData, Journey, Status};
 use signalbox_schemas::{FlowId, LaneId, Micros, SubjectId};
 use signalbox_store::{
@@ -78,8 +78,7 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         Ok(())
     }
 
-    /// Records of the lanes whose turn it is become works; a schema that is not known yet is learnt first, and trouble with
-    /// the registry pauses a lane instead of killing its records.
+    /// Records of the lanes whose turn it is become works.
     async fn take_records(&mut self) -> Result<(), WorkerError> {
         self.read_records().await?;
         let (enough, at_most) = (self.options.tick_records_enough, self.options.tick_records_max);
@@ -87,17 +86,8 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             if !self.lanes.contains_key(&lane) || self.paused.contains_key(&lane) {
                 continue;
             }
-            let work = loop {
-                match self.desk().classify(&record) {
-                    Ok(work) => break Some(work),
-                    Err(UnknownSchema(id)) if self.learn(id).await => {}
-                    Err(UnknownSchema(_)) => break None,
-                }
-            };
-            match work {
-                Some(work) => self.works.push_back(work),
-                None => self.pause(lane)?,
-            }
+            let work = self.classify(&record, lane).await?;
+            self.works.extend(work);
         }
         Ok(())
     }
@@ -123,6 +113,25 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
         match self.next_timer {
             Some(next) => next.since(self.clock.now()).min(self.options.tick_wait),
             None => self.options.tick_wait,
+        }
+    }
+
+    /// What a record is to its lane; a schema that is not known yet is learnt first. None where the registry is away: that
+    /// pauses the lane instead of killing its records.
+    async fn classify(
+        &mut self,
+        record: &Arc<Inbound>,
+        lane: LaneId,
+    ) -> Result<Option<Work>, WorkerError> {
+        loop {
+            match self.desk().classify(record, lane) {
+                Ok(work) => return Ok(Some(work)),
+                Err(UnknownSchema(id)) if self.learn(id).await => {}
+                Err(UnknownSchema(_)) => {
+                    self.pause(lane)?;
+                    return Ok(None);
+                }
+            }
         }
     }
 
@@ -377,16 +386,8 @@ impl<B: LaneBus, S: LaneStore> Worker<B, S> {
             let record = record.map_err(|error| {
                 StoreError::Invariant(format!("flow {}: input {}: {error}", row.flow, row.seq))
             })?;
-            let record = Arc::new(record);
-            let work = loop {
-                match self.desk().classify_again(&record, row.lane) {
-                    Ok(work) => break work,
-                    Err(UnknownSchema(id)) if self.learn(id).await => {}
-                    Err(UnknownSchema(_)) => {
-                        self.pause(row.lane)?;
-                        return Ok(None);
-                    }
-                }
+            let Some(work) = self.classify(&Arc::new(record), row.lane).await? else {
+                return Ok(None);
             };
             waiting.entry(row.flow).or_default().push((row.seq, work));
         }
