@@ -10,7 +10,7 @@ use crate::capability::Capability;
 use crate::ids::{RecordName, TopicName};
 use crate::lift::{LiftDoc, LiftDocError};
 use crate::lifting::Lifts;
-use crate::record::{RecordSchema, canonical};
+use crate::record::{Canonical, RecordSchema};
 use crate::rules::full_name;
 use crate::topics::Topics;
 use crate::types::{Type, collect_named};
@@ -140,7 +140,7 @@ impl Contract {
         let mut hash = Sha256::new();
         hash.update(record.as_str().as_bytes());
         hash.update([0]);
-        hash.update(canonical(value).to_string().as_bytes());
+        hash.update(Canonical(value).to_string().as_bytes());
         hash.finalize().into()
     }
 }
@@ -287,5 +287,12 @@ mod tests {
             hash(json!({"b": [{"d": 3, "c": 2}], "a": 1}))
         );
         assert_ne!(hash(json!({"a": 1})), hash(json!({"a": 2})));
+    }
+
+    #[test]
+    fn canonical_content_is_compact_json_in_the_order_of_names() {
+        let value = json!({"b": [1, {"z": null, "\"a": "\n"}, []], "a": {}, "c": -1.5, "é": true});
+        let text = r#"{"a":{},"b":[1,{"\"a":"\n","z":null},[]],"c":-1.5,"é":true}"#;
+        assert_eq!(Canonical(&value).to_string(), text);
     }
 }

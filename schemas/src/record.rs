@@ -7,8 +7,9 @@
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::HashMap;
+use std::fmt;
 
 use crate::ids::RecordName;
 use crate::layout::{EncodeError, Layout};
@@ -161,20 +162,32 @@ pub fn split_confluent(bytes: &[u8]) -> Result<(u32, &[u8]), DecodeError> {
     }
 }
 
-/// Fields of an object in a fixed order, so that equal content has equal bytes.
-pub(crate) fn canonical(value: &Value) -> Value {
-    match value {
-        Value::Object(object) => {
-            let mut fields: Vec<(&String, &Value)> = object.iter().collect();
-            fields.sort_by_key(|(key, _)| key.as_str());
-            Value::Object(
-                fields
-                    .into_iter()
-                    .map(|(key, item)| (key.clone(), canonical(item)))
-                    .collect::<Map<_, _>>(),
-            )
+/// A value as JSON whose objects have their fields in the order of their names, so that equal content has equal bytes.
+pub(crate) struct Canonical<'a>(pub(crate) &'a Value);
+
+impl fmt::Display for Canonical<'_> {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Object(object) => {
+                let mut fields: Vec<(&String, &Value)> = object.iter().collect();
+                fields.sort_by_key(|(name, _)| name.as_str());
+                let mut before = '{';
+                for (name, item) in &fields {
+                    let name = serde_json::to_string(name).map_err(|_| fmt::Error)?;
+                    write!(text, "{before}{name}:{}", Canonical(item))?;
+                    before = ',';
+                }
+                text.write_str(if fields.is_empty() { "{}" } else { "}" })
+            }
+            Value::Array(items) => {
+                let mut before = '[';
+                for item in items {
+                    write!(text, "{before}{}", Canonical(item))?;
+                    before = ',';
+                }
+                text.write_str(if items.is_empty() { "[]" } else { "]" })
+            }
+            scalar => write!(text, "{scalar}"),
         }
-        Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
-        other => other.clone(),
     }
 }

@@ -18,7 +18,11 @@ pub struct Publisher {
 impl Publisher {
     /// Connects; brokers may be away for now.
     pub fn connect(config: &KafkaConfig, client_id: &str) -> Result<Self, BusError> {
-        Ok(Self { producer: FutureProducer::from_config(&config.producer(client_id)?)? })
+        let mut client = config.producer(client_id)?;
+        // Nobody counts on the order of two records of which each is waited for, and whoever reads them knows repeats: a record
+        // need not wait for the answer to another one.
+        client.set("max.in.flight.requests.per.connection", "5");
+        Ok(Self { producer: FutureProducer::from_config(&client)? })
     }
 
     /// Publishes and waits for the acknowledgement of all in-sync replicas; the record's offset.

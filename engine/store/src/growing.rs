@@ -11,6 +11,7 @@ use crate::growth::{
     Grown, Growth, GrowthHindrance, GrowthOrder, Traffic, astray, hindrances, told,
 };
 use crate::tables;
+use crate::tables::together::Together;
 
 /// Flows looked at in one statement.
 const PAGE: usize = 10_000;
@@ -79,7 +80,9 @@ async fn remap(
     let at = tables::now(connection).await?;
     let lanes = tables::lane::facts(connection).await?;
     let rows: Vec<_> = lanes.iter().map(|facts| told(facts, order, from, &traffic, at)).collect();
-    tables::journal::append(connection, &rows).await?;
+    let mut together = Together::default();
+    tables::journal::append(&mut together, &rows);
+    together.run(connection).await?;
     tables::lane::journaled(connection, &rows).await?;
     let moved = traffic.values().sum();
     Ok(Grown { from, to: order.to, flows, moved, timers, attempts, parked })

@@ -19,6 +19,7 @@ use crate::migration_rows::OpenMigration;
 use crate::pool::{self, answered};
 use crate::rows::{Forgotten, InputRow, LaneFence, LoadedFlow, ParkedRow, TimerRow};
 use crate::tables;
+use crate::tables::together::{Ran, Together};
 
 /// The lane store in Postgres.
 pub struct PgLaneStore {
@@ -109,20 +110,34 @@ impl PgLaneStore {
     }
 }
 
+/// What nearly every tick writes, as one statement that also counts the keys that are still there, and then what few do.
 async fn write(
     connection: &mut PgConnection,
     write: &TickWrite,
     lease: Duration,
-) -> Result<Micros, StoreError> {
-    tables::lane_input::advance(connection, &write.inputs).await?;
-    tables::lane_output::write(connection, &write.outputs).await?;
+) -> Result<Written, StoreError> {
+    if write.lanes.is_empty() {
+        return Err(StoreError::Invariant("a tick moves at least one lane".to_owned()));
+    }
+    let keys: Vec<KeyId> = write.keys_used.iter().copied().collect();
+    let mut together = Together::default();
+    tables::subject_key::count_held(&mut together, &keys);
+    tables::lane_input::advance(&mut together, &write.inputs);
+    tables::lane_output::write(&mut together, &write.outputs);
+    tables::flow::write(&mut together, &write.flows);
+    tables::attempt::plan(&mut together, &write.attempts);
+    tables::timer::clear(&mut together, &write.timers_cleared);
+    tables::timer::set(&mut together, &write.timers_set);
+    tables::journal::append(&mut together, &write.journal);
+    tables::lane::advance(&mut together, &write.lanes, lease);
+    let Ran { now, touched } = together.run(connection).await?;
+    // An erasure waits for ticks that have begun, and none begins while it destroys keys: what it has destroyed is seen here.
+    if touched.first() != Some(&keys.len()) {
+        return Ok(Written::Erased(tables::subject_key::destroyed(connection, &keys).await?));
+    }
     tables::lane_peer::write(connection, &write.peers).await?;
-    tables::flow::write(connection, &write.flows).await?;
-    tables::attempt::plan(connection, &write.attempts).await?;
     tables::attempt::give_up(connection, &write.given_up).await?;
     tables::attempt::rule(connection, &write.rulings).await?;
-    tables::timer::clear(connection, &write.timers_cleared).await?;
-    tables::timer::set(connection, &write.timers_set).await?;
     tables::parked::take(connection, &write.unparked).await?;
     tables::parked::keep(connection, &write.parked).await?;
     tables::assent::put_down(connection, &write.assents).await?;
@@ -131,8 +146,15 @@ async fn write(
     tables::migration::stop(connection, &write.migrations_stopped).await?;
     tables::migration::advance(connection, &write.migrations_moved).await?;
     tables::migration::note(connection, &write.migrated).await?;
-    tables::journal::append(connection, &write.journal).await?;
-    tables::lane::advance(connection, &write.lanes, lease).await
+    Ok(Written::All { now })
+}
+
+enum Written {
+    All {
+        now: Micros,
+    },
+    /// Nothing of it may stay: the keys of these subjects are destroyed.
+    Erased(Vec<SubjectId>),
 }
 
 impl LaneStore for PgLaneStore {
@@ -349,16 +371,16 @@ async fn prepare(
         commands: tables::command::accept(connection, &contest.commands).await?,
     };
     let decided = decide(losers);
-    let now = write(connection, &decided, lease).await?;
-    // After the lane rows: an erasure keeps them from being written while it looks whether it may go on, so it either
-    // saw this tick or is seen by it.
-    let keys: Vec<KeyId> = decided.keys_used.iter().copied().collect();
-    let destroyed = tables::subject_key::destroyed(connection, &keys).await?;
-    if !destroyed.is_empty() {
-        connection.execute("ROLLBACK").await?;
-        return Ok(Prepared::Erased(destroyed));
+    match write(connection, &decided, lease).await? {
+        Written::All { now } => {
+            let moved = decided.lanes.iter().map(|lane| lane.fence).collect();
+            Ok(Prepared::Written { moved, now })
+        }
+        Written::Erased(subjects) => {
+            connection.execute("ROLLBACK").await?;
+            Ok(Prepared::Erased(subjects))
+        }
     }
-    Ok(Prepared::Written { moved: decided.lanes.iter().map(|lane| lane.fence).collect(), now })
 }
 
 async fn claim(

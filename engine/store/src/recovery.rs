@@ -11,6 +11,7 @@ use crate::reader::Reader;
 use crate::recovery_rows::{Remembered, Settled, Settlement};
 use crate::rows::AttemptRow;
 use crate::tables;
+use crate::tables::together::Together;
 
 /// The database as recovery sees it.
 pub trait RecoveryStore: Send + Sync {
@@ -74,7 +75,9 @@ async fn write(connection: &mut PgConnection, settlement: &Settlement) -> Result
     tables::attempt::doubt(connection, &settlement.attempts).await?;
     tables::published_ending::put_down(connection, &settlement.endings).await?;
     tables::lane_input::note_read_before(connection, &settlement.read_before).await?;
-    tables::lane_output::write(connection, &settlement.outputs).await?;
+    let mut together = Together::default();
+    tables::lane_output::write(&mut together, &settlement.outputs);
+    together.run(connection).await?;
     let by = (settlement.actor.as_str(), settlement.reason.as_str());
     for lane in &settlement.lanes {
         tables::lane::settle(connection, lane, by).await?;

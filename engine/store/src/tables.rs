@@ -21,6 +21,7 @@ pub(crate) mod schema_step;
 pub(crate) mod server;
 pub(crate) mod subject_key;
 pub(crate) mod timer;
+pub(crate) mod together;
 pub(crate) mod worker;
 
 use signalbox_schemas::{LaneId, Micros};

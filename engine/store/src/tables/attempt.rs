@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use crate::error::StoreError;
 use crate::recovery_rows::DoubtfulAttempt;
 use crate::rows::{AttemptRow, Disposition, NewAttempt, PermitRequest, StoredResult};
+use crate::tables::together::Together;
 use crate::tables::{NOW_MICROS, lane_id, smallint};
 
 /// Its outcome is not known for good.
@@ -25,18 +26,16 @@ const OPEN_GATES: &str = "SELECT gate.vendor FROM gate, installation \
      AND installation.timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
 
 /// Plans attempts. One that exists is asked again under the same id and stays as it is.
-pub(crate) async fn plan(
-    connection: &mut PgConnection,
-    attempts: &[NewAttempt],
-) -> Result<(), StoreError> {
+pub(crate) fn plan(together: &mut Together, attempts: &[NewAttempt]) {
     if attempts.is_empty() {
-        return Ok(());
+        return;
     }
-    sqlx::query(
+    together.add(
+        "attempt",
         "INSERT INTO attempt (id, lane, flow, step, grp, capability, disposition, planned_at) \
          SELECT id, lane, flow, step, grp, capability, 'planned', planned_at \
          FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::integer[], $6::text[], $7::bigint[]) \
-              AS new(id, lane, flow, step, grp, capability, planned_at) ON CONFLICT (id) DO NOTHING",
+              AS new(id, lane, flow, step, grp, capability, planned_at) ON CONFLICT (id) DO NOTHING RETURNING 1",
     )
     .bind(attempts.iter().map(|attempt| attempt.id.0).collect::<Vec<_>>())
     .bind(attempts.iter().map(|attempt| smallint(attempt.lane)).collect::<Vec<_>>())
@@ -44,10 +43,7 @@ pub(crate) async fn plan(
     .bind(attempts.iter().map(|attempt| attempt.step.as_str()).collect::<Vec<_>>())
     .bind(attempts.iter().map(|attempt| i32::try_from(attempt.group).unwrap_or(i32::MAX)).collect::<Vec<_>>())
     .bind(attempts.iter().map(|attempt| attempt.capability.as_str()).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|attempt| attempt.planned_at.0).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
+    .bind(attempts.iter().map(|attempt| attempt.planned_at.0).collect::<Vec<_>>());
 }
 
 /// Gives attempts up; returns those whose permit was taken before. Rows are locked in id order, here and for permits.

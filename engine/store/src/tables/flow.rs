@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use crate::error::StoreError;
 use crate::growth::FlowHome;
 use crate::rows::{FlowRow, FlowWrite, JsonText, LoadedFlow, Standing};
+use crate::tables::together::Together;
 use crate::tables::{all_or_broken, command, integer, lane_id, smallint};
 
 const COLUMNS: &str = "flow.id, flow.tenant, flow.aggregate, flow.subject, flow.lane, flow.journey, flow.version, flow.state, flow.status, \
@@ -163,25 +164,24 @@ pub(crate) async fn rehome(
     all_or_broken("flow", rows.len(), done.rows_affected())
 }
 
-pub(crate) async fn write(
-    connection: &mut PgConnection,
-    writes: &[FlowWrite],
-) -> Result<(), StoreError> {
+pub(crate) fn write(together: &mut Together, writes: &[FlowWrite]) {
     let (new, changed): (Vec<&FlowWrite>, Vec<&FlowWrite>) =
         writes.iter().partition(|write| write.expected_rev.is_none());
-    insert(connection, &new).await?;
-    update(connection, &changed).await
+    insert(together, &new);
+    update(together, &changed);
 }
 
-async fn insert(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<(), StoreError> {
+fn insert(together: &mut Together, writes: &[&FlowWrite]) {
     if writes.is_empty() {
-        return Ok(());
+        return;
     }
     let rows: Vec<&FlowRow> = writes.iter().map(|write| &write.row).collect();
-    let done = sqlx::query(
+    together.add_exact(
+        "flow",
+        rows.len(),
         "INSERT INTO flow (id, tenant, aggregate, lane, journey, version, state, status, rev, started_at, updated_at, standing, data, subject) \
          SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::integer[], $7::text[], \
-             $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::text[]::jsonb[], $14::uuid[])",
+             $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::text[]::jsonb[], $14::uuid[]) RETURNING 1",
     )
     .bind(rows.iter().map(|row| row.id.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.tenant.as_str()).collect::<Vec<_>>())
@@ -196,23 +196,22 @@ async fn insert(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     .bind(rows.iter().map(|row| row.updated_at.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| standing(row)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.data.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.subject.0).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    all_or_broken("flow", writes.len(), done.rows_affected())
+    .bind(rows.iter().map(|row| row.subject.0).collect::<Vec<_>>());
 }
 
-async fn update(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<(), StoreError> {
+fn update(together: &mut Together, writes: &[&FlowWrite]) {
     if writes.is_empty() {
-        return Ok(());
+        return;
     }
     let rows: Vec<&FlowRow> = writes.iter().map(|write| &write.row).collect();
-    let done = sqlx::query(
+    together.add_exact(
+        "flow",
+        rows.len(),
         "UPDATE flow SET state = moved.state, status = moved.status, rev = moved.rev, updated_at = moved.updated_at, \
              standing = moved.standing, data = moved.data, version = moved.version \
          FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[]::jsonb[], \
               $9::integer[]) AS moved(id, expected, state, status, rev, updated_at, standing, data, version) \
-         WHERE flow.id = moved.id AND flow.rev = moved.expected",
+         WHERE flow.id = moved.id AND flow.rev = moved.expected RETURNING 1",
     )
     .bind(rows.iter().map(|row| row.id.0).collect::<Vec<_>>())
     .bind(writes.iter().map(|write| write.expected_rev.unwrap_or(0)).collect::<Vec<_>>())
@@ -222,10 +221,7 @@ async fn update(connection: &mut PgConnection, writes: &[&FlowWrite]) -> Result<
     .bind(rows.iter().map(|row| row.updated_at.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| standing(row)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.data.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| integer(row.version)).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    all_or_broken("flow", writes.len(), done.rows_affected())
+    .bind(rows.iter().map(|row| integer(row.version)).collect::<Vec<_>>());
 }
 
 fn loaded(row: &PgRow) -> Result<LoadedFlow, StoreError> {

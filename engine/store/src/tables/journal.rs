@@ -7,25 +7,24 @@ use sqlx::postgres::{PgConnection, PgRow};
 use crate::error::StoreError;
 use crate::journal::JournalRow;
 use crate::reader_rows::JournalSpan;
-use crate::tables::{all_or_broken, lane_id, smallint};
+use crate::tables::together::Together;
+use crate::tables::{lane_id, smallint};
 
 const COLUMNS: &str = "lane, seq, at, flow, flow_rev, kind, input_topic, input_partition, input_offset, actor, reason, journey, \
      version, state_before, state_after, out_last, records, prev_hash, hash";
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-pub(crate) async fn append(
-    connection: &mut PgConnection,
-    rows: &[JournalRow],
-) -> Result<(), StoreError> {
+pub(crate) fn append(together: &mut Together, rows: &[JournalRow]) {
     if rows.is_empty() {
-        return Ok(());
+        return;
     }
     let sql = format!(
         "INSERT INTO journal ({COLUMNS}) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::uuid[], $5::bigint[], \
          $6::text[], $7::text[], $8::integer[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::integer[], $14::text[], \
-         $15::text[], $16::bigint[], $17::bytea[], $18::bytea[], $19::bytea[])"
+         $15::text[], $16::bigint[], $17::bytea[], $18::bytea[], $19::bytea[]) RETURNING 1"
     );
-    let done = sqlx::query(sqlx::AssertSqlSafe(sql))
+    together
+        .add_exact("journal", rows.len(), &sql)
         .bind(rows.iter().map(|row| smallint(row.lane)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.seq).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.at.0).collect::<Vec<_>>())
@@ -56,10 +55,7 @@ pub(crate) async fn append(
         .bind(rows.iter().map(|row| row.out_last).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.records.as_slice()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.prev_hash.as_slice()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.hash.as_slice()).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-    all_or_broken("journal", rows.len(), done.rows_affected())
+        .bind(rows.iter().map(|row| row.hash.as_slice()).collect::<Vec<_>>());
 }
 
 /// Rows of a lane after a position, in order.

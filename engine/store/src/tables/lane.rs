@@ -13,7 +13,8 @@ use crate::lane_store::{ClaimedLane, StopCause};
 use crate::reader_rows::LaneStatus;
 use crate::recovery_rows::{LANE_BREAK, SettledLane, StoredLane};
 use crate::rows::{Forgotten, LaneFence, LaneMove};
-use crate::tables::{NOW_MICROS, all_or_broken, journal, lane_id, smallint};
+use crate::tables::together::Together;
+use crate::tables::{all_or_broken, journal, lane_id, smallint};
 
 /// Makes lanes up to a number; those that exist stay as they are.
 pub(crate) async fn create(connection: &mut PgConnection, lanes: u16) -> Result<(), StoreError> {
@@ -171,24 +172,21 @@ pub(crate) async fn read_locked(
         .collect()
 }
 
-pub(crate) async fn advance(
-    connection: &mut PgConnection,
-    lanes: &[LaneMove],
-    lease: Duration,
-) -> Result<Micros, StoreError> {
+/// Moves lanes on after what they have done.
+pub(crate) fn advance(together: &mut Together, lanes: &[LaneMove], lease: Duration) {
     let column = |pick: fn(&LaneMove) -> i64| lanes.iter().map(pick).collect::<Vec<i64>>();
     let ids: Vec<i16> = lanes.iter().map(|lane| smallint(lane.fence.lane)).collect();
     let heads: Vec<Vec<u8>> = lanes.iter().map(|lane| lane.journal_head.clone()).collect();
-    let sql = format!(
+    together.add_exact(
+        "lane",
+        lanes.len(),
         "UPDATE lane SET rev = lane.rev + 1, out_seq = moved.out_seq, pub_seq = moved.pub_seq, \
              pub_journal_seq = moved.pub_journal_seq, journal_seq = moved.journal_seq, journal_head = moved.head, \
              lease_until = clock_timestamp() + make_interval(secs => $9) \
          FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[]) \
               AS moved(id, epoch, rev, out_seq, pub_seq, pub_journal_seq, journal_seq, head) \
-         WHERE lane.id = moved.id AND lane.epoch = moved.epoch AND lane.rev = moved.rev \
-         RETURNING {NOW_MICROS} AS now"
-    );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+         WHERE lane.id = moved.id AND lane.epoch = moved.epoch AND lane.rev = moved.rev RETURNING 1",
+    )
         .bind(ids)
         .bind(column(|lane| lane.fence.epoch))
         .bind(column(|lane| lane.fence.rev))
@@ -197,14 +195,7 @@ pub(crate) async fn advance(
         .bind(column(|lane| lane.pub_journal_seq))
         .bind(column(|lane| lane.journal_seq))
         .bind(heads)
-        .bind(lease.as_secs_f64())
-        .fetch_all(connection)
-        .await?;
-    all_or_broken("lane", lanes.len(), u64::try_from(rows.len()).unwrap_or(u64::MAX))?;
-    let last = rows
-        .last()
-        .ok_or_else(|| StoreError::Invariant("a tick moves at least one lane".to_owned()))?;
-    Ok(Micros(last.try_get("now")?))
+        .bind(lease.as_secs_f64());
 }
 
 pub(crate) async fn renew(
@@ -341,7 +332,9 @@ async fn act(
     let at = crate::tables::now(&mut *connection).await?;
     let row = JournalRow::of_lane(lane, seq + 1, at, (kind, actor, reason), out_last);
     let row = seal(row, if head.is_empty() { &GENESIS } else { &head });
-    journal::append(connection, std::slice::from_ref(&row)).await?;
+    let mut together = Together::default();
+    journal::append(&mut together, std::slice::from_ref(&row));
+    together.run(connection).await?;
     Ok(row)
 }
 

@@ -7,7 +7,8 @@ use sqlx::postgres::PgConnection;
 use crate::error::StoreError;
 use crate::recovery_rows::ReadBefore;
 use crate::rows::InputRow;
-use crate::tables::{all_or_broken, lane_id, smallint};
+use crate::tables::together::Together;
+use crate::tables::{lane_id, smallint};
 
 pub(crate) async fn load(
     connection: &mut PgConnection,
@@ -54,12 +55,9 @@ pub(crate) async fn begin(
     Ok(())
 }
 
-pub(crate) async fn advance(
-    connection: &mut PgConnection,
-    moves: &[(i64, InputRow)],
-) -> Result<(), StoreError> {
+pub(crate) fn advance(together: &mut Together, moves: &[(i64, InputRow)]) {
     if moves.is_empty() {
-        return Ok(());
+        return;
     }
     let lanes: Vec<i16> = moves.iter().map(|(_, row)| smallint(row.lane)).collect();
     let topics: Vec<&str> = moves.iter().map(|(_, row)| row.topic.as_str()).collect();
@@ -68,21 +66,20 @@ pub(crate) async fn advance(
     let last: Vec<Option<i64>> = moves.iter().map(|(_, row)| row.last_offset).collect();
     let hashes: Vec<Option<Vec<u8>>> =
         moves.iter().map(|(_, row)| row.last_record_hash.map(|hash| hash.to_vec())).collect();
-    let done = sqlx::query(
+    together.add_exact(
+        "lane_input",
+        moves.len(),
         "UPDATE lane_input SET next_offset = moved.next, last_offset = moved.last, last_record_hash = moved.hash \
          FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[]) \
               AS moved(lane, topic, old, next, last, hash) \
-         WHERE lane_input.lane = moved.lane AND lane_input.topic = moved.topic AND lane_input.next_offset = moved.old",
+         WHERE lane_input.lane = moved.lane AND lane_input.topic = moved.topic AND lane_input.next_offset = moved.old RETURNING 1",
     )
     .bind(lanes)
     .bind(topics)
     .bind(old)
     .bind(next)
     .bind(last)
-    .bind(hashes)
-    .execute(connection)
-    .await?;
-    all_or_broken("lane_input", moves.len(), done.rows_affected())
+    .bind(hashes);
 }
 
 /// Notes up to which offsets inputs had been read before the database forgot it.

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::error::StoreError;
 use crate::rows::OutputRow;
-use crate::tables::{all_or_broken, lane_id, smallint};
+use crate::tables::together::Together;
+use crate::tables::{lane_id, smallint};
 
 pub(crate) async fn load(
     connection: &mut PgConnection,
@@ -52,30 +53,26 @@ pub(crate) async fn acked_elsewhere(
         .collect()
 }
 
-pub(crate) async fn write(
-    connection: &mut PgConnection,
-    rows: &[OutputRow],
-) -> Result<(), StoreError> {
+pub(crate) fn write(together: &mut Together, rows: &[OutputRow]) {
     if rows.is_empty() {
-        return Ok(());
+        return;
     }
     let lanes: Vec<i16> = rows.iter().map(|row| smallint(row.lane)).collect();
     let topics: Vec<&str> = rows.iter().map(|row| row.topic.as_str()).collect();
     let partitions: Vec<i32> = rows.iter().map(|row| row.partition).collect();
     let seqs: Vec<i64> = rows.iter().map(|row| row.last_seq).collect();
     let offsets: Vec<i64> = rows.iter().map(|row| row.last_acked_offset).collect();
-    let done = sqlx::query(
+    together.add_exact(
+        "lane_output",
+        rows.len(),
         "INSERT INTO lane_output (lane, topic, partition, last_seq, last_acked_offset) \
          SELECT * FROM unnest($1::smallint[], $2::text[], $3::integer[], $4::bigint[], $5::bigint[]) \
          ON CONFLICT (lane, topic, partition) DO UPDATE SET last_seq = excluded.last_seq, \
-             last_acked_offset = excluded.last_acked_offset",
+             last_acked_offset = excluded.last_acked_offset RETURNING 1",
     )
     .bind(lanes)
     .bind(topics)
     .bind(partitions)
     .bind(seqs)
-    .bind(offsets)
-    .execute(connection)
-    .await?;
-    all_or_broken("lane_output", rows.len(), done.rows_affected())
+    .bind(offsets);
 }

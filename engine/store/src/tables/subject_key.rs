@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::error::StoreError;
 use crate::keys::{ErasureOrder, Hindrance, KeyRow, NewKey, RewrapOrder, RewrappedKey};
+use crate::tables::together::Together;
 use crate::tables::{NOW_MICROS, lane_id};
 
 /// A subject that somebody makes a key for at the same moment is looked for again; more often than this is a bug.
@@ -109,15 +110,26 @@ pub(crate) async fn of_attempts(
     rows.iter().map(|row| Ok((AttemptId(row.try_get("id")?), key(row)?))).collect()
 }
 
+/// Counts those of the keys that are there. The bound keeps the server from going through all keys there are instead.
+pub(crate) fn count_held(together: &mut Together, ids: &[KeyId]) {
+    let (subjects, generations) = columns(ids);
+    together
+        .add(
+            "subject_key",
+            "SELECT 1 FROM unnest($1::uuid[], $2::integer[]) AS used(subject, generation), \
+             LATERAL (SELECT generation FROM subject_key WHERE subject = used.subject AND erased_at IS NULL LIMIT 1) AS held \
+             WHERE held.generation = used.generation",
+        )
+        .bind(subjects)
+        .bind(generations);
+}
+
 /// Those of the keys that are destroyed, or unknown: a database that was restored has forgotten keys that workers still
 /// held, and nobody could ever open what is sealed under one.
 pub(crate) async fn destroyed(
     connection: &mut PgConnection,
     ids: &[KeyId],
 ) -> Result<Vec<SubjectId>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
     let rows = sqlx::query(
         "SELECT subject, generation FROM subject_key WHERE subject = ANY($1) AND erased_at IS NULL",
     )
@@ -139,9 +151,10 @@ pub(crate) async fn oldest(connection: &mut PgConnection) -> Result<Option<Micro
     Ok(at.map(Micros))
 }
 
-/// Keeps every tick from being finished until the transaction ends: each ends with an update of its lanes.
+/// Waits for the ticks that have begun and keeps every other from beginning until the transaction ends: each begins by
+/// locking its lanes' rows.
 pub(crate) async fn stand_still(connection: &mut PgConnection) -> Result<(), StoreError> {
-    sqlx::query("LOCK TABLE lane IN SHARE MODE").execute(connection).await?;
+    sqlx::query("LOCK TABLE lane IN EXCLUSIVE MODE").execute(connection).await?;
     Ok(())
 }
 

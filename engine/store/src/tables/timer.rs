@@ -6,6 +6,7 @@ use sqlx::postgres::PgConnection;
 
 use crate::error::StoreError;
 use crate::rows::TimerRow;
+use crate::tables::together::Together;
 use crate::tables::{lane_id, smallint};
 
 pub(crate) async fn due(
@@ -52,48 +53,40 @@ pub(crate) async fn next(
     Ok(next.map(Micros))
 }
 
-pub(crate) async fn clear(
-    connection: &mut PgConnection,
-    timers: &[(FlowId, String)],
-) -> Result<(), StoreError> {
+pub(crate) fn clear(together: &mut Together, timers: &[(FlowId, String)]) {
     if timers.is_empty() {
-        return Ok(());
+        return;
     }
     let flows: Vec<uuid::Uuid> = timers.iter().map(|(flow, _)| flow.0).collect();
     let names: Vec<&str> = timers.iter().map(|(_, name)| name.as_str()).collect();
-    sqlx::query(
-        "DELETE FROM timer USING unnest($1::uuid[], $2::text[]) AS gone(flow, name) \
-         WHERE timer.flow = gone.flow AND timer.name = gone.name",
-    )
-    .bind(flows)
-    .bind(names)
-    .execute(connection)
-    .await?;
-    Ok(())
+    together
+        .add(
+            "timer",
+            "DELETE FROM timer USING unnest($1::uuid[], $2::text[]) AS gone(flow, name) \
+         WHERE timer.flow = gone.flow AND timer.name = gone.name RETURNING 1",
+        )
+        .bind(flows)
+        .bind(names);
 }
 
-pub(crate) async fn set(
-    connection: &mut PgConnection,
-    timers: &[TimerRow],
-) -> Result<(), StoreError> {
+pub(crate) fn set(together: &mut Together, timers: &[TimerRow]) {
     if timers.is_empty() {
-        return Ok(());
+        return;
     }
     let flows: Vec<uuid::Uuid> = timers.iter().map(|timer| timer.flow.0).collect();
     let names: Vec<&str> = timers.iter().map(|timer| timer.name.as_str()).collect();
     let lanes: Vec<i16> = timers.iter().map(|timer| smallint(timer.lane)).collect();
     let due: Vec<i64> = timers.iter().map(|timer| timer.due_at.0).collect();
-    sqlx::query(
+    together.add_exact(
+        "timer",
+        timers.len(),
         "INSERT INTO timer (flow, name, lane, due_at) SELECT * FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::bigint[]) \
-         ON CONFLICT (flow, name) DO UPDATE SET due_at = excluded.due_at",
+         ON CONFLICT (flow, name) DO UPDATE SET due_at = excluded.due_at RETURNING 1",
     )
     .bind(flows)
     .bind(names)
     .bind(lanes)
-    .bind(due)
-    .execute(connection)
-    .await?;
-    Ok(())
+    .bind(due);
 }
 
 /// Timers of flows that moved to another lane follow them; how many.
