@@ -5,6 +5,7 @@
 use serde_json::json;
 use signalbox_schemas::{AttemptId, FlowId, LaneId, Likeness, SubjectId};
 use signalbox_store::{Known, NewAttempt};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::*;
@@ -112,6 +113,23 @@ fn a_redelivered_write_is_sent_again_only_under_a_key_that_is_still_remembered()
 }
 
 #[test]
+fn each_move_has_a_name_of_its_own() {
+    let moves = [
+        Move::Send,
+        Move::Resend { request: request(), sends: 1, age: Duration::ZERO },
+        Move::Inquire { request: None, sends: 1 },
+        Move::Publish(Answer::of(Outcome::Accepted)),
+        Move::AskAgain,
+        Move::Drop,
+        Move::Page,
+        Move::Closed,
+    ];
+    let words: BTreeSet<&str> = moves.iter().map(Move::word).collect();
+    assert_eq!(words.len(), moves.len());
+    assert!(words.iter().all(|word| !word.is_empty()), "{words:?}");
+}
+
+#[test]
 fn a_stored_result_is_published_again_as_it_was() {
     let answer = Answer::of(Outcome::Accepted).reference(Some("t-1"));
     let mut answered = row(Disposition::Sending);
@@ -174,6 +192,29 @@ fn a_refusal_is_believed_only_where_it_proves_that_nothing_was_executed() {
     }
 }
 
+/// Somebody who was paused may send once more after an answer was given.
+#[test]
+fn a_refusal_rests_on_the_sends_that_it_was_given_for_unless_one_more_would_change_nothing() {
+    let rows = [
+        // evidence, terms, whether it rests on its sends
+        (Evidence::Recorded, NO_KEYS, false),
+        (Evidence::Refused, REPLAYS, false),
+        (Evidence::Refused, KEYS, true),
+        (Evidence::NotSent, REPLAYS, true),
+        (Evidence::NotFound, REPLAYS, true),
+        (Evidence::None, REPLAYS, true),
+    ];
+    for (evidence, terms, rests) in rows {
+        for sends in [1, 3] {
+            let no = Answer::of(Outcome::Rejected).evidence(evidence);
+            let expected = rests.then_some(sends);
+            assert_eq!(rests_on(Words::Send, &no, sends, terms), expected, "{evidence:?} {sends}");
+            let yes = Answer::of(Outcome::Accepted).evidence(evidence);
+            assert_eq!(rests_on(Words::Send, &yes, sends, terms), None, "{evidence:?} {sends}");
+        }
+    }
+}
+
 #[test]
 fn a_yes_needs_no_proof() {
     for (words, yes) in [
@@ -211,6 +252,9 @@ fn a_call_is_sent_again_while_that_can_help_and_harms_nobody() {
         (Answer::of(Outcome::Hit), free, 1, None),
         (waits(1), free, 1, Some(1_000)),
         (waits(60), free, 1, None),
+        // A wait leaves the retry as much time as it takes itself, and more.
+        (waits(4), free, 1, Some(4_000)),
+        (waits(5), free, 1, None),
     ];
     for (answer, repeat, made, expected) in rows {
         let backoff = Duration::from_millis(100);
@@ -250,6 +294,11 @@ fn an_answer_is_told_in_the_words_of_whoever_asked() {
     for (said, told) in sent {
         assert_eq!(as_inquired(Answer::of(said)).outcome, told);
     }
+    // What only payout.send can say besides is not told in the words of payout.inquire.
+    let mut answer = Answer::of(Outcome::Accepted).reference(Some("t-1"));
+    answer.extra.insert("rail".to_owned(), json!("ach"));
+    let pending = Answer::of(Outcome::Pending).reference(Some("t-1"));
+    assert_eq!(as_inquired(answer), pending);
     let inquired = [
         (Outcome::Pending, None, Outcome::Accepted),
         (Outcome::Settled, None, Outcome::Accepted),
