@@ -13,7 +13,8 @@ use crate::error::StoreError;
 
 /// How lanes and adapters have their statements planned: whatever they touch they look up by key. Left to itself the
 /// server plans a statement by how large tables are when it is first run, and keeps that plan: what was planned on empty
-/// tables reads whole tables for hours. A plan that must read one all the same is never worth compiling.
+/// tables reads whole tables for hours. A plan that must read one all the same is never worth compiling. And one plan serves for
+/// ever: the server would plan what a tick writes anew each time, as it takes few rows to be cheaper than many.
 pub(crate) const BY_KEY: [(&str, &str); 5] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),

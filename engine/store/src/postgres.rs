@@ -115,7 +115,7 @@ async fn write(
     connection: &mut PgConnection,
     write: &TickWrite,
     lease: Duration,
-) -> Result<Written, StoreError> {
+) -> Result<Prepared, StoreError> {
     if write.lanes.is_empty() {
         return Err(StoreError::Invariant("a tick moves at least one lane".to_owned()));
     }
@@ -133,7 +133,9 @@ async fn write(
     let Ran { now, touched } = together.run(connection).await?;
     // An erasure waits for ticks that have begun, and none begins while it destroys keys: what it has destroyed is seen here.
     if touched.first() != Some(&keys.len()) {
-        return Ok(Written::Erased(tables::subject_key::destroyed(connection, &keys).await?));
+        let destroyed = tables::subject_key::destroyed(connection, &keys).await?;
+        connection.execute("ROLLBACK").await?;
+        return Ok(Prepared::Erased(destroyed));
     }
     tables::lane_peer::write(connection, &write.peers).await?;
     tables::attempt::give_up(connection, &write.given_up).await?;
@@ -146,15 +148,7 @@ async fn write(
     tables::migration::stop(connection, &write.migrations_stopped).await?;
     tables::migration::advance(connection, &write.migrations_moved).await?;
     tables::migration::note(connection, &write.migrated).await?;
-    Ok(Written::All { now })
-}
-
-enum Written {
-    All {
-        now: Micros,
-    },
-    /// Nothing of it may stay: the keys of these subjects are destroyed.
-    Erased(Vec<SubjectId>),
+    Ok(Prepared::Written { moved: write.lanes.iter().map(|lane| lane.fence).collect(), now })
 }
 
 impl LaneStore for PgLaneStore {
@@ -370,17 +364,7 @@ async fn prepare(
         sending: tables::attempt::abandon(connection, &contest.abandons).await?,
         commands: tables::command::accept(connection, &contest.commands).await?,
     };
-    let decided = decide(losers);
-    match write(connection, &decided, lease).await? {
-        Written::All { now } => {
-            let moved = decided.lanes.iter().map(|lane| lane.fence).collect();
-            Ok(Prepared::Written { moved, now })
-        }
-        Written::Erased(subjects) => {
-            connection.execute("ROLLBACK").await?;
-            Ok(Prepared::Erased(subjects))
-        }
-    }
+    write(connection, &decide(losers), lease).await
 }
 
 async fn claim(

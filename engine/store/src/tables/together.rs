@@ -82,11 +82,10 @@ impl Together {
         let mut touched = Vec::with_capacity(self.statements.len());
         let counts: Vec<i64> = row.try_get("touched")?;
         for (statement, count) in self.statements.iter().zip(counts) {
-            let count = usize::try_from(count).unwrap_or(usize::MAX);
             if let Some(rows) = statement.rows {
                 all_or_broken(statement.name, rows, u64::try_from(count).unwrap_or(u64::MAX))?;
             }
-            touched.push(count);
+            touched.push(usize::try_from(count).unwrap_or(usize::MAX));
         }
         Ok(Ran { now: Micros(row.try_get("now")?), touched })
     }
