@@ -20,29 +20,52 @@ export RUSTC_BOOTSTRAP=1 BOLERO_FUZZER=libfuzzer
 llvm='-Cllvm-args=-sanitizer-coverage'
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module --cfg fuzzing_libfuzzer $llvm-inline-8bit-counters $llvm-level=4 \
 $llvm-pc-table $llvm-trace-compares $llvm-stack-depth"
-surfaces() {
-    $cargo test --quiet --profile dev --target "$host" --target-dir "$target/target" \
-        --manifest-path "$here/Cargo.toml" --package signalbox-fuzz --test surfaces "$@"
+
+# Where surfaces are: a package and its tests, and of these the names that are surfaces.
+suites() {
+    cat <<-'SUITES'
+	signalbox-fuzz --test=surfaces .
+	signalbox-adapters --lib vendors::harness::whatever_a_vendor_sends_
+	signalbox --lib config::tests::whatever_the_file_says_
+	SUITES
 }
 
-surfaces --no-run || exit 1
-[ $# -gt 0 ] || set -- $(surfaces -- --list | sed -n 's/: test$//p')
-broken=0
-export BOLERO_DRIVER=libfuzzer BOLERO_LIBTEST_HARNESS=1
-for surface in "$@"; do
-    corpus=$target/corpus/$surface
-    found=$target/found/$surface
-    log=$target/$surface.log
+# The tests of a package, by cargo.
+tests() {
+    package=$1 tests=$2
+    shift 2
+    $cargo test --quiet --profile dev --target "$host" --target-dir "$target/target" \
+        --manifest-path "$here/Cargo.toml" --package "$package" "$tests" "$@" </dev/null
+}
+
+# search PACKAGE TESTS SURFACE: ends with 1 where it breaks.
+search() {
+    corpus=$target/corpus/$3
+    found=$target/found/$3
+    log=$target/$3.log
     mkdir -p "$corpus" "$found"
-    export BOLERO_TEST_NAME="$surface"
-    export BOLERO_LIBFUZZER_ARGS="$corpus -artifact_prefix=$found/ -timeout=20 -max_len=4096 \
--max_total_time=${SECONDS_EACH:-60}"
-    if surfaces -- "$surface" --exact --nocapture --test-threads 1 >"$log" 2>&1; then
-        told=$(sed -n 's/^#[0-9]*[[:space:]]*DONE */held: /p' "$log" | tail -n 1)
+    BOLERO_DRIVER=libfuzzer BOLERO_LIBTEST_HARNESS=1 BOLERO_TEST_NAME=$3 \
+        BOLERO_LIBFUZZER_ARGS="$corpus -artifact_prefix=$found/ -timeout=20 -max_len=4096 \
+-max_total_time=${SECONDS_EACH:-60}" \
+        tests "$1" "$2" -- "$3" --exact --nocapture --test-threads 1 >"$log" 2>&1
+    ended=$?
+    told=$(sed -n 's/^#[0-9]*[[:space:]]*DONE */held: /p' "$log" | tail -n 1)
+    if [ "$ended" -eq 0 ] && [ -n "$told" ]; then
+        printf '%s\t%s\n' "$3" "$told"
     else
-        broken=1
-        told="BROKEN, see $log and $found"
+        printf '%s\tBROKEN, see %s and %s\n' "$3" "$log" "$found"
+        return 1
     fi
-    printf '%s\t%s\n' "$surface" "$told"
-done
+}
+
+broken=0
+suites >"$target/suites"
+while read -r package tests names; do
+    tests "$package" "$tests" --no-run || exit 1
+    for surface in $(tests "$package" "$tests" -- --list | sed -n 's/: test$//p' | grep "^$names"); do
+        case " ${*:-$surface} " in
+        *" $surface "*) search "$package" "$tests" "$surface" || broken=1 ;;
+        esac
+    done
+done <"$target/suites"
 exit "$broken"
