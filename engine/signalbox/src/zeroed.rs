@@ -10,8 +10,8 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Each byte handed out is the complement of this number's last byte (mallopt(3), `M_PERTURB`).
-const VARIABLE: &str = "MALLOC_PERTURB_";
+/// Each byte handed out is the complement of this number's last byte (mallopt(3), `M_PERTURB`). Children inherit it.
+pub(crate) const VARIABLE: &str = "MALLOC_PERTURB_";
 const ZEROES: &str = "255";
 
 /// Goes on with zeroed allocations: returns at once where they are, else begins the program anew with them.
