@@ -178,6 +178,14 @@ mod tests {
         assert!(!opaque(&first.vendor).contains(&first.vendor));
     }
 
+    /// Vectors of the FNV reference code (draft-eastlake-fnv): lanes keep these words over releases.
+    #[test]
+    fn a_vendor_is_excluded_by_the_same_word_in_every_release() {
+        assert_eq!(opaque(""), "rcbf29ce484222325");
+        assert_eq!(opaque("a"), "raf63dc4c8601ec8c");
+        assert_eq!(opaque("foobar"), "r85944171f73967e8");
+    }
+
     #[test]
     fn a_slip_in_the_policy_is_named() {
         for (from, to, problem) in [

@@ -72,6 +72,14 @@ mod tests {
         (waits, departures.len())
     }
 
+    #[tokio::test]
+    async fn what_comes_after_many_waits_for_its_group() {
+        let (pace, begun) = (Pace::new(), Instant::now());
+        pace.depart(30).await;
+        pace.depart(1).await;
+        assert!(begun.elapsed() >= FOR_EACH * 30, "{:?}", begun.elapsed());
+    }
+
     #[test]
     fn a_record_that_comes_alone_leaves_at_once() {
         let (waits, groups) = run(Duration::from_millis(2), 100);

@@ -163,6 +163,13 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_names_itself_as_the_one_before_it_is_no_new_one() {
+        let mut rule = ConsumerRule::new();
+        assert_eq!(rule.judge(&record(4, 1)), Verdict::Apply);
+        assert_eq!(rule.judge(&record(4, 4)), Verdict::Duplicate);
+    }
+
+    #[test]
     fn a_missing_record_is_a_gap_until_it_comes() {
         let mut rule = ConsumerRule::new();
         assert_eq!(rule.judge(&record(1, 0)), Verdict::Apply);

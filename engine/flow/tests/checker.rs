@@ -398,6 +398,17 @@ fn a_journey_that_breaks_a_rule_of_the_bank_is_refused_with_its_path() {
 }
 
 #[test]
+fn a_check_that_no_state_makes_is_not_taken_for_made() {
+    let contract = Contract::builtin().unwrap();
+    let rule = "invariants:\n  - recognition only after every fraud.score in [approve]\n";
+    let bank = BankInvariants::parse(rule, contract).unwrap();
+    let onboarding = include_str!("../../../journeys/onboarding.yaml");
+    let journey = Journey::parse(onboarding, contract, &BTreeMap::new()).unwrap();
+    let found = check(&journey.under(&bank), contract);
+    refused_in(&found, "bank invariant", &[], &["no state of the journey calls fraud.score"]);
+}
+
+#[test]
 fn a_rule_of_the_bank_says_nothing_about_journeys_that_do_not_call_its_capability() {
     let contract = Contract::builtin().unwrap();
     let rule = |text: &str| BankInvariants::parse(&format!("invariants:\n  - {text}\n"), contract);

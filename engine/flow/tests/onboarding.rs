@@ -71,6 +71,14 @@ fn nothing_is_asked_about_a_customer_before_they_consent() {
 }
 
 #[test]
+fn a_flow_is_begun_by_whoever_its_command_names() {
+    let mut asked = application();
+    assert_eq!(World::begin(&ONBOARDING, asked.clone()).1.actor, "service");
+    asked["actor"] = json!("branch-7");
+    assert_eq!(World::begin(&ONBOARDING, asked).1.actor, "branch-7");
+}
+
+#[test]
 fn identity_has_four_endings_and_a_fifth_where_nobody_answers() {
     check(
         "",
@@ -126,6 +134,7 @@ fn a_document_is_checked_after_the_identity_and_has_the_same_endings() {
             ("document step_up", "await_document: action_required"),
             ("document step_up, continue", "check_document: ask check_document 2"),
             ("document step_up, document pass", "screen_customer: ask screen_customer 1"),
+            ("document step_up, identity soft_fail", "known"),
             (
                 "document step_up, continue, document step_up, continue, document step_up, continue, document step_up, timer wait, document step_up",
                 "abandoned_document: action_required, final abandoned",

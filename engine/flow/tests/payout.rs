@@ -78,6 +78,7 @@ fn identity_has_four_endings_and_a_fifth_where_nobody_answers() {
             ),
             ("kyc step_up", "await_customer"),
             ("kyc step_up, kyc step_up", "known"),
+            ("kyc step_up, kyc unavailable", "known"),
             (
                 "kyc step_up, kyc pass",
                 "screen_parties: ask screen_parties/originator 1, ask screen_parties/beneficiary 1",
@@ -91,6 +92,7 @@ fn identity_has_four_endings_and_a_fifth_where_nobody_answers() {
             ("kyc unavailable", "confirm_identity"),
             ("kyc UNKNOWN", "confirm_identity"),
             ("kyc unavailable, timer retry", "confirm_identity: ask confirm_identity 2"),
+            ("kyc unavailable, kyc unavailable", "known"),
             ("timer within", "confirm_identity"),
             (
                 "timer within, kyc pass",
@@ -142,6 +144,7 @@ fn both_parties_are_screened_and_the_answers_are_joined() {
                 "review_screening: task review_screening opened",
             ),
             ("originator unavailable, beneficiary clear", "screen_parties"),
+            ("originator clear, beneficiary unavailable, originator ambiguous", "known"),
             (
                 "originator unavailable, beneficiary clear, timer retry",
                 "screen_parties: ask screen_parties/originator 2",
@@ -241,6 +244,7 @@ fn fraud_is_approved_reviewed_or_declined() {
                 "originator hit, anna release, ben release",
                 "score_fraud: task compliance_hold closed, ask score_fraud 2",
             ),
+            ("originator hit, fraud approve", "compliance_hold"),
             ("originator ambiguous", "known"),
             ("kyc hard_fail", "declined_identity: discrepancy, final declined"),
         ],
@@ -304,6 +308,15 @@ fn a_payment_is_given_up_only_where_it_is_proven_unsent() {
             ("permit, send unavailable, cancel, timer retry", "settle_doubt: ask settle_doubt 1"),
         ],
     );
+    let asked_often = format!("{SENDING}{}", ", send unavailable, timer retry".repeat(20));
+    check(
+        &asked_often,
+        &[
+            ("send unavailable", "review_sending: abandon, task review_sending opened"),
+            ("permit, send unavailable", "settle_doubt: ask settle_doubt 1"),
+            ("permit, send in_doubt", "settle_doubt: ask settle_doubt 1"),
+        ],
+    );
     check(
         "kyc pass, originator clear, beneficiary clear, fraud approve, send blocked",
         &[
@@ -363,6 +376,13 @@ fn doubt_is_settled_by_inquiry_or_by_two_people_and_never_by_a_timer() {
             (
                 "anna not_executed, ben not_executed, permit, settle_doubt settled",
                 "send: discrepancy",
+            ),
+            ("anna not_executed, ben not_executed, settle_doubt not_executed", "known"),
+            ("inquiry pending, settle_doubt settled", "known"),
+            ("inquiry in_doubt, timer round, inquiry pending, older settle_doubt settled", "known"),
+            (
+                "inquiry not_executed, permit, send in_doubt, inquiry pending, settle_doubt settled",
+                "known",
             ),
             ("send accepted", "await_settlement: submitted, ask await_settlement 1"),
             ("send rejected", "declined_bank: final declined"),
