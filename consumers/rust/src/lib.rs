@@ -121,7 +121,7 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    use super::{ConsumerRule, Sighting, Stream, Verdict};
+    use super::{CONTENTS_MAX, ConsumerRule, Sighting, Stream, Verdict};
 
     fn stream(lane: u16) -> Stream {
         Stream { topic: "payments.payout.events.v1".into(), partition: 3, lane }
@@ -160,6 +160,17 @@ mod tests {
         assert_eq!(rule.judge(&record(1, 0)), Verdict::Apply);
         let altered = Sighting { content: [8; 32], ..record(1, 0) };
         assert_eq!(rule.judge(&altered), Verdict::Altered);
+    }
+
+    #[test]
+    fn contents_are_known_of_the_newest_records_and_of_no_more() {
+        let mut rule = ConsumerRule::new();
+        for (lane_seq, _) in (1..).zip(0..=CONTENTS_MAX) {
+            assert_eq!(rule.judge(&record(lane_seq, lane_seq - 1)), Verdict::Apply);
+        }
+        let altered = |lane_seq| Sighting { content: [8; 32], ..record(lane_seq, lane_seq - 1) };
+        assert_eq!(rule.judge(&altered(1)), Verdict::Duplicate);
+        assert_eq!(rule.judge(&altered(2)), Verdict::Altered);
     }
 
     #[test]
