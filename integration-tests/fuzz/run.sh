@@ -21,51 +21,52 @@ llvm='-Cllvm-args=-sanitizer-coverage'
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module --cfg fuzzing_libfuzzer $llvm-inline-8bit-counters $llvm-level=4 \
 $llvm-pc-table $llvm-trace-compares $llvm-stack-depth"
 
-# Where surfaces are: a package and its tests, and of these the names that are surfaces.
-suites() {
-    cat <<-'SUITES'
-	signalbox-fuzz --test=surfaces .
-	signalbox-adapters --lib vendors::harness::whatever_a_vendor_sends_
-	signalbox --lib config::tests::whatever_the_file_says_
-	SUITES
-}
-
-# The tests of a package, by cargo.
-tests() {
-    package=$1 tests=$2
-    shift 2
+# The tests that the loop below is at, by cargo.
+suite() {
     $cargo test --quiet --profile dev --target "$host" --target-dir "$target/target" \
         --manifest-path "$here/Cargo.toml" --package "$package" "$tests" "$@" </dev/null
 }
 
-# search PACKAGE TESTS SURFACE: ends with 1 where it breaks.
-search() {
-    corpus=$target/corpus/$3
-    found=$target/found/$3
-    log=$target/$3.log
+asked=" $* "
+is_asked() {
+    case $asked in
+    '  ' | *" $1 "*) ;;
+    *) return 1 ;;
+    esac
+}
+
+# search SURFACE: ends with 1 where it breaks, or where there is no such test.
+search() (
+    corpus=$target/corpus/$1
+    found=$target/found/$1
+    log=$target/$1.log
     mkdir -p "$corpus" "$found"
-    BOLERO_DRIVER=libfuzzer BOLERO_LIBTEST_HARNESS=1 BOLERO_TEST_NAME=$3 \
-        BOLERO_LIBFUZZER_ARGS="$corpus -artifact_prefix=$found/ -timeout=20 -max_len=4096 \
--max_total_time=${SECONDS_EACH:-60}" \
-        tests "$1" "$2" -- "$3" --exact --nocapture --test-threads 1 >"$log" 2>&1
+    export BOLERO_DRIVER=libfuzzer BOLERO_LIBTEST_HARNESS=1 BOLERO_TEST_NAME="$1"
+    export BOLERO_LIBFUZZER_ARGS="$corpus -artifact_prefix=$found/ -timeout=20 -max_len=4096 \
+-max_total_time=${SECONDS_EACH:-60}"
+    suite -- "$1" --exact --nocapture --test-threads 1 >"$log" 2>&1
     ended=$?
     told=$(sed -n 's/^#[0-9]*[[:space:]]*DONE */held: /p' "$log" | tail -n 1)
     if [ "$ended" -eq 0 ] && [ -n "$told" ]; then
-        printf '%s\t%s\n' "$3" "$told"
+        printf '%s\t%s\n' "$1" "$told"
     else
-        printf '%s\tBROKEN, see %s and %s\n' "$3" "$log" "$found"
+        printf '%s\tBROKEN, see %s and %s\n' "$1" "$log" "$found"
         return 1
     fi
-}
+)
 
+# A package, its tests, and the one of them that is a surface; all are where none is named.
 broken=0
-suites >"$target/suites"
-while read -r package tests names; do
-    tests "$package" "$tests" --no-run || exit 1
-    for surface in $(tests "$package" "$tests" -- --list | sed -n 's/: test$//p' | grep "^$names"); do
-        case " ${*:-$surface} " in
-        *" $surface "*) search "$package" "$tests" "$surface" || broken=1 ;;
-        esac
+while read -r package tests surface; do
+    # What is not asked for is not built, either.
+    [ -z "$surface" ] || is_asked "$surface" || continue
+    suite --no-run || exit 1
+    for surface in ${surface:-$(suite -- --list | sed -n 's/: test$//p')}; do
+        ! is_asked "$surface" || search "$surface" || broken=1
     done
-done <"$target/suites"
+done <<'SUITES'
+signalbox-fuzz --test=surfaces
+signalbox-adapters --lib vendors::harness::whatever_a_vendor_sends_comes_to_an_answer_in_the_contract_s_words
+signalbox --lib config::tests::whatever_the_file_says_is_read_or_refused_and_no_secret_is_told
+SUITES
 exit "$broken"

@@ -2,7 +2,7 @@
 //! place in the file. Mistakes that are found before, while the file is read, are planted in `load`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use signalbox_flow::{BankInvariants, Finding, Journey, check};
+use signalbox_flow::{BankInvariants, Finding, Journey, JourneyError, check};
 use signalbox_schemas::Contract;
 use std::collections::BTreeMap;
 use std::fs;
@@ -397,11 +397,16 @@ fn a_journey_that_breaks_a_rule_of_the_bank_is_refused_with_its_path() {
     );
 }
 
+/// One rule of the bank.
+fn rule(text: &str) -> Result<BankInvariants, JourneyError> {
+    let contract = Contract::builtin().unwrap();
+    BankInvariants::parse(&format!("invariants:\n  - {text}\n"), contract)
+}
+
 #[test]
 fn a_check_that_no_state_makes_is_not_taken_for_made() {
     let contract = Contract::builtin().unwrap();
-    let rule = "invariants:\n  - recognition only after every fraud.score in [approve]\n";
-    let bank = BankInvariants::parse(rule, contract).unwrap();
+    let bank = rule("recognition only after every fraud.score in [approve]").unwrap();
     let onboarding = include_str!("../../../journeys/onboarding.yaml");
     let journey = Journey::parse(onboarding, contract, &BTreeMap::new()).unwrap();
     let found = check(&journey.under(&bank), contract);
@@ -411,7 +416,6 @@ fn a_check_that_no_state_makes_is_not_taken_for_made() {
 #[test]
 fn a_rule_of_the_bank_says_nothing_about_journeys_that_do_not_call_its_capability() {
     let contract = Contract::builtin().unwrap();
-    let rule = |text: &str| BankInvariants::parse(&format!("invariants:\n  - {text}\n"), contract);
     let journey = || Journey::parse(PAYOUT, contract, &BTreeMap::new()).unwrap();
     let holds = rule("payout.recall only after payout.send in [accepted]").unwrap();
     let found = check(&journey().under(&holds), contract);
